@@ -1,0 +1,107 @@
+# Drydock: every task of a developer and of CI, by name. `make` alone lists them.
+#
+# Works with GNU make 3.81, which macOS ships: no .ONESHELL, no != assignment.
+
+# What may be set, as in: make dev PORT=8010
+PYTHON ?= python3
+RUNTIME ?= embedded
+T ?= tests
+
+VENV := .venv/bin
+DEV := $(VENV)/python -m dev
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# uv alone decides what stands in a lock file: no configuration of this machine takes part,
+# and no address of it gets in.
+COMPILE = $(VENV)/uv pip compile --quiet --no-config --python $(VENV)/python \
+	--universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+	$(LOCK_FLAGS) pyproject.toml
+
+##@ Start here
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+
+.PHONY: dev
+dev: dev-$(RUNTIME) ## Run everything with reload: make dev [RUNTIME=embedded] [PORT=8000]
+
+.PHONY: test
+test: env ## Run the tests: make test [T="tests/test_x.py -k name"]
+	@exec $(VENV)/python -m pytest $(T)
+
+##@ Code
+
+.PHONY: lint
+lint: env ## Check style, types and the direction of imports
+	$(VENV)/ruff check
+	$(VENV)/ruff format --check
+	$(VENV)/mypy
+	$(VENV)/lint-imports
+
+.PHONY: format
+format: env ## Sort imports and format
+	$(VENV)/ruff check --fix
+	$(VENV)/ruff format
+
+.PHONY: lock
+lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--upgrade]
+	$(COMPILE) --output-file requirements.txt
+	$(COMPILE) --group dev --constraints requirements.txt --output-file requirements-dev.txt
+
+.PHONY: bench
+bench: env ## Measure the hot path beside a plain route
+	@exec $(DEV) run -- python -m bench
+
+##@ Database
+
+.PHONY: migrate
+migrate: env ## Bring the schema up to date
+	@exec $(DEV) run -- python -m app migrate
+
+# The message travels in the environment, where no quote or dollar in it can do harm.
+.PHONY: migration
+migration: env ## Write a migration for what the models changed: make migration m="add a column"
+	@test -n "$$m" || { echo 'Say what it does: make migration m="add a column"' >&2; exit 2; }
+	@exec $(DEV) run -- python -m alembic revision --autogenerate -m "$$m"
+
+.PHONY: psql
+psql: env ## Open psql on the development database
+	@exec $(DEV) run -- psql
+
+.PHONY: redis-cli
+redis-cli: env ## Open redis-cli on the development Redis
+	@command -v redis-cli >/dev/null || { echo 'redis-cli is not installed: apt install redis-tools, or brew install redis' >&2; exit 1; }
+	@exec $(DEV) run -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT"'
+
+##@ Cleaning
+
+.PHONY: clean
+clean: ## Remove caches and .venv; the data stays
+	rm -rf .venv .coverage htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+.PHONY: clean-data
+clean-data: ## Remove databases, token and logs, after asking: make clean-data [YES=1]
+	@exec $(PYTHON) -m dev remove-data $(if $(YES),--yes)
+
+# One target for each RUNTIME.
+
+.PHONY: dev-embedded
+dev-embedded: env
+	@exec $(DEV) up
+
+.PHONY: dev-docker
+dev-docker:
+	@echo 'RUNTIME=docker comes with the container stack. Until then: make dev RUNTIME=embedded' >&2; exit 1
+
+.PHONY: env
+env:
+	@command -v $(PYTHON) >/dev/null || { echo 'No $(PYTHON) here. Install Python 3.11 or newer, or name one: PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) dev/bootstrap.py

@@ -1,0 +1,1 @@
+"""Drydock: short links for a team, and everything a service needs around them."""

@@ -1,0 +1,101 @@
+"""`python -m app …`: what an operator does by hand or from a script."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+
+from alembic import command
+from alembic.config import Config
+from pydantic import ValidationError
+
+from app import worker
+from app.config import ConfigurationError, Settings
+from app.features.tokens.schemas import Scope, TokenCreate
+from app.features.tokens.service import create_token
+from app.health import PROJECT
+from app.infra.db import make_engine, make_sessions, transaction
+from app.main import create_api
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done, 1 failed, 2 wrong usage or settings."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = Settings.load()
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    code: int = options.run(settings, options)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m app", description="Run and tend Drydock.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    migrate = commands.add_parser("migrate", help="bring the database's schema up to this code")
+    migrate.set_defaults(run=_migrate)
+    commands.add_parser("worker", help="run jobs until SIGTERM").set_defaults(run=_work)
+    commands.add_parser("openapi", help="print the OpenAPI document").set_defaults(run=_openapi)
+
+    token = commands.add_parser("token", help="manage tokens").add_subparsers(
+        required=True, metavar="action"
+    )
+    create = token.add_parser("create", help="print a new token")
+    create.add_argument("--name", required=True, help="who or what it is for")
+    create.add_argument(
+        "--scope",
+        action="append",
+        required=True,
+        choices=[*Scope],
+        metavar="SCOPE",
+        dest="scopes",
+        help=f"repeat it for several: {', '.join(Scope)}",
+    )
+    create.add_argument("--expires-at", help="when it ends, such as 2030-01-31T00:00:00Z")
+    create.set_defaults(run=_create_token)
+    return parser
+
+
+def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
+    config = Config(toml_file=PROJECT / "pyproject.toml")
+    config.attributes["settings"] = settings
+    command.upgrade(config, "head")
+    return 0
+
+
+def _work(settings: Settings, _options: argparse.Namespace) -> int:
+    worker.main(settings)
+    return 0
+
+
+def _openapi(settings: Settings, _options: argparse.Namespace) -> int:
+    print(json.dumps(create_api(settings).openapi(), indent=2))
+    return 0
+
+
+def _create_token(settings: Settings, options: argparse.Namespace) -> int:
+    try:
+        wanted = TokenCreate(
+            name=options.name, scopes=options.scopes, expires_at=options.expires_at
+        )
+    except ValidationError as error:
+        for fault in error.errors():
+            print(f"--{fault['loc'][0]}: {fault['msg']}", file=sys.stderr)
+        return 2
+    print(asyncio.run(_store_token(settings, wanted)))
+    return 0
+
+
+async def _store_token(settings: Settings, wanted: TokenCreate) -> str:
+    engine = make_engine(settings, name="drydock-cli")
+    try:
+        async with transaction(make_sessions(engine)) as session:
+            _, text = await create_token(
+                session, name=wanted.name, scopes=wanted.scopes, expires_at=wanted.expires_at
+            )
+    finally:
+        await engine.dispose()
+    return text

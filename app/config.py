@@ -1,0 +1,204 @@
+"""Every setting of the service: its type, default and remedy. Reads the environment, no I/O else.
+
+A value comes from an environment variable or from a file of the same name in lower case under
+/run/secrets. `.env.example` explains each one in prose; a test compares the two.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    PostgresDsn,
+    RedisDsn,
+    Secret,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+SECRETS_FOLDER = Path("/run/secrets")
+
+# Whoever copies an example into production has no secret at all: these refuse to boot there.
+EXAMPLE_SECRETS = frozenset(
+    {"changeme", "changethis", "change-me", "drydock", "example", "password", "postgres", "secret"}
+)
+SHORTEST_SECRET = 16  # characters; `make secrets` and every password manager write longer ones
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _split_commas(value: object) -> object:
+    """Accept `a, b` for a list: what people write into an environment variable."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _http_origin(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must look like https://go.example.com, without query or fragment")
+    return value.rstrip("/")
+
+
+class ConfigurationError(Exception):
+    """The settings can't be used. The message lists every fault with its remedy."""
+
+
+class Settings(BaseSettings):
+    """What the service runs with. Frozen: nothing changes it after the start."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    # Environment comes first: the validators of the later fields ask for it.
+    environment: Literal["development", "production"] = "development"
+    debug: bool = False
+    git_sha: str = "development"
+
+    database_url: Secret[PostgresDsn]
+    database_password: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    database_pool_size: Annotated[int, Field(ge=1, le=200)] = 10
+    database_connect_timeout: Seconds = 1.0
+    database_pool_timeout: Seconds = 1.0
+    database_lend_limit: Seconds = 1.5
+    replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+
+    redis_url: Secret[RedisDsn]
+    redis_password: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    redis_timeout: Seconds = 0.1
+    cache_ttl: Annotated[int, Field(ge=1, le=86400)] = 60
+
+    public_url: Annotated[str, AfterValidator(_http_origin)] = "http://127.0.0.1:8000"
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, Field(min_length=1)] = (
+        "localhost",
+        "127.0.0.1",
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
+    max_upload_bytes: Annotated[int, Field(ge=1024)] = 10_485_760
+    rate_limit_read: str = "1200/minute"
+    rate_limit_write: str = "300/minute"
+    rate_limit_login: str = "30/minute"
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port = 9100
+
+    web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
+    worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    shutdown_grace: Seconds = 25.0
+
+    @field_validator("allowed_hosts", "trusted_proxies", mode="before")
+    @classmethod
+    def split_lists(cls, value: object) -> object:
+        return _split_commas(value)
+
+    @field_validator("rate_limit_read", "rate_limit_write", "rate_limit_login")
+    @classmethod
+    def check_rate(cls, value: str) -> str:
+        count, _, unit = value.partition("/")
+        if not count.isdecimal() or int(count) < 1 or unit not in {"second", "minute", "hour"}:
+            raise ValueError("must look like 300/minute (second, minute or hour)")
+        return value
+
+    @field_validator("debug")
+    @classmethod
+    def refuse_debug_in_production(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 -- pydantic's signature
+        if value and _production(info):
+            raise ValueError("shows internals to strangers: unset it in production")
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def refuse_any_host_in_production(
+        cls, value: tuple[str, ...], info: ValidationInfo
+    ) -> tuple[str, ...]:
+        if "*" in value and _production(info):
+            raise ValueError("'*' accepts forged Host headers: name the hosts you serve")
+        return value
+
+    @field_validator("database_password", "redis_password")
+    @classmethod
+    def refuse_weak_secret_in_production(
+        cls, value: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        url_field = str(info.field_name).replace("password", "url")
+        if not _production(info) or url_field not in info.data:
+            return value
+        url = info.data[url_field].get_secret_value()
+        secret = value.get_secret_value() if value else urlsplit(str(url)).password
+        where = f"a file {SECRETS_FOLDER}/{info.field_name} (`make secrets` writes one)"
+        if not secret:
+            raise ValueError(f"is missing: put it into {where}")
+        if secret.lower() in EXAMPLE_SECRETS or secret.lower().startswith("change"):
+            raise ValueError(f"is an example value: put a random one into {where}")
+        if len(secret) < SHORTEST_SECRET:
+            raise ValueError(f"is shorter than {SHORTEST_SECRET} characters: use a longer one")
+        return value
+
+    @property
+    def json_logs(self) -> bool:
+        if self.log_format == "auto":
+            return self.environment == "production"
+        return self.log_format == "json"
+
+    @property
+    def database_dsn(self) -> str:
+        """The URL with the password in it. Never log it."""
+        return _with_password(str(self.database_url.get_secret_value()), self.database_password)
+
+    @property
+    def redis_dsn(self) -> str:
+        """The URL with the password in it. Never log it."""
+        return _with_password(str(self.redis_url.get_secret_value()), self.redis_password)
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment and the secret files.
+
+        Raises `ConfigurationError` with one message that names every fault.
+        """
+        folder = SECRETS_FOLDER if SECRETS_FOLDER.is_dir() else None
+        try:
+            return cls(_secrets_dir=folder)  # type: ignore[call-arg] # the rest is in the environment
+        except ValidationError as error:
+            raise ConfigurationError(_explain(error)) from None
+
+
+def _production(info: ValidationInfo) -> bool:
+    return info.data.get("environment") == "production"
+
+
+def _with_password(url: str, password: SecretStr | None) -> str:
+    """Put the password, if one is given apart from the URL, into it."""
+    if password is None:
+        return url
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    user = quote(parts.username or "", safe="")
+    netloc = f"{user}:{quote(password.get_secret_value(), safe='')}@{host}"
+    return urlunsplit(parts._replace(netloc=netloc))
+
+
+def _explain(error: ValidationError) -> str:
+    """One line for each fault, by the name that the operator has to change."""
+    lines = []
+    for fault in error.errors(include_input=False, include_url=False):
+        name = str(fault["loc"][0]).upper() if fault["loc"] else "SETTINGS"
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "missing":
+            message = "is not set"
+        set_as = "set" if name in os.environ else "not set"
+        lines.append(f"  {name}: {message} (now {set_as} in the environment)")
+    return "\n".join(
+        [f"Drydock can't start: {len(lines)} setting(s) need attention.", *lines]
+        + ["Each setting is explained in .env.example."]
+    )

@@ -1,0 +1,96 @@
+"""Every error that a client may meet has a class here or in its feature. No HTTP machinery.
+
+`infra.http.problems` turns them into RFC 9457 problem documents and into OpenAPI responses.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, TypedDict
+
+
+class FieldFault(TypedDict):
+    """One faulty input: where it stands (`body.url`, `query.limit`) and what to do about it."""
+
+    field: str
+    detail: str
+
+
+class AppError(Exception):
+    """An answer other than success. Subclasses fix the contract: code, status and title.
+
+    `code` is stable: clients branch on it. `detail` is for people and may change.
+    """
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+    title: ClassVar[str]
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[FieldFault] = (),
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.errors = tuple(errors)
+
+
+class ValidationFailed(AppError):
+    code = "validation_failed"
+    status = 422
+    title = "The request is not valid"
+
+
+class BadRequest(AppError):
+    code = "bad_request"
+    status = 400
+    title = "The request can't be read"
+
+
+class NotFound(AppError):
+    code = "not_found"
+    status = 404
+    title = "Nothing is here"
+
+
+class MethodNotAllowed(AppError):
+    code = "method_not_allowed"
+    status = 405
+    title = "This method is not offered here"
+
+
+class BodyTooLarge(AppError):
+    code = "body_too_large"
+    status = 413
+    title = "The request body is too large"
+
+
+class UnsupportedMediaType(AppError):
+    code = "unsupported_media_type"
+    status = 415
+    title = "This content type is not understood here"
+
+
+class RateLimited(AppError):
+    code = "rate_limited"
+    status = 429
+    title = "Too many requests"
+
+
+class DependencyUnavailable(AppError):
+    """Postgres (or what else a request can't do without) fails; the client should try again."""
+
+    code = "dependency_unavailable"
+    status = 503
+    title = "A dependency is unavailable"
+
+    def __init__(self, detail: str, *, retry_after: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class InternalError(AppError):
+    code = "internal_error"
+    status = 500
+    title = "Something failed here"

@@ -1,0 +1,122 @@
+"""The cache of redirect targets in Redis, and the one script that a redirect runs.
+
+The cache is written through: after a change it holds the new target, or a tombstone. It is never
+just deleted, since a reader who still holds the old row would then put that back. Readers fill
+it only where nothing stands.
+
+An entry is `<version>|<expires, ms, 0 for never>|<link id>|<url>`; a tombstone is `<version>|-`.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+from uuid import UUID
+
+from redis.asyncio import Redis
+
+from app.features.links.models import Link
+
+STREAM = "drydock:clicks"
+KEY = "drydock:link:"
+TOMBSTONE = "-"
+READ_VERSION = 0  # of what readers fill in: any writer's is higher
+
+# A redirect that Redis runs later than this after it was sent is refused. What was never
+# confirmed is settled only after it, so no append can arrive behind the settling.
+LATEST_RUN = 5.0  # seconds; clocks of the hosts must agree to within this
+
+# KEYS: the stream, then the slugs' keys. ARGV: the latest time to run (ms), the batch, then for
+# each slug how many clicks it gets. Answers what each key holds; what is live was counted.
+FOLLOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if now > tonumber(ARGV[1]) then return redis.error_reply('TOOLATE this came too late to count') end
+local held = redis.call('MGET', unpack(KEYS, 2))
+local entry = {'b', ARGV[2]}
+for i = 1, #held do
+  if held[i] then
+    local expires, id = string.match(held[i], '^%d+|(%d+)|([^|]+)|')
+    if id then
+      if expires ~= '0' and now >= tonumber(expires) then
+        held[i] = 'expired'
+      elseif ARGV[i + 2] ~= '0' then
+        entry[#entry + 1] = id
+        entry[#entry + 1] = ARGV[i + 2]
+      end
+    end
+  end
+end
+if #entry > 2 then redis.call('XADD', KEYS[1], '*', unpack(entry)) end
+return held
+"""
+
+# KEYS: the slug's key. ARGV: version, entry, seconds to live. A newer entry stays.
+PUT = """
+local held = redis.call('GET', KEYS[1])
+if held and tonumber(string.match(held, '^%d+')) > tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a slug leads."""
+
+    link_id: str
+    url: str
+
+    @classmethod
+    def of_entry(cls, entry: bytes) -> Self | None:
+        """None for a tombstone and for what has expired."""
+        parts = entry.split(b"|", 3)
+        if len(parts) < 4:  # noqa: PLR2004 -- the four parts of a live entry
+            return None
+        return cls(parts[2].decode(), parts[3].decode())
+
+
+def make_entry(link: Link | None, version: int = READ_VERSION) -> str:
+    if link is None:
+        return f"{version}|{TOMBSTONE}"
+    expires = int(link.expires_at.timestamp() * 1000) if link.expires_at else 0
+    return f"{version}|{expires}|{link.id}|{link.url}"
+
+
+class LinkCache:
+    """Callers bound the time and handle failure: these methods raise what redis-py raises."""
+
+    def __init__(self, redis: "Redis[Any]", *, ttl: int) -> None:
+        self._redis = redis
+        self._ttl = ttl
+        self._follow = redis.register_script(FOLLOW)
+        self._put = redis.register_script(PUT)
+
+    async def follow(self, batch: str, clicks: dict[str, int]) -> list[bytes | None]:
+        """Look up the slugs and append their clicks, as one: {slug: clicks} → an entry for each.
+
+        Entries that are live were counted, each with its number of clicks.
+        """
+        latest = int((datetime.now(UTC).timestamp() + LATEST_RUN) * 1000)
+        answer: list[bytes | None] = await self._follow(
+            keys=[STREAM, *(KEY + slug for slug in clicks)],
+            args=[latest, batch, *clicks.values()],
+        )
+        return answer
+
+    async def fill(self, slug: str, link: Link | None) -> None:
+        """What a reader found, or that it found nothing. Whatever stands there already wins."""
+        await self._redis.set(KEY + slug, make_entry(link), nx=True, ex=self._ttl)
+
+    async def put(self, slug: str, link: Link | None, version: int) -> None:
+        """What a writer has committed. None leaves a tombstone."""
+        await self._put(keys=[KEY + slug], args=[version, make_entry(link, version), self._ttl])
+
+    async def put_all(self, links: list[Link], version: int) -> None:
+        """`put` for many, in one round trip."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for link in links:
+                entry = make_entry(link, version)
+                await self._put(
+                    keys=[KEY + link.slug], args=[version, entry, self._ttl], client=pipe
+                )
+            await pipe.execute()

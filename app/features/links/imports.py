@@ -1,0 +1,210 @@
+"""Imports: taking a file in, and turning its rows into links a batch at a time.
+
+A batch's links, its errors and the position in the file are one transaction, so an import that is
+interrupted anywhere goes on where it was, and two workers at one import do each row once.
+"""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import ValidationError
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import undefer
+
+from app.features.links.csvfile import HEADER_ROW, CsvRow, count_rows
+from app.features.links.errors import ImportNotFound, SlugTaken
+from app.features.links.models import Import, ImportStatus, RowError
+from app.features.links.schemas import ImportProgress, ImportRead, LinkCreate, RowFault
+from app.features.links.service import ALPHABET, SLUG_LENGTH
+
+JOB = "run_import"
+ERRORS_A_PAGE = 1000
+
+# A row without a slug gets one made from its URL, so that importing it again finds it. These many
+# characters, and more if another URL's link has that name.
+DERIVED_LENGTHS = (SLUG_LENGTH + 1, 12, 16, 22)
+
+INSERT_LINKS = text("""
+    INSERT INTO links (slug, url, title, expires_at, created_by)
+    SELECT given.slug, given.url, given.title, given.expires_at, :created_by
+    FROM unnest(CAST(:slugs AS text[]), CAST(:urls AS text[]), CAST(:titles AS text[]),
+                CAST(:expiries AS timestamptz[])) AS given (slug, url, title, expires_at)
+    ORDER BY given.slug
+    ON CONFLICT (slug) DO NOTHING
+    RETURNING slug
+""")
+FIND_URLS = text("SELECT slug, url FROM links WHERE slug = ANY(CAST(:slugs AS text[]))")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A well-formed row."""
+
+    number: int
+    url: str
+    slug: str | None
+    title: str | None
+    expires_at: datetime | None
+
+    def slug_at(self, attempt: int) -> str | None:
+        """The slug to try; None when there is no further one."""
+        if self.slug is not None:
+            return self.slug if attempt == 0 else None
+        if attempt >= len(DERIVED_LENGTHS):
+            return None
+        return derive_slug(self.url, DERIVED_LENGTHS[attempt])
+
+
+def derive_slug(url: str, length: int) -> str:
+    """The same for the same URL, without the letters that people mix up."""
+    number = int.from_bytes(hashlib.sha256(url.encode()).digest())
+    characters = []
+    for _ in range(length):
+        number, rest = divmod(number, len(ALPHABET))
+        characters.append(ALPHABET[rest])
+    return "".join(characters)
+
+
+async def create_import(session: AsyncSession, *, source: bytes, created_by: UUID) -> Import:
+    """Store the file. Raises `FileInvalid`."""
+    total = await asyncio.to_thread(count_rows, source)
+    job = Import(
+        source=source,
+        total=total,
+        next_row=HEADER_ROW + 1,
+        created_by=created_by,
+        status=ImportStatus.QUEUED,
+        done=0,
+        failed=0,
+    )
+    session.add(job)
+    await session.flush()
+    return job
+
+
+async def _find_import(session: AsyncSession, import_id: UUID) -> Import:
+    job = await session.get(Import, import_id)
+    if job is None:
+        raise ImportNotFound("No import has this id.")
+    return job
+
+
+async def read_progress(session: AsyncSession, *, import_id: UUID) -> ImportProgress:
+    return ImportProgress.model_validate(await _find_import(session, import_id))
+
+
+async def read_import(session: AsyncSession, *, import_id: UUID, errors_after: int) -> ImportRead:
+    """Progress and a page of the rows' errors, in the order of the file."""
+    progress = await read_progress(session, import_id=import_id)
+    query = (
+        select(RowError)
+        .where(RowError.import_id == import_id, RowError.row > errors_after)
+        .order_by(RowError.row)
+        .limit(ERRORS_A_PAGE + 1)
+    )
+    found = [RowFault.model_validate(error) for error in await session.scalars(query)]
+    errors = found[:ERRORS_A_PAGE]
+    more = len(found) > ERRORS_A_PAGE
+    return ImportRead(
+        **progress.model_dump(),
+        errors=errors,
+        next_errors_after=errors[-1].row if more else None,
+    )
+
+
+async def load_source(session: AsyncSession, *, import_id: UUID) -> tuple[bytes, int] | None:
+    """The file and the row to go on with; None if nothing is left to do."""
+    job = await session.get(Import, import_id, options=[undefer(Import.source)])
+    if job is None or job.source is None:
+        return None
+    return job.source, job.next_row
+
+
+async def apply_batch(
+    session: AsyncSession, *, import_id: UUID, rows: list[CsvRow], last: bool
+) -> list[str] | None:
+    """Do these rows and move the position behind them. The caller commits.
+
+    Returns the slugs of the links that are new, or None if another worker has done these rows.
+    """
+    locked = select(Import).where(Import.id == import_id).with_for_update()
+    job = await session.scalar(locked)
+    if job is None or job.status == ImportStatus.FINISHED:
+        return None
+    if rows and job.next_row > rows[0].number:
+        return None
+    candidates, faults = _sort_out(rows)
+    made, taken = await _insert(session, candidates, job.created_by)
+    faults += taken
+    if faults:
+        await session.execute(
+            insert(RowError), [{"import_id": import_id, **fault.model_dump()} for fault in faults]
+        )
+    job.done += len(rows) - len(faults)
+    job.failed += len(faults)
+    job.next_row = rows[-1].number + 1 if rows else job.next_row
+    job.status = ImportStatus.FINISHED if last else ImportStatus.RUNNING
+    job.updated_at = func.now()
+    if last:
+        job.source = None
+    await session.flush()
+    return made
+
+
+def _sort_out(rows: list[CsvRow]) -> tuple[list[Candidate], list[RowFault]]:
+    candidates, faults = [], []
+    for row in rows:
+        try:
+            if row.fault is not None:
+                faults.append(RowFault(row=row.number, code="row_malformed", detail=row.fault))
+                continue
+            data = LinkCreate.model_validate(row.values)
+        except ValidationError as error:
+            faults.append(RowFault(row=row.number, code="validation_failed", detail=_say(error)))
+        else:
+            candidates.append(
+                Candidate(row.number, data.url, data.slug, data.title, data.expires_at)
+            )
+    return candidates, faults
+
+
+def _say(error: ValidationError) -> str:
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    said = (
+        f"{'.'.join(map(str, fault['loc'])) or 'row'}: {fault['msg'].removeprefix('Value error, ')}"
+        for fault in faults
+    )
+    return "; ".join(said)
+
+
+async def _insert(
+    session: AsyncSession, candidates: list[Candidate], created_by: UUID | None
+) -> tuple[list[str], list[RowFault]]:
+    """Make the links that are not there yet. A row is done when its slug leads to its URL."""
+    made: list[str] = []
+    faults: list[RowFault] = []
+    attempt = 0
+    while candidates:
+        tried = [(slug, row) for row in candidates if (slug := row.slug_at(attempt))]
+        faults += [
+            RowFault(row=row.number, code=SlugTaken.code, detail=f"slug: {row.slug!r} is taken")
+            for row in candidates
+            if row.slug_at(attempt) is None
+        ]
+        values = {
+            "slugs": [slug for slug, _ in tried],
+            "urls": [row.url for _, row in tried],
+            "titles": [row.title for _, row in tried],
+            "expiries": [row.expires_at for _, row in tried],
+            "created_by": created_by,
+        }
+        made += await session.scalars(INSERT_LINKS, values)
+        found = await session.execute(FIND_URLS, {"slugs": values["slugs"]})
+        urls = {slug: url for slug, url in found}
+        candidates = [row for slug, row in tried if urls.get(slug) != row.url]
+        attempt += 1
+    return made, faults

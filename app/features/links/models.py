@@ -1,0 +1,129 @@
+"""The tables of links, their clicks and their imports."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Sequence,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.infra.db import Base
+
+Timestamp = TIMESTAMP(timezone=True)
+
+# Orders the writes to one slug's cache entry. It is read while the row's lock is held, so a later
+# transaction always holds a higher number, whichever of the two reaches Redis first.
+CACHE_VERSIONS = Sequence("link_cache_versions", metadata=Base.metadata)
+
+
+class Link(Base):
+    __tablename__ = "links"
+    __table_args__ = (
+        CheckConstraint("slug ~ '^[A-Za-z0-9][A-Za-z0-9_-]{1,63}$'", name="slug_format"),
+        CheckConstraint("url ~* '^https?://[!-~]+$' AND length(url) <= 2048", name="url_format"),
+        CheckConstraint("char_length(title) <= 200", name="title_length"),
+        Index(None, "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
+        Index(None, "created_by"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("uuidv7()"))
+    slug: Mapped[str] = mapped_column(Text, unique=True)
+    url: Mapped[str] = mapped_column(Text)
+    title: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
+    expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    created_by: Mapped[UUID | None] = mapped_column(ForeignKey("tokens.id", ondelete="SET NULL"))
+
+
+class ClickCount(Base):
+    """Clicks of a link in the hour that begins at `hour`."""
+
+    __tablename__ = "click_counts"
+    __table_args__ = (
+        CheckConstraint("clicks > 0", name="clicks_positive"),
+        CheckConstraint("hour = date_trunc('hour', hour, 'UTC')", name="hour_is_whole"),
+    )
+
+    link_id: Mapped[UUID] = mapped_column(
+        ForeignKey("links.id", ondelete="CASCADE"), primary_key=True
+    )
+    hour: Mapped[datetime] = mapped_column(Timestamp, primary_key=True)
+    clicks: Mapped[int] = mapped_column(BigInteger)
+
+
+class ClickPosition(Base):
+    """How far the roll-up has counted the stream. One row; whoever counts holds its lock."""
+
+    __tablename__ = "click_positions"
+
+    stream: Mapped[str] = mapped_column(Text, primary_key=True)
+    position: Mapped[str] = mapped_column(Text)
+
+
+class UnsettledClick(Base):
+    """Clicks whose append to the stream was never confirmed: it happened, or it did not.
+
+    The roll-up settles them: in the stream they count there, else here.
+    """
+
+    __tablename__ = "unsettled_clicks"
+
+    batch: Mapped[str] = mapped_column(Text, primary_key=True)
+    link_id: Mapped[UUID] = mapped_column(
+        ForeignKey("links.id", ondelete="CASCADE"), primary_key=True
+    )
+    clicks: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
+
+
+class ImportStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+class Import(Base):
+    """A CSV file and how far it has come. The file is dropped with the last row."""
+
+    __tablename__ = "imports"
+    __table_args__ = (
+        CheckConstraint("status IN ('queued', 'running', 'finished')", name="status_known"),
+        CheckConstraint("done + failed <= total", name="rows_add_up"),
+        CheckConstraint("(status = 'finished') = (source IS NULL)", name="source_until_finished"),
+        Index(None, "updated_at", postgresql_where=text("status <> 'finished'")),
+        Index(None, "created_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("uuidv7()"))
+    status: Mapped[str] = mapped_column(Text, server_default=ImportStatus.QUEUED)
+    source: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    total: Mapped[int] = mapped_column(server_default=text("0"))
+    done: Mapped[int] = mapped_column(server_default=text("0"))
+    failed: Mapped[int] = mapped_column(server_default=text("0"))
+    next_row: Mapped[int] = mapped_column(server_default=text("2"))
+    created_by: Mapped[UUID | None] = mapped_column(ForeignKey("tokens.id", ondelete="SET NULL"))
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
+    updated_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
+
+
+class RowError(Base):
+    """A row that became no link, by its line in the file (the header is line 1)."""
+
+    __tablename__ = "import_errors"
+
+    import_id: Mapped[UUID] = mapped_column(
+        ForeignKey("imports.id", ondelete="CASCADE"), primary_key=True
+    )
+    row: Mapped[int] = mapped_column(primary_key=True)
+    code: Mapped[str] = mapped_column(Text)
+    detail: Mapped[str] = mapped_column(Text)

@@ -1,0 +1,127 @@
+"""GET /{slug}: the public redirect, in all its cases. `edge` answers the commonest one sooner."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import Response
+
+from app.errors import BadRequest, DependencyUnavailable
+from app.features.links import clicks
+from app.features.links.cache import Target
+from app.features.links.edge import FIXED_HEADERS, FOLLOWED, clicks_of
+from app.features.links.errors import LinkExpired, LinkNotFound
+from app.features.links.follower import Followed, Unfollowed
+from app.features.links.models import Link
+from app.features.links.runtime import LinksRuntime, LinksRuntimeDep
+from app.features.links.service import find_by_slug
+from app.infra.db import Sessions, transaction
+from app.infra.http.problems import responses
+from app.infra.lifespan import ResourcesDep
+from app.infra.redis import RedisGate, RedisUnavailable
+
+router = APIRouter(
+    tags=["redirect"],
+    responses=responses(BadRequest, LinkNotFound, LinkExpired, DependencyUnavailable),
+)
+
+SlugPath = Annotated[str, Path(description="The short name.")]
+
+
+@router.get("/{slug}", status_code=302, response_class=Response)
+async def follow_link(
+    slug: SlugPath, request: Request, resources: ResourcesDep, runtime: LinksRuntimeDep
+) -> Response:
+    """Redirect to where the link leads now, and count the click."""
+    found: Followed | str = getattr(request.state, FOLLOWED, "")
+    if isinstance(found, str):
+        found = await runtime.follower.follow(slug, clicks_of(request.method))
+    target = await _resolve(
+        slug,
+        found,
+        clicks=clicks_of(request.method),
+        runtime=runtime,
+        sessions=resources.sessions,
+        gate=resources.gate,
+    )
+    headers = {name.decode(): value.decode() for name, value in FIXED_HEADERS}
+    return Response(status_code=302, headers={"Location": target.url, **headers})
+
+
+@router.head("/{slug}", status_code=302, response_class=Response)
+async def preview_link(
+    slug: SlugPath, request: Request, resources: ResourcesDep, runtime: LinksRuntimeDep
+) -> Response:
+    """Say where the link leads, without counting a click."""
+    return await follow_link(slug, request, resources, runtime)
+
+
+async def _resolve(
+    slug: str,
+    found: Followed,
+    *,
+    clicks: int,
+    runtime: LinksRuntime,
+    sessions: Sessions,
+    gate: RedisGate,
+) -> Target:
+    """The target, its clicks counted. Raises `LinkNotFound` or `LinkExpired`."""
+    if found is None:
+        found = await _fill_and_follow(
+            slug, clicks=clicks, runtime=runtime, sessions=sessions, gate=gate
+        )
+    if isinstance(found, bytes):
+        return _read_entry(slug, found)
+    batch = found.batch if found else None
+    return await _resolve_in_database(slug, clicks_given=clicks, batch=batch, sessions=sessions)
+
+
+def _read_entry(slug: str, entry: bytes) -> Target:
+    target = Target.of_entry(entry)
+    if target is not None:
+        return target
+    if entry == b"expired":
+        raise _expired(slug)
+    raise _not_found(slug)
+
+
+async def _fill_and_follow(
+    slug: str, *, clicks: int, runtime: LinksRuntime, sessions: Sessions, gate: RedisGate
+) -> Followed:
+    """Put the row into the cache, then follow that: if a writer was faster, its word counts."""
+    async with transaction(sessions) as session:
+        link = await find_by_slug(session, slug=slug)
+    try:
+        await gate.run(runtime.cache.fill(slug, link))
+    except RedisUnavailable:
+        return Unfollowed(batch=None)
+    return await runtime.follower.follow(slug, clicks)
+
+
+async def _resolve_in_database(
+    slug: str, *, clicks_given: int, batch: str | None, sessions: Sessions
+) -> Target:
+    """While Redis is away: read the row, and count where it stands."""
+    async with transaction(sessions) as session:
+        link = await find_by_slug(session, slug=slug)
+        if link is None:
+            raise _not_found(slug)
+        if _has_expired(link):
+            raise _expired(slug)
+        if clicks_given:
+            await clicks.count_directly(
+                session, link_id=link.id, clicks=clicks_given, unconfirmed=batch
+            )
+        return Target(str(link.id), link.url)
+
+
+def _has_expired(link: Link) -> bool:
+    return link.expires_at is not None and link.expires_at <= datetime.now(UTC)
+
+
+def _not_found(slug: str) -> LinkNotFound:
+    return LinkNotFound(f"No link is called {slug[:64]!r}.")
+
+
+def _expired(slug: str) -> LinkExpired:
+    return LinkExpired(f"The link {slug!r} has expired.")

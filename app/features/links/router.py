@@ -1,0 +1,193 @@
+"""/api/v1/links and /api/v1/imports: handlers that parse, call one service function and return."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from starlette.responses import StreamingResponse
+
+from app.errors import UnsupportedMediaType
+from app.features.links import imports, service
+from app.features.links.errors import FileInvalid, ImportNotFound, LinkNotFound, SlugTaken
+from app.features.links.models import Link
+from app.features.links.progress import stream_progress, wants_events
+from app.features.links.runtime import LinksRuntimeDep
+from app.features.links.schemas import (
+    SLUG,
+    ClickSeries,
+    ImportProgress,
+    ImportRead,
+    LinkCreate,
+    LinkPage,
+    LinkRead,
+    LinkUpdate,
+)
+from app.features.links.service import Bucket
+from app.features.links.uploads import UPLOAD_BODY, UploadDep
+from app.features.links.writethrough import write_through
+from app.features.tokens.auth import require
+from app.features.tokens.errors import ScopeMissing, TokenInvalid
+from app.features.tokens.models import Token
+from app.features.tokens.schemas import Scope
+from app.infra.db import SessionDep, after_commit
+from app.infra.http.inputs import Moment
+from app.infra.http.pages import CursorDep, LimitDep, encode_cursor
+from app.infra.http.problems import API_ERRORS, responses
+from app.infra.lifespan import Resources, ResourcesDep
+
+Reader = Annotated[Token, Depends(require(Scope.LINKS_READ, "read"), scope="function")]
+Writer = Annotated[Token, Depends(require(Scope.LINKS_WRITE, "write"), scope="function")]
+SlugPath = Annotated[str, Path(pattern=SLUG)]
+
+GUARDED = responses(*API_ERRORS, TokenInvalid, ScopeMissing)
+
+links_router = APIRouter(prefix="/api/v1/links", tags=["links"], responses=GUARDED)
+imports_router = APIRouter(prefix="/api/v1/imports", tags=["imports"], responses=GUARDED)
+
+
+def _read(resources: Resources, link: Link, clicks: int) -> LinkRead:
+    return LinkRead(
+        slug=link.slug,
+        url=link.url,
+        title=link.title,
+        short_url=f"{resources.settings.public_url}/{link.slug}",
+        created_at=link.created_at,
+        expires_at=link.expires_at,
+        clicks=clicks,
+    )
+
+
+@links_router.post("", status_code=201, responses=responses(SlugTaken))
+async def create_link(
+    body: LinkCreate,
+    writer: Writer,
+    session: SessionDep,
+    resources: ResourcesDep,
+    runtime: LinksRuntimeDep,
+    response: Response,
+) -> LinkRead:
+    """Shorten a URL, under a slug of your choice or one that is made up."""
+    link = await service.create_link(session, data=body, created_by=writer.id)
+    await write_through(session, resources.gate, runtime.cache, slug=link.slug, link=link)
+    response.headers["Location"] = f"{links_router.prefix}/{link.slug}"
+    return _read(resources, link, clicks=0)
+
+
+@links_router.get("")
+async def list_links(
+    _reader: Reader,
+    session: SessionDep,
+    resources: ResourcesDep,
+    limit: LimitDep = 50,
+    cursor: CursorDep = None,
+) -> LinkPage:
+    """All links, newest first."""
+    links = await service.list_links(session, limit=limit + 1, before=cursor)
+    shown = links[:limit]
+    clicks = await service.total_clicks(session, links=shown)
+    return LinkPage(
+        items=[_read(resources, link, clicks.get(link.id, 0)) for link in shown],
+        next_cursor=encode_cursor(shown[-1].id) if len(links) > limit else None,
+    )
+
+
+@links_router.get("/{slug}", responses=responses(LinkNotFound))
+async def read_link(
+    slug: SlugPath, _reader: Reader, session: SessionDep, resources: ResourcesDep
+) -> LinkRead:
+    """One link, expired or not."""
+    link = await service.find_link(session, slug=slug)
+    clicks = await service.total_clicks(session, links=[link])
+    return _read(resources, link, clicks.get(link.id, 0))
+
+
+@links_router.patch("/{slug}", responses=responses(LinkNotFound))
+async def change_link(
+    slug: SlugPath,
+    body: LinkUpdate,
+    _writer: Writer,
+    session: SessionDep,
+    resources: ResourcesDep,
+    runtime: LinksRuntimeDep,
+) -> LinkRead:
+    """Change what is given. Once this has answered, no redirect leads to the old URL."""
+    link = await service.change_link(session, slug=slug, data=body)
+    await write_through(session, resources.gate, runtime.cache, slug=slug, link=link)
+    clicks = await service.total_clicks(session, links=[link])
+    return _read(resources, link, clicks.get(link.id, 0))
+
+
+@links_router.delete("/{slug}", status_code=204, responses=responses(LinkNotFound))
+async def delete_link(
+    slug: SlugPath,
+    _writer: Writer,
+    session: SessionDep,
+    resources: ResourcesDep,
+    runtime: LinksRuntimeDep,
+) -> None:
+    """Delete a link and its clicks. Once this has answered, the slug redirects no more."""
+    await service.delete_link(session, slug=slug)
+    await write_through(session, resources.gate, runtime.cache, slug=slug, link=None)
+
+
+@links_router.get("/{slug}/clicks", responses=responses(LinkNotFound))
+async def read_clicks(
+    slug: SlugPath,
+    _reader: Reader,
+    session: SessionDep,
+    bucket: Annotated[Bucket, Query()] = "day",
+    since: Annotated[Moment | None, Query(description="Default: 2 days or 30 days ago.")] = None,
+    until: Annotated[Moment | None, Query(description="Exclusive. Default: now.")] = None,
+) -> ClickSeries:
+    """Clicks by hour or day (UTC), without gaps. A click shows up about a second later."""
+    start, end = service.bound_series(bucket, since, until)
+    link = await service.find_link(session, slug=slug)
+    series = await service.click_series(session, link=link, bucket=bucket, start=start, end=end)
+    return ClickSeries(total=sum(part.clicks for part in series), series=series)
+
+
+@imports_router.post(
+    "",
+    status_code=202,
+    responses=responses(UnsupportedMediaType, FileInvalid),
+    openapi_extra={"requestBody": UPLOAD_BODY},
+)
+async def start_import(
+    file: UploadDep,
+    writer: Writer,
+    session: SessionDep,
+    resources: ResourcesDep,
+    response: Response,
+) -> ImportProgress:
+    """Import links from a CSV file with a header: url and, if you like, slug, title, expires_at.
+
+    The file is stored before this answers, and imported by the worker. Importing it again
+    changes nothing: a row whose link exists is done.
+    """
+    job = await imports.create_import(session, source=file, created_by=writer.id)
+    after_commit(session, lambda: resources.enqueuer.enqueue(imports.JOB, import_id=str(job.id)))
+    response.headers["Location"] = f"{imports_router.prefix}/{job.id}"
+    return ImportProgress.model_validate(job)
+
+
+@imports_router.get(
+    "/{import_id}",
+    response_model=ImportRead,
+    responses={
+        **responses(ImportNotFound),
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    },
+)
+async def read_import(
+    import_id: UUID,
+    request: Request,
+    _reader: Reader,
+    session: SessionDep,
+    resources: ResourcesDep,
+    errors_after: Annotated[int, Query(ge=0, le=10**9)] = 0,
+) -> ImportRead | StreamingResponse:
+    """How far an import has come. `Accept: text/event-stream` follows it until it is finished."""
+    found = await imports.read_import(session, import_id=import_id, errors_after=errors_after)
+    if wants_events(request):
+        return stream_progress(resources.sessions, import_id=import_id)
+    return found

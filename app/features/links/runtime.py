@@ -1,0 +1,41 @@
+"""What the feature holds while the process lives."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends
+from opentelemetry.metrics import Histogram
+
+from app.features.links.cache import LinkCache
+from app.features.links.follower import Follower
+from app.infra.lifespan import Resources, ResourcesDep
+
+NAME = "links"
+
+
+@dataclass(frozen=True)
+class LinksRuntime:
+    cache: LinkCache
+    follower: Follower
+    request_duration: Histogram
+
+
+@asynccontextmanager
+async def open_runtime(resources: Resources) -> AsyncIterator[LinksRuntime]:
+    cache = LinkCache(resources.redis, ttl=resources.settings.cache_ttl)
+    follower = Follower(cache, resources.gate)
+    yield LinksRuntime(cache, follower, resources.metrics.request_duration())
+    await follower.close()
+
+
+def runtime_of(resources: Resources) -> LinksRuntime:
+    return cast("LinksRuntime", resources.features[NAME])
+
+
+def _get_runtime(resources: ResourcesDep) -> LinksRuntime:
+    return runtime_of(resources)
+
+
+LinksRuntimeDep = Annotated[LinksRuntime, Depends(_get_runtime)]

@@ -1,0 +1,146 @@
+"""Create, find, list, change and delete links, and read their clicks."""
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy import func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.errors import FieldFault, ValidationFailed
+from app.features.links.errors import LinkNotFound, SlugTaken
+from app.features.links.models import CACHE_VERSIONS, ClickCount, Link
+from app.features.links.schemas import ClickBucket, LinkCreate, LinkUpdate
+
+# Without 0 O 1 l I: people read slugs aloud and type them from paper.
+ALPHABET = "23456789abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ"
+SLUG_LENGTH = 7  # 57**7, about 2e12: a collision is rare, and tried again
+ATTEMPTS = 5
+
+Bucket = Literal["hour", "day"]
+MOST_BUCKETS = 2000  # a series; 83 days by the hour, 5 years by the day
+DEFAULT_BUCKETS = {"hour": timedelta(days=2), "day": timedelta(days=30)}
+
+
+def make_slug() -> str:
+    return "".join(secrets.choice(ALPHABET) for _ in range(SLUG_LENGTH))
+
+
+async def create_link(session: AsyncSession, *, data: LinkCreate, created_by: UUID) -> Link:
+    """Raises `SlugTaken`. Of simultaneous creations of one slug exactly one succeeds."""
+    for _ in range(ATTEMPTS):
+        link = await session.scalar(
+            insert(Link)
+            .values(
+                slug=data.slug or make_slug(),
+                url=data.url,
+                title=data.title,
+                expires_at=data.expires_at,
+                created_by=created_by,
+            )
+            .on_conflict_do_nothing(index_elements=[Link.slug])
+            .returning(Link)
+        )
+        if link is not None:
+            return link
+        if data.slug is not None:
+            break
+    raise SlugTaken(f"The slug {data.slug!r} is taken: choose another.")
+
+
+async def find_by_slug(session: AsyncSession, *, slug: str) -> Link | None:
+    return await session.scalar(select(Link).where(Link.slug == slug))
+
+
+async def find_link(session: AsyncSession, *, slug: str, lock: bool = False) -> Link:
+    """Raises `LinkNotFound`. With `lock` nobody else changes it before the commit."""
+    query = select(Link).where(Link.slug == slug)
+    link = await session.scalar(query.with_for_update() if lock else query)
+    if link is None:
+        raise LinkNotFound(f"No link is called {slug!r}.")
+    return link
+
+
+async def list_links(session: AsyncSession, *, limit: int, before: UUID | None) -> list[Link]:
+    """Newest first; `before` is the id of the last one already seen."""
+    query = select(Link).order_by(Link.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(Link.id < before)
+    return list(await session.scalars(query))
+
+
+async def change_link(session: AsyncSession, *, slug: str, data: LinkUpdate) -> Link:
+    link = await find_link(session, slug=slug, lock=True)
+    for name in data.model_fields_set:
+        setattr(link, name, getattr(data, name))
+    await session.flush()
+    return link
+
+
+async def delete_link(session: AsyncSession, *, slug: str) -> None:
+    """The link goes with its clicks; the slug is free again."""
+    link = await find_link(session, slug=slug, lock=True)
+    await session.delete(link)
+    await session.flush()
+
+
+async def next_cache_version(session: AsyncSession) -> int:
+    """Call it while the transaction holds the slug's row, so that versions follow the commits."""
+    version: int = await session.scalar(select(CACHE_VERSIONS.next_value()))  # type: ignore[assignment] # a sequence has a next value
+    return version
+
+
+async def total_clicks(session: AsyncSession, *, links: list[Link]) -> dict[UUID, int]:
+    """Clicks of each link since it was made; links without any are absent."""
+    query = (
+        select(ClickCount.link_id, func.sum(ClickCount.clicks))
+        .where(ClickCount.link_id.in_([link.id for link in links]))
+        .group_by(ClickCount.link_id)
+    )
+    return {link_id: int(clicks) for link_id, clicks in await session.execute(query)}
+
+
+def bound_series(
+    bucket: Bucket, since: datetime | None, until: datetime | None
+) -> tuple[datetime, datetime]:
+    """Whole buckets from `since` to before `until`. Raises `ValidationFailed`."""
+    step = timedelta(hours=1) if bucket == "hour" else timedelta(days=1)
+    end = _floor(until or datetime.now(UTC) + step, bucket)
+    start = _floor(since, bucket) if since else end - DEFAULT_BUCKETS[bucket]
+    if start >= end:
+        detail = f"must lie at least one {bucket} after since"
+        raise ValidationFailed("The time range is empty.", errors=[_fault("until", detail)])
+    if (end - start) / step > MOST_BUCKETS:
+        detail = f"at most {MOST_BUCKETS} buckets: choose a later since or a larger bucket"
+        raise ValidationFailed("The time range is too long.", errors=[_fault("since", detail)])
+    return start, end
+
+
+def _floor(time: datetime, bucket: Bucket) -> datetime:
+    whole = time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return whole if bucket == "hour" else whole.replace(hour=0)
+
+
+def _fault(field: str, detail: str) -> FieldFault:
+    return {"field": f"query.{field}", "detail": detail}
+
+
+async def click_series(
+    session: AsyncSession, *, link: Link, bucket: Bucket, start: datetime, end: datetime
+) -> list[ClickBucket]:
+    """One bucket for each hour or day from `start` to before `end`, zeros included."""
+    rows = await session.execute(
+        text("""
+            SELECT series.start, coalesce(sum(click_counts.clicks), 0)::bigint
+            FROM generate_series(CAST(:start AS timestamptz), CAST(:end AS timestamptz)
+                                 - CAST(:step AS interval), CAST(:step AS interval)) AS series (start)
+            LEFT JOIN click_counts ON click_counts.link_id = :link
+                AND click_counts.hour >= series.start
+                AND click_counts.hour < series.start + CAST(:step AS interval)
+            GROUP BY series.start ORDER BY series.start
+        """),
+        {"start": start, "end": end, "step": f"1 {bucket}", "link": link.id},
+    )
+    return [ClickBucket(start=begin, clicks=clicks) for begin, clicks in rows]

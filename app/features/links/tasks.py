@@ -1,0 +1,137 @@
+"""The worker's part: importing, rolling up clicks, picking up lost work, and purging."""
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import delete, func, select, update
+
+from app.features.links import clicks, imports
+from app.features.links.csvfile import CsvRow, read_rows
+from app.features.links.models import Import, ImportStatus, Link
+from app.features.links.runtime import runtime_of
+from app.features.links.service import next_cache_version
+from app.infra.db import transaction
+from app.infra.lifespan import Resources
+from app.infra.redis import RedisUnavailable
+
+log = structlog.get_logger(__name__)
+
+BATCH = 1000  # rows in one transaction: 20 to 40 ms, so that progress is seen and locks are short
+LOOK_FOR_CLICKS = 0.5  # seconds between looks at an idle stream
+TRIM_EVERY = 10.0  # seconds
+
+RESUME_EVERY = 5.0  # seconds
+# An import that has not moved for this long lost its job: Redis was away, or its worker died.
+STALLED_AFTER = timedelta(seconds=15)
+
+KEEP_EXPIRED = timedelta(days=30)  # an expired link answers 410 this long, then 404
+KEEP_IMPORTS = timedelta(days=30)
+
+
+async def run_import(context: dict[str, Any], *, import_id: str) -> None:
+    """Import what is left of a file. Running it twice, or twice at once, does no harm."""
+    resources: Resources = context["resources"]
+    job_id = UUID(import_id)
+    async with transaction(resources.sessions) as session:
+        loaded = await imports.load_source(session, import_id=job_id)
+    if loaded is None:
+        return
+    source, start = loaded
+    batches = _batches(read_rows(source, start=start))
+    rows = next(batches, [])
+    while True:
+        following = next(batches, None)
+        if not await _run_batch(resources, job_id, rows, last=following is None):
+            log.info("import_is_done_elsewhere", import_id=import_id)
+            return
+        if following is None:
+            break
+        rows = following
+    log.info("import_finished", import_id=import_id)
+
+
+def _batches(rows: Iterator[CsvRow]) -> Iterator[list[CsvRow]]:
+    while batch := list(itertools.islice(rows, BATCH)):
+        yield batch
+
+
+async def _run_batch(resources: Resources, job_id: UUID, rows: list[CsvRow], *, last: bool) -> bool:
+    """False if another worker did these rows."""
+    async with transaction(resources.sessions) as session:
+        made = await imports.apply_batch(session, import_id=job_id, rows=rows, last=last)
+        version = await next_cache_version(session)
+    if made is None:
+        return False
+    await _write_through(resources, made, version)
+    return True
+
+
+async def _write_through(resources: Resources, slugs: list[str], version: int) -> None:
+    """The new links, read again, into the cache: it may hold that there is none."""
+    if not slugs:
+        return
+    async with transaction(resources.sessions) as session:
+        links = list(await session.scalars(select(Link).where(Link.slug.in_(slugs))))
+    cache = runtime_of(resources).cache
+    try:
+        await resources.gate.run(cache.put_all(links, version), always=True)
+    except RedisUnavailable as error:
+        log.warning("cache_write_failed", links=len(links), reason=str(error))
+
+
+async def roll_up_clicks(resources: Resources) -> None:
+    """Count what the stream holds, without end."""
+    loop = asyncio.get_running_loop()
+    trim_at = loop.time()
+    while True:
+        async with transaction(resources.sessions) as session:
+            counted = await clicks.roll_up(session, resources.redis)
+        if loop.time() >= trim_at:
+            async with transaction(resources.sessions) as session:
+                await clicks.trim(session, resources.redis)
+            trim_at = loop.time() + TRIM_EVERY
+        if counted < clicks.ENTRIES:
+            await asyncio.sleep(LOOK_FOR_CLICKS)
+
+
+async def resume_imports(resources: Resources) -> None:
+    """Enqueue imports that nobody works at, without end."""
+    while True:
+        async with transaction(resources.sessions) as session:
+            stalled = list(
+                await session.scalars(
+                    update(Import)
+                    .where(
+                        Import.status != ImportStatus.FINISHED,
+                        Import.updated_at < func.now() - STALLED_AFTER,
+                    )
+                    .values(updated_at=func.now())
+                    .returning(Import.id)
+                    .execution_options(synchronize_session=False)
+                )
+            )
+        for import_id in stalled:
+            log.info("import_resumed", import_id=str(import_id))
+            await resources.enqueuer.enqueue(imports.JOB, import_id=str(import_id))
+        await asyncio.sleep(RESUME_EVERY)
+
+
+async def purge(context: dict[str, Any]) -> None:
+    """Delete links that expired long ago, and old imports."""
+    resources: Resources = context["resources"]
+    async with transaction(resources.sessions) as session:
+        links = await session.execute(
+            delete(Link).where(Link.expires_at < func.now() - KEEP_EXPIRED)
+        )
+        old = await session.execute(
+            delete(Import).where(
+                Import.status == ImportStatus.FINISHED,
+                Import.created_at < func.now() - KEEP_IMPORTS,
+            )
+        )
+    log.info("purged", links=links.rowcount, imports=old.rowcount)

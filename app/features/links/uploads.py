@@ -1,0 +1,54 @@
+"""The body of POST /api/v1/imports: a form's field `file`, or plain CSV."""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+
+from app.errors import UnsupportedMediaType, ValidationFailed
+from app.infra.lifespan import ResourcesDep
+
+UPLOAD_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {"file": {"type": "string", "format": "binary"}},
+            }
+        },
+        "text/csv": {
+            "schema": {"type": "string"},
+            "example": "url,slug,title,expires_at\nhttps://example.com/,example,An example,\n",
+        },
+    },
+}
+
+
+async def read_upload(request: Request, _resources: ResourcesDep) -> bytes:
+    """The file's bytes. The middleware has bounded their number."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == "text/csv":
+        return await request.body()
+    if media_type == "multipart/form-data":
+        return await _read_form(request)
+    raise UnsupportedMediaType("Send text/csv, or multipart/form-data with the field file.")
+
+
+async def _read_form(request: Request) -> bytes:
+    try:
+        async with request.form(max_files=1, max_fields=10) as form:
+            file = form.get("file")
+            if isinstance(file, UploadFile):
+                return await file.read()
+    except MultiPartException as error:
+        raise ValidationFailed(f"The form can't be read: {error.message}") from error
+    raise ValidationFailed(
+        "The form has no file.",
+        errors=[{"field": "body.file", "detail": "send the CSV as a file in this field"}],
+    )
+
+
+UploadDep = Annotated[bytes, Depends(read_upload)]

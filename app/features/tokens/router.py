@@ -1,0 +1,58 @@
+"""/api/v1/tokens. A token can only give scopes that it has itself."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Response
+
+from app.features.tokens import service
+from app.features.tokens.auth import require
+from app.features.tokens.errors import ScopeMissing, TokenInvalid, TokenNotFound
+from app.features.tokens.models import Token
+from app.features.tokens.schemas import Scope, TokenCreate, TokenCreated, TokenPage, TokenRead
+from app.infra.db import SessionDep
+from app.infra.http.pages import CursorDep, LimitDep, encode_cursor
+from app.infra.http.problems import API_ERRORS, responses
+
+Manager = Annotated[Token, Depends(require(Scope.TOKENS_WRITE, "write"), scope="function")]
+
+router = APIRouter(
+    prefix="/api/v1/tokens",
+    tags=["tokens"],
+    responses=responses(*API_ERRORS, TokenInvalid, ScopeMissing),
+)
+
+
+@router.post("", status_code=201)
+async def create_token(
+    body: TokenCreate, manager: Manager, session: SessionDep, response: Response
+) -> TokenCreated:
+    """Create a token. Its text is in this answer only; keep it."""
+    lacking = sorted(set(body.scopes) - set(manager.scopes))
+    if lacking:
+        raise ScopeMissing(f"A token can't give scopes that it lacks: {', '.join(lacking)}.")
+    token, text = await service.create_token(
+        session, name=body.name, scopes=body.scopes, expires_at=body.expires_at
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return TokenCreated.of(TokenRead.model_validate(token), text)
+
+
+@router.get("")
+async def list_tokens(
+    manager: Manager,
+    session: SessionDep,
+    limit: LimitDep = 50,
+    cursor: CursorDep = None,
+) -> TokenPage:
+    """All tokens, newest first, without their secrets."""
+    tokens = await service.list_tokens(session, limit=limit + 1, before=cursor)
+    items = [TokenRead.model_validate(token) for token in tokens[:limit]]
+    more = len(tokens) > limit
+    return TokenPage(items=items, next_cursor=encode_cursor(items[-1].id) if more else None)
+
+
+@router.delete("/{token_id}", status_code=204, responses=responses(TokenNotFound))
+async def revoke_token(token_id: UUID, manager: Manager, session: SessionDep) -> None:
+    """Revoke a token at once and for good. It stays in the list."""
+    await service.revoke_token(session, token_id=token_id)

@@ -1,0 +1,58 @@
+"""What clients send and receive about tokens."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from app.infra.http.inputs import FutureTime, Line
+
+
+class Scope(StrEnum):
+    """What a token allows. A feature that needs another one adds it here."""
+
+    LINKS_READ = "links:read"
+    LINKS_WRITE = "links:write"
+    TOKENS_WRITE = "tokens:write"
+
+
+class TokenCreate(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[Line, Field(min_length=1, max_length=100)]
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
+    expires_at: FutureTime | None = None
+
+    @field_validator("scopes")
+    @classmethod
+    def drop_repeated(cls, value: list[Scope]) -> list[Scope]:
+        return sorted(set(value))
+
+
+class TokenRead(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    name: str
+    scopes: list[Scope]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class TokenCreated(TokenRead):
+    """The only answer that ever holds the token itself."""
+
+    token: str
+
+    @classmethod
+    def of(cls, read: TokenRead, token: str) -> Self:
+        return cls(**read.model_dump(), token=token)
+
+
+class TokenPage(BaseModel):
+    items: list[TokenRead]
+    next_cursor: str | None

@@ -1,0 +1,91 @@
+"""Create, check, list and revoke tokens."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.features.tokens.errors import TokenInvalid, TokenNotFound
+from app.features.tokens.models import Token
+from app.features.tokens.schemas import Scope
+
+# Recognisable to secret scanners: a fixed prefix, and lengths that nothing else has.
+TOKEN = re.compile(r"drydock_([0-9a-f]{32})_([0-9a-f]{64})")
+USED_EVERY = timedelta(minutes=1)  # `last_used_at` is this exact: one write a minute, not each
+
+
+async def create_token(
+    session: AsyncSession, *, name: str, scopes: list[Scope], expires_at: datetime | None = None
+) -> tuple[Token, str]:
+    """Store a new token and return it with its text, which can't be had again."""
+    secret = secrets.token_bytes(32)
+    token = Token(
+        name=name,
+        scopes=[str(scope) for scope in scopes],
+        hash=hashlib.sha256(secret).digest(),
+        expires_at=expires_at,
+    )
+    session.add(token)
+    await session.flush()
+    await session.refresh(token)
+    return token, f"drydock_{token.id.hex}_{secret.hex()}"
+
+
+async def authenticate(session: AsyncSession, *, text: str) -> Token:
+    """The token that `text` proves to hold. Raises `TokenInvalid`.
+
+    A plain SHA-256 is enough: the secret has 256 random bits, so there is nothing to guess.
+    """
+    parts = TOKEN.fullmatch(text)
+    if parts is None:
+        raise TokenInvalid("The token is malformed.")
+    token = await session.get(Token, UUID(hex=parts[1]))
+    now = datetime.now(UTC)
+    given = hashlib.sha256(bytes.fromhex(parts[2])).digest()
+    if (
+        token is None
+        or not hmac.compare_digest(token.hash, given)
+        or token.revoked_at is not None
+        or (token.expires_at is not None and token.expires_at <= now)
+    ):
+        raise TokenInvalid("The token is unknown, expired or revoked.")
+    if token.last_used_at is None or now - token.last_used_at > USED_EVERY:
+        await _note_use(session, token.id)
+    return token
+
+
+async def _note_use(session: AsyncSession, token_id: UUID) -> None:
+    # Skipping a locked row: requests with the same token must not queue behind each other.
+    free = select(Token.id).where(Token.id == token_id).with_for_update(skip_locked=True)
+    await session.execute(
+        update(Token)
+        .where(Token.id.in_(free))
+        .values(last_used_at=func.now())
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def list_tokens(session: AsyncSession, *, limit: int, before: UUID | None) -> list[Token]:
+    """Newest first; `before` is the id of the last one already seen."""
+    query = select(Token).order_by(Token.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(Token.id < before)
+    return list(await session.scalars(query))
+
+
+async def revoke_token(session: AsyncSession, *, token_id: UUID) -> None:
+    """From the commit on the token opens nothing. Revoking twice keeps the first time."""
+    changed = await session.scalar(
+        update(Token)
+        .where(Token.id == token_id)
+        .values(revoked_at=func.coalesce(Token.revoked_at, func.now()))
+        .returning(Token.id)
+        .execution_options(synchronize_session=False)
+    )
+    if changed is None:
+        raise TokenNotFound("No token has this id.")

@@ -1,0 +1,265 @@
+"""Is the service well? Three questions: alive, ready for traffic, and everything in order.
+
+Checks use connections of their own, so a busy pool does not look like a dead database. Each runs
+at most once a second however many probes come, and one that hangs is given up, not waited for.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import psycopg
+import structlog
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel
+from redis.asyncio import Redis
+
+from app.infra.db import connect_arguments, open_connection
+from app.infra.lifespan import Resources
+from app.infra.queue import HEARTBEAT_STALE, heartbeat_age
+from app.infra.redis import make_redis
+
+log = structlog.get_logger(__name__)
+
+LIMIT = 1.5  # seconds a check may take: with all else an answer comes within two
+FRESH = 1.0  # seconds that a result serves further probes
+
+PROJECT = Path(__file__).parent.parent
+
+
+class Status(StrEnum):
+    OK = "ok"
+    DEGRADED = "degraded"
+    UNAVAILABLE = "unavailable"
+
+
+class Check(BaseModel):
+    status: Status
+    latency_ms: float | None = None
+    revision: str | None = None
+    error: str | None = None
+
+
+class Report(BaseModel):
+    status: Status
+    version: str
+    checks: dict[str, Check] = {}
+
+
+class _Unwell(Exception):
+    """A check's finding, in words for an operator."""
+
+    def __init__(self, check: Check) -> None:
+        super().__init__(check.error)
+        self.check = check
+
+
+class Probe:
+    """One check: single-flight, remembered for a second, bounded in time."""
+
+    def __init__(self, run: Callable[[], Awaitable[Check]]) -> None:
+        self._run = run
+        self._result: Check | None = None
+        self._until = 0.0
+        self._flight: asyncio.Task[Check] | None = None
+
+    async def __call__(self) -> Check:
+        if self._result is not None and time.monotonic() < self._until:
+            return self._result
+        if self._flight is None:
+            self._flight = asyncio.create_task(self._measure())
+            self._flight.add_done_callback(self._land)
+        return await asyncio.shield(self._flight)
+
+    def _land(self, flight: "asyncio.Task[Check]") -> None:
+        self._flight = None
+        if not flight.cancelled() and flight.exception() is None:
+            self._result = flight.result()
+            self._until = time.monotonic() + FRESH
+
+    async def _measure(self) -> Check:
+        started = time.perf_counter()
+        running = asyncio.ensure_future(self._run())
+        done, _ = await asyncio.wait({running}, timeout=LIMIT)
+        if not done:
+            # Not awaited: the driver's own clean-up would wait for the frozen server again.
+            running.cancel()
+            running.add_done_callback(_forget)
+            return Check(status=Status.UNAVAILABLE, error=f"no answer within {LIMIT} s")
+        error = running.exception()
+        if isinstance(error, _Unwell):
+            return error.check
+        if error is not None:
+            log.info("check_failed", error=type(error).__name__, detail=str(error)[:200])
+            return Check(status=Status.UNAVAILABLE, error=type(error).__name__)
+        check = running.result()
+        check.latency_ms = round((time.perf_counter() - started) * 1000, 2)
+        return check
+
+
+def _forget(task: "asyncio.Future[Check]") -> None:
+    if not task.cancelled():
+        task.exception()  # retrieved, so that asyncio does not report it as lost
+
+
+@cache
+def expected_revision() -> str:
+    """The schema that this code needs: the newest migration in its own folder."""
+    config = Config(toml_file=PROJECT / "pyproject.toml")
+    config.set_main_option("script_location", str(PROJECT / "migrations"))
+    return str(ScriptDirectory.from_config(config).get_current_head())
+
+
+class Health:
+    """The probes and what they hold open."""
+
+    def __init__(self, resources: Resources, redis: "Redis[Any]") -> None:
+        settings = resources.settings
+        self.version = settings.git_sha
+        self._conninfo = connect_arguments(settings, name="drydock-health", statement_timeout=LIMIT)
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._redis = redis
+        self.postgres = Probe(self._check_postgres)
+        self.migrations = Probe(self._check_migrations)
+        self.redis = Probe(self._check_redis)
+        self.worker = Probe(self._check_worker)
+        self._lock = asyncio.Lock()
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, resources: Resources) -> AsyncIterator[Self]:
+        redis = make_redis(resources.settings, timeout=LIMIT, size=4)
+        health = cls(resources, redis)
+        try:
+            yield health
+        finally:
+            if health._connection is not None:
+                health._connection.pgconn.finish()
+            await redis.aclose()
+
+    async def _ask(self, query: str) -> list[tuple[Any, ...]]:
+        """Run one query on the connection kept for this, or on a new one if it was lost."""
+        async with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is None or connection.broken or connection.closed:
+                connection = await self._connect()
+            try:
+                rows = await (await connection.execute(query)).fetchall()
+            except psycopg.errors.UndefinedTable:
+                self._connection = connection
+                raise
+            except psycopg.OperationalError:
+                # The server may have restarted since the last probe: that is no failure now.
+                connection.pgconn.finish()
+                connection = await self._connect()
+                rows = await (await connection.execute(query)).fetchall()
+            except BaseException:
+                connection.pgconn.finish()
+                raise
+            self._connection = connection
+            return rows
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        connection = await open_connection(self._conninfo, timeout=LIMIT)
+        await connection.set_autocommit(True)
+        return connection
+
+    async def _check_postgres(self) -> Check:
+        await self._ask("SELECT 1")
+        return Check(status=Status.OK)
+
+    async def _check_migrations(self) -> Check:
+        needed = expected_revision()
+        try:
+            rows = await self._ask("SELECT version_num FROM alembic_version")
+        except psycopg.errors.UndefinedTable:
+            rows = []
+        found = ", ".join(row[0] for row in rows) or None
+        if found != needed:
+            raise _Unwell(
+                Check(
+                    status=Status.UNAVAILABLE,
+                    revision=found,
+                    error=f"the schema is at {found or 'no revision'}, this code needs {needed}: "
+                    "run `python -m app migrate` or deploy the version that fits",
+                )
+            )
+        return Check(status=Status.OK, revision=found)
+
+    async def _check_redis(self) -> Check:
+        await self._redis.ping()
+        return Check(status=Status.OK)
+
+    async def _check_worker(self) -> Check:
+        age = await heartbeat_age(self._redis)
+        if age is None or age > HEARTBEAT_STALE:
+            seen = "never" if age is None else f"{age:.0f} s ago"
+            # Clicks and imports wait, and nothing is lost: no reason to answer 503.
+            raise _Unwell(Check(status=Status.DEGRADED, error=f"worker last seen: {seen}"))
+        return Check(status=Status.OK)
+
+    async def report(self, *names: str) -> Report:
+        probes: dict[str, Probe] = {name: getattr(self, name) for name in names}
+        found = await asyncio.gather(*(probe() for probe in probes.values()))
+        checks = dict(zip(probes, found, strict=True))
+        return Report(status=_worst(checks), version=self.version, checks=checks)
+
+
+def _worst(checks: dict[str, Check]) -> Status:
+    statuses = {check.status for check in checks.values()}
+    for status in (Status.UNAVAILABLE, Status.DEGRADED):
+        if status in statuses:
+            return status
+    return Status.OK
+
+
+def _get_health(request: Request) -> Health:
+    health: Health = request.state.health
+    return health
+
+
+HealthDep = Annotated[Health, Depends(_get_health)]
+
+health_router = APIRouter(prefix="/health", tags=["health"])
+UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": Report}}
+
+
+@health_router.get("/live")
+async def live(health: HealthDep) -> Report:
+    """The process answers. Asks nobody: restarting it would not mend a database."""
+    return Report(status=Status.OK, version=health.version)
+
+
+@health_router.get("/ready", responses=UNAVAILABLE)
+async def ready(health: HealthDep, response: Response) -> Report:
+    """Send me traffic? Not while Postgres fails or its schema is another one.
+
+    Without Redis the answer is `degraded` and still 200: taking every replica out helps nobody.
+    """
+    report = await health.report("postgres", "migrations", "redis")
+    if report.checks["redis"].status is not Status.OK:
+        needed = {name: check for name, check in report.checks.items() if name != "redis"}
+        report.status = max(_worst(needed), Status.DEGRADED, key=list(Status).index)
+    return _answer(report, response)
+
+
+@health_router.get("", responses=UNAVAILABLE)
+async def health(health: HealthDep, response: Response) -> Report:
+    """The whole report, for people and monitors."""
+    report = await health.report("postgres", "migrations", "redis", "worker")
+    return _answer(report, response)
+
+
+def _answer(report: Report, response: Response) -> Report:
+    response.headers["Cache-Control"] = "no-store"
+    if report.status is Status.UNAVAILABLE:
+        response.status_code = 503
+        response.headers["Retry-After"] = "1"
+    return report

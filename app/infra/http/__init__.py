@@ -1,0 +1,1 @@
+"""HTTP for every feature alike: problem documents, middleware, limits, pages, documentation."""

@@ -1,0 +1,97 @@
+"""/docs without the internet: Swagger UI's files come from a package, under a strict policy.
+
+FastAPI's own page loads them from a CDN and starts them with an inline script.
+"""
+
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from app.infra.http.problems import MEDIA_TYPE
+
+ASSETS = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
+}
+START = """\
+SwaggerUIBundle({
+  url: "../openapi.json", dom_id: "#docs", deepLinking: true, persistAuthorization: true,
+  presets: [SwaggerUIBundle.presets.apis], layout: "BaseLayout",
+});
+"""
+PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Drydock API</title>
+<link rel="stylesheet" href="docs/swagger-ui.css">
+<link rel="icon" href="docs/favicon-32x32.png">
+</head>
+<body>
+<div id="docs"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+# Swagger UI sets style attributes and draws its icons from data: URLs; it needs no more.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+
+
+def install_docs(app: FastAPI) -> None:
+    async def page(_request: Request) -> Response:
+        return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})
+
+    async def asset(request: Request) -> Response:
+        name = request.path_params["name"]
+        cache = {"Cache-Control": "public, max-age=86400"}
+        if name == "start.js":
+            return Response(START, media_type="text/javascript", headers=cache)
+        if name not in ASSETS:
+            return Response(status_code=404)
+        content = (files("fastapi_swagger") / "resources" / name).read_bytes()
+        return Response(content, media_type=ASSETS[name], headers=cache)
+
+    app.add_route("/docs", page, include_in_schema=False)
+    app.add_route("/docs/{name}", asset, include_in_schema=False)
+
+
+def describe_problems(app: FastAPI) -> None:
+    """Make the OpenAPI document tell the truth about errors: problem+json, and no other 422."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                tags=app.openapi_tags,
+            )
+            for path in schema["paths"].values():
+                for operation in path.values():
+                    _describe(operation["responses"])
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schema.get("components", {}).get("schemas", {}).pop(unused, None)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way
+
+
+def _describe(answers: dict[str, Any]) -> None:
+    for answer in answers.values():
+        content = answer.get("content", {})
+        schema = content.get("application/json", {}).get("schema", {})
+        if schema.get("$ref", "").endswith("/Problem"):
+            content[MEDIA_TYPE] = content.pop("application/json")

@@ -1,0 +1,40 @@
+"""Types for what clients send, where the plain type would let through what can't be stored."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, StringConstraints
+
+# C0 and C1 controls, and the lone surrogates that JSON can smuggle in: Postgres and headers
+# refuse them.
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+# Far from the ends of what datetime holds, so that time zones and sums can't overflow.
+FIRST_YEAR, LAST_YEAR = 2000, 2199
+
+
+def _one_line(value: str) -> str:
+    if UNPRINTABLE.search(value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+def _in_range(value: datetime) -> datetime:
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        raise ValueError(f"must lie between the years {FIRST_YEAR} and {LAST_YEAR}")
+    return value.astimezone(UTC)
+
+
+def _in_the_future(value: datetime) -> datetime:
+    if value <= datetime.now(UTC):
+        raise ValueError("must lie in the future")
+    return value
+
+
+# One line of text, trimmed.
+Line = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_one_line)]
+
+# A time with its offset; kept in UTC.
+Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
+FutureTime = Annotated[Moment, AfterValidator(_in_the_future)]

@@ -1,0 +1,62 @@
+"""Rate limits: counted in Redis for all replicas, in memory while Redis is away."""
+
+import math
+import time
+from collections.abc import Awaitable
+from typing import Any, Literal
+
+from limits import RateLimitItem, parse
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from redis.asyncio import Redis
+
+from app.config import Settings
+from app.errors import RateLimited
+from app.infra.redis import RedisGate, RedisUnavailable
+
+Kind = Literal["read", "write", "login"]
+
+
+class RateLimiter:
+    """Counts what each caller does, over a sliding window."""
+
+    def __init__(self, settings: Settings, redis: "Redis[Any]", gate: RedisGate) -> None:
+        self._gate = gate
+        self._limits: dict[Kind, RateLimitItem] = {
+            "read": parse(settings.rate_limit_read),
+            "write": parse(settings.rate_limit_write),
+            "login": parse(settings.rate_limit_login),
+        }
+        storage = RedisStorage(
+            "async+redis://unused:6379",  # the pool knows the address
+            implementation="redispy",
+            connection_pool=redis.connection_pool,  # type: ignore[arg-type] # as its docs say
+        )
+        self._shared = SlidingWindowCounterRateLimiter(storage)
+        self._local = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    async def hit(self, kind: Kind, caller: str) -> None:
+        """Count one use by `caller`. Raises `RateLimited` with the time until the next is free."""
+        limit = self._limits[kind]
+        limiter = self._shared
+        try:
+            allowed = await self._gate.run(limiter.hit(limit, kind, caller))
+        except RedisUnavailable:
+            limiter = self._local
+            allowed = await limiter.hit(limit, kind, caller)
+        if not allowed:
+            seconds = await self._seconds_left(limiter, limit, kind, caller)
+            raise RateLimited(
+                f"More than {limit.amount} in {limit.get_expiry()} s. Try again in {seconds} s.",
+                headers={"Retry-After": str(seconds)},
+            )
+
+    async def _seconds_left(
+        self, limiter: SlidingWindowCounterRateLimiter, limit: RateLimitItem, *identifiers: str
+    ) -> int:
+        look: Awaitable[Any] = limiter.get_window_stats(limit, *identifiers)
+        try:
+            stats = await (self._gate.run(look) if limiter is self._shared else look)
+        except RedisUnavailable:
+            return limit.get_expiry()
+        return max(1, math.ceil(stats.reset_time - time.time()))

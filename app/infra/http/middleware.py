@@ -1,0 +1,165 @@
+"""What every request passes, as plain ASGI: request id and log line, headers, allowed hosts.
+
+It stands around FastAPI rather than in it, so that requests answered at the edge of a feature
+pass the same. Plain ASGI because each `@app.middleware("http")` costs a task and a queue.
+"""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from uuid import uuid4
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, clear_contextvars
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from app.config import Settings
+from app.errors import BadRequest, InternalError
+from app.infra.http.problems import problem_response
+
+log = structlog.get_logger("app.request")
+
+REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
+PROBES = "/health"
+
+Edge = Callable[[ASGIApp], ASGIApp]
+
+
+def surround(app: ASGIApp, settings: Settings, edges: Sequence[Edge]) -> ASGIApp:
+    """Put the middleware of production around the application, the outermost last."""
+    for edge in edges:
+        app = edge(app)
+    app = AllowedHosts(app, settings.allowed_hosts)
+    app = SecurityHeaders(app, https=settings.public_url.startswith("https://"))
+    app = RequestContext(app)
+    return ProxyHeadersMiddleware(app, list(settings.trusted_proxies))  # type: ignore[arg-type,return-value] # uvicorn's own ASGI types
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return None
+
+
+class RequestContext:
+    """Gives each request an id, writes one line about it, and answers 500 when all else failed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        given = header(scope, b"x-request-id")
+        request_id = given.decode() if given and REQUEST_ID.fullmatch(given) else uuid4().hex
+        scope["state"]["request_id"] = request_id
+        clear_contextvars()
+        bind_contextvars(request_id=request_id)
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                ]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            # The last boundary. What FastAPI raised again after its 500, and what failed around
+            # it, ends here: logged, and answered if nothing was sent yet.
+            log.exception("request_failed")
+            if not status:
+                error = InternalError("The error was logged with this request's id.")
+                await problem_response(error, request_id)(scope, receive, send_with_id)
+        finally:
+            _log_request(scope, status, time.perf_counter() - started)
+
+
+def _log_request(scope: Scope, status: int, seconds: float) -> None:
+    path = scope["path"]
+    if path.startswith(PROBES):
+        write = log.debug
+    elif status >= 500:  # noqa: PLR2004 -- the class of server errors
+        write = log.error
+    else:
+        write = log.info
+    client = scope.get("client")
+    write(
+        "request",
+        method=scope["method"],
+        path=path,
+        status=status,
+        duration_ms=round(seconds * 1000, 2),
+        client=client[0] if client else None,
+    )
+
+
+class SecurityHeaders:
+    """Adds the headers that make a browser careful. A response may bring its own policy."""
+
+    def __init__(self, app: ASGIApp, *, https: bool) -> None:
+        self.app = app
+        self.policy = (
+            b"content-security-policy",
+            b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
+        )
+        self.headers = [
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"x-frame-options", b"DENY"),
+            (b"cross-origin-opener-policy", b"same-origin"),
+        ]
+        if https:
+            # Two years, the shortest that browsers' preload lists accept.
+            self.headers.append((b"strict-transport-security", b"max-age=63072000"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message["headers"], *self.headers]
+                if all(key != self.policy[0] for key, _ in headers):
+                    headers.append(self.policy)
+                message["headers"] = headers
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+class AllowedHosts:
+    """Refuses a Host header that is not ours: it would end up in links that we hand out.
+
+    Starlette's own answers in plain text; this one is a problem document, and one set look-up.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
+        self.app = app
+        self.any = "*" in hosts
+        self.exact = {host.lower().encode() for host in hosts}
+        self.suffixes = tuple(host[1:].lower().encode() for host in hosts if host.startswith("*."))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self.any or self._allows(header(scope, b"host") or b""):
+            await self.app(scope, receive, send)
+            return
+        error = BadRequest("The Host header names no host that is served here (ALLOWED_HOSTS).")
+        await problem_response(error, scope["state"]["request_id"])(scope, receive, send)
+
+    def _allows(self, host: bytes) -> bool:
+        name = host.lower()
+        if not name.endswith(b"]"):  # an IPv6 address without port keeps its colons
+            name = name.rpartition(b":")[0] if b":" in name else name
+        return name in self.exact or bool(self.suffixes and name.endswith(self.suffixes))

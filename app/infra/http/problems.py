@@ -1,0 +1,148 @@
+"""Errors as RFC 9457 problem documents: the handlers, and their entries in the OpenAPI document."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app.errors import (
+    AppError,
+    BadRequest,
+    BodyTooLarge,
+    DependencyUnavailable,
+    FieldFault,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    RateLimited,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from app.infra.db import is_unavailable
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+MOST_FAULTS = 50  # a body can be wrong in more places than anyone reads
+
+# What Starlette and FastAPI raise by status, as the errors that our clients know.
+BY_STATUS: dict[int, type[AppError]] = {
+    error.status: error
+    for error in (
+        BadRequest,
+        NotFound,
+        MethodNotAllowed,
+        BodyTooLarge,
+        UnsupportedMediaType,
+        ValidationFailed,
+    )
+}
+
+
+# What every endpoint of the API may answer besides its own errors.
+API_ERRORS = (BadRequest, ValidationFailed, BodyTooLarge, RateLimited, DependencyUnavailable)
+
+
+class Fault(BaseModel):
+    """One faulty input."""
+
+    field: str = Field(examples=["body.url"])
+    detail: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details. Branch on `code`; `detail` is for people and may change."""
+
+    type: str = Field(examples=["urn:problem-type:validation_failed"])
+    title: str
+    status: int
+    detail: str
+    code: str = Field(examples=["validation_failed"])
+    request_id: str
+    errors: list[Fault] | None = None
+
+
+def responses(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI responses for errors that a handler may raise."""
+    grouped: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        line = f"`{error.code}`: {error.title}."
+        if error.status in grouped:
+            grouped[error.status]["description"] += f" {line}"
+        else:
+            grouped[error.status] = {"model": Problem, "description": line}
+    return grouped
+
+
+def problem_response(error: AppError, request_id: str) -> Response:
+    problem = Problem(
+        type=f"urn:problem-type:{error.code}",
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        code=error.code,
+        request_id=request_id,
+        errors=[Fault(**fault) for fault in error.errors] or None,
+    )
+    return Response(
+        problem.model_dump_json(exclude_none=True),
+        status_code=error.status,
+        headers=error.headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """One handler for each kind of exception; all of them answer through `problem_response`."""
+    app.add_exception_handler(AppError, _handle)
+    app.add_exception_handler(HTTPException, _handle)
+    app.add_exception_handler(RequestValidationError, _handle)
+    app.add_exception_handler(Exception, _handle)
+
+
+async def _handle(request: Request, error: Exception) -> Response:
+    return problem_response(as_app_error(error), request.state.request_id)
+
+
+def as_app_error(error: Exception) -> AppError:
+    """What a client is told of an exception. Never SQL, a stack trace or a value of ours."""
+    match error:
+        case AppError():
+            return error
+        case RequestValidationError():
+            return ValidationFailed(
+                "One or more inputs are not valid.", errors=_faults(error.errors())
+            )
+        case HTTPException():
+            known = BY_STATUS.get(error.status_code, BadRequest)
+            return known(_say(error), headers=error.headers)
+    if is_unavailable(error):
+        log.warning("database_unavailable", error=type(error).__name__, detail=str(error)[:300])
+        return DependencyUnavailable("The database does not answer. Try again.")
+    log.error("unhandled_error", exc_info=error)
+    return InternalError("The error was logged with this request's id.")
+
+
+def _say(error: HTTPException) -> str:
+    match error.status_code:
+        case 404:
+            return "There is no such path."
+        case 413:
+            return "The body is larger than this endpoint takes."
+        case _:
+            return str(error.detail)
+
+
+def _faults(errors: Sequence[Any]) -> list[FieldFault]:
+    return [
+        {
+            "field": ".".join(str(part) for part in fault["loc"]) or "body",
+            "detail": str(fault["msg"]).removeprefix("Value error, "),
+        }
+        for fault in errors[:MOST_FAULTS]
+    ]

@@ -1,0 +1,92 @@
+"""What a process holds while it lives: one composition for the web side and the worker."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypedDict
+
+import structlog
+from fastapi import Depends, Request
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.config import Settings
+from app.infra.db import Sessions, make_engine, make_sessions
+from app.infra.feature import Feature
+from app.infra.http.limits import RateLimiter
+from app.infra.queue import Enqueuer, make_queue
+from app.infra.redis import RedisGate, make_redis
+from app.infra.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Everything that is opened once and shared by requests and jobs."""
+
+    settings: Settings
+    engine: AsyncEngine
+    sessions: Sessions
+    redis: "Redis[Any]"
+    gate: RedisGate
+    enqueuer: Enqueuer
+    limiter: RateLimiter
+    metrics: Metrics
+    features: dict[str, object] = field(default_factory=dict)
+
+
+class State(TypedDict):
+    """What every request finds at `request.state`."""
+
+    resources: Resources
+
+
+@asynccontextmanager
+async def open_resources(
+    settings: Settings,
+    features: Sequence[Feature],
+    *,
+    name: str,
+    metrics: Metrics,
+    lend_limit: float | None = None,
+) -> AsyncIterator[Resources]:
+    """Open everything and close it in the reverse order. Nothing connects before its first use."""
+    async with AsyncExitStack() as stack:
+        engine = make_engine(settings, name=name, lend_limit=lend_limit)
+        stack.push_async_callback(engine.dispose)
+        redis = make_redis(settings)
+        stack.push_async_callback(redis.aclose)
+        gate = RedisGate(settings.redis_timeout)
+        stack.enter_context(metrics.served())
+        resources = Resources(
+            settings=settings,
+            engine=engine,
+            sessions=make_sessions(engine),
+            redis=redis,
+            gate=gate,
+            enqueuer=Enqueuer(make_queue(redis), gate),
+            limiter=RateLimiter(settings, redis, gate),
+            metrics=metrics,
+        )
+        await start_features(stack, resources, features)
+        log.info("started", process=name, version=settings.git_sha)
+        yield resources
+        log.info("stopping", process=name)
+
+
+async def start_features(
+    stack: AsyncExitStack, resources: Resources, features: Sequence[Feature]
+) -> None:
+    for feature in features:
+        if feature.runtime is not None:
+            runtime = await stack.enter_async_context(feature.runtime(resources))
+            resources.features[feature.name] = runtime
+
+
+def get_resources(request: Request) -> Resources:
+    resources: Resources = request.state.resources
+    return resources
+
+
+ResourcesDep = Annotated[Resources, Depends(get_resources)]

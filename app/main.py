@@ -1,0 +1,83 @@
+"""The web side: `create_app(settings)` composes middleware, error handlers and routers."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp
+
+from app.config import Settings
+from app.health import Health, health_router
+from app.infra.db import check_capacity
+from app.infra.http.docs import describe_problems, install_docs
+from app.infra.http.middleware import surround
+from app.infra.http.problems import install_problem_handlers
+from app.infra.lifespan import State, open_resources
+from app.infra.telemetry import Metrics, configure_logging
+from app.registry import FEATURES
+
+DESCRIPTION = """\
+Short links for a team. Send `Authorization: Bearer <token>`; the first token comes from
+`python -m app token create`. Errors are RFC 9457 problem documents: branch on `code`.
+"""
+
+
+class WebState(State):
+    health: Health
+
+
+def create_app(settings: Settings | None = None) -> ASGIApp:
+    """The service as one ASGI application, ready for a server. Without settings it reads them.
+
+    Raises `ConfigurationError`. Nothing connects before the lifespan starts.
+    """
+    settings = settings or Settings.load()
+    configure_logging(settings)
+    edges = [feature.edge for feature in FEATURES if feature.edge is not None]
+    return surround(create_api(settings), settings, edges)
+
+
+def create_api(settings: Settings) -> FastAPI:
+    """FastAPI without what stands around it."""
+    metrics = Metrics(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[WebState]:
+        async with open_resources(
+            settings, FEATURES, name="drydock-web", metrics=metrics
+        ) as resources:
+            await check_capacity(resources.engine, settings)
+            async with Health.opened(resources) as health:
+                yield {"resources": resources, "health": health}
+
+    api = FastAPI(
+        title="Drydock",
+        version=settings.git_sha,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        debug=settings.debug,
+        # A slash too many is a path that does not exist, rather than a second way to each.
+        redirect_slashes=False,
+        lifespan=lifespan,
+        max_body_size=settings.max_body_bytes,
+        telemetry={"meter_provider": metrics.provider},
+    )
+    install_problem_handlers(api)
+    install_docs(api)
+    api.add_route("/", _home, include_in_schema=False)
+    api.include_router(health_router)
+    for feature in FEATURES:
+        for router in feature.routers:
+            api.include_router(router)
+    for feature in FEATURES:
+        for router in feature.last_routers:
+            api.include_router(router)
+    describe_problems(api)
+    return api
+
+
+async def _home(_request: Request) -> Response:
+    return RedirectResponse("/docs", status_code=302)

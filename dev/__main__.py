@@ -1,0 +1,50 @@
+"""`python -m dev …`: what the Makefile calls. Each command is a function of another module."""
+
+import argparse
+import sys
+
+from dev.errors import DevError, Interrupted
+from dev.run import remove_data, run, serve, tell_environment
+from dev.up import up
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m dev", description="Drydock without Docker.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="run app, worker, Postgres and Redis until Ctrl-C")
+    commands.add_parser("services", help="run Postgres and Redis only, and print how to reach them")
+    commands.add_parser("env", help="print how to reach what is running")
+    program = commands.add_parser("run", help="run a program with Postgres and Redis: run -- CMD ARG…")
+    program.add_argument("words", nargs="+", metavar="CMD")
+    removal = commands.add_parser("remove-data", help="remove .local/")
+    removal.add_argument("--yes", action="store_true", help="don't ask")
+    return parser.parse_args(words)
+
+
+def main() -> int:
+    """Run one command; return its exit code."""
+    chosen = parse(sys.argv[1:])
+    try:
+        match chosen.command:
+            case "up":
+                return up()
+            case "services":
+                return serve()
+            case "env":
+                return tell_environment()
+            case "run":
+                return run(chosen.words)
+            case _:
+                return remove_data(sure=chosen.yes)
+    except Interrupted:
+        return 0
+    except DevError as error:
+        print(error, file=sys.stderr)
+    except PermissionError as error:
+        print(f"{error}\nIs that from a run as another user, such as with sudo? Give it back: chown -R.", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""The gate before .venv: turns an old Python away, then hands over to dev/install.py.
+
+This file alone keeps to syntax that every Python since 2.7 can read, so that an old one
+gets as far as printing the message instead of a SyntaxError.
+"""
+
+import os
+import sys
+
+OLDEST = (3, 11)
+KNOWN = ("python3.14", "python3.13", "python3.12", "python3.11")
+
+
+def remedy():
+    # type: () -> str
+    """Name an interpreter on PATH that would do, or say what to install."""
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        for name in KNOWN:
+            if os.access(os.path.join(folder, name), os.X_OK):  # noqa: PTH118 - see above
+                return "This machine has one: make dev PYTHON=" + name
+    return "Install Python 3.11 or newer, then: make dev PYTHON=python3.11"
+
+
+if __name__ == "__main__":
+    if sys.version_info < OLDEST:  # what an old Python is here for
+        found = ".".join(str(part) for part in sys.version_info[:3])
+        sys.exit(
+            "Drydock needs Python 3.11 or newer; "
+            + sys.executable
+            + " is "
+            + found
+            + ".\n"
+            + remedy()
+        )
+
+    # A script's own folder comes first on sys.path, where dev/redis.py would hide the
+    # package of that name; the root of the clone takes its place.
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+
+    from dev.install import main  # importable only now, and only by a Python that is new enough
+
+    main()

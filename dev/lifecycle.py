@@ -1,0 +1,255 @@
+"""What Postgres and Redis have in common: one folder, one process, start, stop, crash, freeze.
+
+What differs is in postgres.py and redis.py. Tests use the same objects as `make dev`, so
+everything a test does to a server can be tried by hand.
+"""
+
+import fcntl
+import os
+import random
+import signal
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, NamedTuple, Self
+
+from dev.accounts import Account
+from dev.clone import make_folder
+from dev.errors import PortTakenError, ServerError
+from dev.guardian import finish, release, spawn
+from dev.processes import Patience, end, members, send
+
+# Replaying a long log after a crash is slow on a slow disk, and not a failure.
+START_SECONDS = 60
+# Postgres writes everything back before it ends; past this it is killed, and recovers later.
+STOP_SECONDS = 20
+# The guardian of a crashed launcher may still be ending a server of this folder.
+FOLDER_SECONDS = 15
+
+LOG_BYTES = 5_000_000
+TAIL_LINES = 20
+
+# Below the ports that systems hand to outgoing connections (from 32768 on Linux, 49152 on
+# macOS): there, a server that is restarted may find its port in use by somebody's
+# connection, or a client that retries may connect to itself.
+FREE_PORTS = range(20_000, 32_000)
+
+
+class Launch(NamedTuple):
+    """How to start the program of a server."""
+
+    command: Sequence[str | Path]
+    folder: Path
+    account: Account | None = None
+
+
+class Server(ABC):
+    """A database server in a folder. It dies with this process, its data stays."""
+
+    name: ClassVar[str]
+    stop_signal: ClassVar[signal.Signals]
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None,
+        settings: Mapping[str, str],
+        log: Path | None,
+        patience: Patience | None,
+    ) -> None:
+        """Only remember; `start` does the work."""
+        self.folder = folder
+        self.port = port or 0
+        self.settings = settings
+        self.log = log or folder / f"{self.name}.log"
+        self.patience = patience or Patience()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_guarded = False
+        self._log_start = 0
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """How clients reach it, password included."""
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Create in the folder what is not there yet."""
+
+    @abstractmethod
+    def _launch(self, port: int) -> Launch:
+        """Say how to start the program."""
+
+    @abstractmethod
+    def _answers(self, port: int) -> bool:
+        """Whether it takes commands now."""
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """Return the newest process, which may have ended."""
+        if self._process is None:
+            message = f"{self.name} was never started"
+            raise ServerError(message)
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        """Return the number of the newest process."""
+        return self.process.pid
+
+    def start(self) -> None:
+        """Start, again on the port and the data of last time, and return once it answers."""
+        make_folder(self.folder)
+        lock = self._lock_folder()
+        try:
+            self._open_log()
+            self._prepare()
+            if self.port:
+                self._start_on(self.port, lock)
+            else:
+                self.port = self._start_on_free_port(lock)
+        finally:
+            os.close(lock)
+
+    def stop(self) -> None:
+        """Let it finish, then kill. Harmless when it does not run."""
+        self._end(self.stop_signal, STOP_SECONDS)
+
+    def kill(self) -> None:
+        """SIGKILL it and everything it started, as a power cut would."""
+        self._end(signal.SIGKILL, 0)
+
+    def freeze(self) -> None:
+        """SIGSTOP it: connections stay open and nothing answers."""
+        os.kill(self.pid, signal.SIGSTOP)  # first, so that it starts no more children
+        send(members([self.pid]), signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """End a freeze."""
+        send(members([self.pid]), signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        """Hand out the started server."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop it."""
+        self.stop()
+
+    def tail(self) -> str:
+        """Return the last lines of its log since the start."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            lines = log.read().decode(errors="replace").splitlines()
+        return "\n".join(lines[-TAIL_LINES:])
+
+    def _end(self, number: signal.Signals, seconds: float) -> None:
+        if self._is_guarded:
+            end({self.pid: number}, seconds=seconds, patience=self.patience)
+            release(self.process)
+            self._is_guarded = False  # from here on its pid may mean another process
+
+    def _lock_folder(self) -> int:
+        """Take the folder, or tell who has it. Two servers on one folder would ruin the data.
+
+        The server inherits the lock and holds it as long as any process of it lives.
+        """
+        path = self.folder / "lock"
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        deadline = time.monotonic() + FOLDER_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < deadline:
+                    self.patience.pause(0.1)
+                    continue
+                pid = os.pread(lock, 20, 0).decode()
+                os.close(lock)
+                message = f"{self.folder} is in use by a {self.name} with pid {pid}. Stop it first: kill {pid}"
+                raise ServerError(message) from None
+            except BaseException:
+                os.close(lock)
+                raise
+            else:
+                return lock
+
+    def _open_log(self) -> None:
+        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
+            self.log.unlink()
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
+
+    def _run(self, launch: Launch, text: str = "") -> None:
+        """Run a program of the server to its end, its output in the log."""
+        with self.log.open("ab") as log:
+            process = spawn(
+                launch.command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                cwd=launch.folder,
+                env=server_environment(),
+                account=launch.account,
+            )
+        if process.stdin:
+            process.stdin.write(text.encode())
+            process.stdin.close()
+        if finish(process, self.patience):
+            message = f"{launch.command[0]} failed:\n{self.tail()}"
+            raise ServerError(message)
+
+    def _start_on_free_port(self, lock: int) -> int:
+        while True:
+            port = random.choice(FREE_PORTS)  # noqa: S311 - no secret
+            try:
+                self._start_on(port, lock)
+            except PortTakenError:
+                continue
+            return port
+
+    def _start_on(self, port: int, lock: int) -> None:
+        launch = self._launch(port)
+        with self.log.open("ab") as log:
+            self._process = spawn(
+                launch.command,
+                stop_signal=self.stop_signal,
+                stdout=log,
+                cwd=launch.folder,
+                env=server_environment(),
+                account=launch.account,
+                pass_fds=(lock,),
+            )
+        self._is_guarded = True
+        os.truncate(lock, 0)
+        os.pwrite(lock, str(self.pid).encode(), 0)
+        try:
+            self._wait_until_it_answers(port)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait_until_it_answers(self, port: int) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers(port):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                text = self.tail()
+                # The servers speak English, whatever the machine does: see server_environment.
+                if "Address already in use" in text:
+                    message = f"{self.name} could not listen: port {port} is taken"
+                    raise PortTakenError(message)
+                message = f"{self.name} did not start; its log ({self.log}) ends with:\n{text}"
+                raise ServerError(message)
+            self.patience.pause(0.01)
+
+
+def server_environment() -> dict[str, str]:
+    """Return the same environment for every user: no PG* variable or locale changes what a server does."""
+    return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}

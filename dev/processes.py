@@ -1,0 +1,118 @@
+"""Processes of this machine: which belong together, and how to end them.
+
+Starting them is in guardian.py. Portable between Linux and macOS.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+PROC = Path("/proc")
+
+# A killed process is gone at once unless the kernel holds it, say on a disk that hangs:
+# then waiting on is of no use.
+KILLED_SECONDS = 5
+
+
+class Patience:
+    """How to wait. This one sleeps; the launcher's (interrupts.py) also answers Ctrl-C."""
+
+    def pause(self, seconds: float) -> None:
+        """Wait, or raise Interrupted."""
+        time.sleep(seconds)
+
+    def is_over(self) -> bool:
+        """Whether to kill at once what would otherwise get its time to end."""
+        return False
+
+
+class Entry(NamedTuple):
+    """One process as the system lists it."""
+
+    parent: int
+    group: int
+    state: str
+
+
+def process_table() -> dict[int, Entry]:
+    """List the processes of this machine. Linux tells in /proc, even where `ps` is not installed."""
+    if not (PROC / "self" / "stat").exists():
+        return _table_of_ps()
+    table = {}
+    for folder in PROC.iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            line = (folder / "stat").read_bytes()
+        except OSError:  # ended since it was listed
+            continue
+        # The name in parentheses may hold anything, parentheses too: read what follows the last.
+        state, parent, group = line.rpartition(b")")[2].split()[:3]
+        table[int(folder.name)] = Entry(int(parent), int(group), state.decode())
+    return table
+
+
+def _table_of_ps() -> dict[int, Entry]:
+    command = ["ps", "-A", "-o", "pid=,ppid=,pgid=,state="]
+    listing = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    rows = (line.split() for line in listing.splitlines())
+    return {int(pid): Entry(int(parent), int(group), state) for pid, parent, group, state in rows}
+
+
+def members(leaders: Iterable[int]) -> set[int]:
+    """Find what runs of each leader: itself, its process group and every descendant of these.
+
+    Both ways are needed: a Postgres backend leaves the group of its postmaster, and a
+    reloader's child loses its parent. Zombies don't count, for nobody may ever reap one
+    in a container.
+    """
+    table = process_table()
+    wanted = set(leaders)
+    found = {pid for pid, entry in table.items() if pid in wanted or entry.group in wanted}
+    grown = True
+    while grown:
+        children = {pid for pid, entry in table.items() if entry.parent in found} - found
+        found |= children
+        grown = bool(children)
+    return {pid for pid in found if not table[pid].state.startswith("Z")}
+
+
+def running(pids: Iterable[int]) -> set[int]:
+    """Keep those that exist and are no zombies."""
+    table = process_table()
+    return {pid for pid in pids if pid in table and not table[pid].state.startswith("Z")}
+
+
+def send(pids: Iterable[int], number: int) -> None:
+    """Signal those that still exist."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def end(leaders: Mapping[int, int], *, seconds: float, patience: Patience | None = None) -> None:
+    """Send every leader its own signal, wait until all their members are gone, kill the rest.
+
+    A supervisor hears it alone and ends its children in its own way; where it died before
+    them, they are told directly.
+    """
+    patience = patience or Patience()
+    left = members(leaders)
+    send(left, signal.SIGCONT)  # a frozen process would keep the signal for later
+    for leader, number in leaders.items():
+        send({leader} if leader in left else members([leader]), number)
+    deadline = time.monotonic() + seconds
+    while left and time.monotonic() < deadline and not patience.is_over():
+        time.sleep(0.02)
+        left = running(left | members(leaders))
+    deadline = time.monotonic() + KILLED_SECONDS
+    while left and time.monotonic() < deadline:
+        send(left, signal.SIGKILL)
+        time.sleep(0.02)
+        left = running(left | members(leaders))
