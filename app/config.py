@@ -168,7 +168,7 @@ class Settings(BaseSettings):
         """
         folder = SECRETS_FOLDER if SECRETS_FOLDER.is_dir() else None
         try:
-            return cls(_secrets_dir=folder)  # type: ignore[call-arg] # the rest is in the environment
+            return cls(_secrets_dir=folder)
         except ValidationError as error:
             raise ConfigurationError(_explain(error)) from None
 
@@ -198,7 +198,5 @@ def _explain(error: ValidationError) -> str:
             message = "is not set"
         set_as = "set" if name in os.environ else "not set"
         lines.append(f"  {name}: {message} (now {set_as} in the environment)")
-    return "\n".join(
-        [f"Drydock can't start: {len(lines)} setting(s) need attention.", *lines]
-        + ["Each setting is explained in .env.example."]
-    )
+    head = f"Drydock can't start: {len(lines)} setting(s) need attention."
+    return "\n".join([head, *lines, "Each setting is explained in .env.example."])

@@ -120,7 +120,7 @@ def expected_revision() -> str:
 class Health:
     """The probes and what they hold open."""
 
-    def __init__(self, resources: Resources, redis: "Redis[Any]") -> None:
+    def __init__(self, resources: Resources, redis: Redis) -> None:
         settings = resources.settings
         self.version = settings.git_sha
         self._conninfo = connect_arguments(settings, name="drydock-health", statement_timeout=LIMIT)
@@ -167,7 +167,7 @@ class Health:
             return rows
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
-        connection = await open_connection(self._conninfo, timeout=LIMIT)
+        connection = await open_connection(self._conninfo, limit=LIMIT)
         await connection.set_autocommit(True)
         return connection
 

@@ -38,8 +38,8 @@ class GracefulWorker(Worker[Any]):
         self.event.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._grace):
-                while self.job_task_contexts:
-                    await asyncio.sleep(0.05)
+                while running := [context["task"] for context in self.job_task_contexts.values()]:
+                    await asyncio.wait(running)
         await super().stop()
 
 

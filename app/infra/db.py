@@ -65,13 +65,13 @@ def connect_arguments(settings: Settings, *, name: str, statement_timeout: float
     )
 
 
-async def open_connection(conninfo: str, *, timeout: float) -> psycopg.AsyncConnection[Any]:
-    """Connect within `timeout` seconds or raise `psycopg.OperationalError`."""
+async def open_connection(conninfo: str, *, limit: float) -> psycopg.AsyncConnection[Any]:
+    """Connect within `limit` seconds or raise `psycopg.OperationalError`."""
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(limit):
             return await psycopg.AsyncConnection.connect(conninfo)
     except TimeoutError:
-        raise psycopg.errors.ConnectionTimeout(f"no connection within {timeout} s") from None
+        raise psycopg.errors.ConnectionTimeout(f"no connection within {limit} s") from None
 
 
 def make_engine(settings: Settings, *, name: str, lend_limit: float | None = None) -> AsyncEngine:
@@ -84,7 +84,7 @@ def make_engine(settings: Settings, *, name: str, lend_limit: float | None = Non
     conninfo = connect_arguments(settings, name=name, statement_timeout=limit)
 
     async def connect() -> psycopg.AsyncConnection[Any]:
-        return await open_connection(conninfo, timeout=settings.database_connect_timeout)
+        return await open_connection(conninfo, limit=settings.database_connect_timeout)
 
     engine = create_async_engine(
         "postgresql+psycopg://",
@@ -190,7 +190,7 @@ SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Does this error say that Postgres, not the request, is at fault?"""
+    """Whether this error says that Postgres, not the request, is at fault."""
     if isinstance(error, exc.DBAPIError):
         return error.connection_invalidated or isinstance(
             error, (exc.OperationalError, exc.InterfaceError)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, TypedDict
 
 import structlog
 from fastapi import Depends, Request
@@ -28,7 +28,7 @@ class Resources:
     settings: Settings
     engine: AsyncEngine
     sessions: Sessions
-    redis: "Redis[Any]"
+    redis: Redis
     gate: RedisGate
     enqueuer: Enqueuer
     limiter: RateLimiter

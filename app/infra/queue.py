@@ -33,7 +33,11 @@ class PatientQueue(RedisQueue):
     SAQ asks for the next job at once after an error: with Redis down its worker burns a core.
     """
 
-    async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> Job | None:
+    async def dequeue(
+        self,
+        timeout: float = 0.0,  # noqa: ASYNC109 -- SAQ's signature
+        poll_interval: float = 0.0,
+    ) -> Job | None:
         try:
             return await super().dequeue(timeout, poll_interval)
         except (RedisError, OSError) as error:
@@ -42,7 +46,7 @@ class PatientQueue(RedisQueue):
             return None
 
 
-def make_queue(redis: "Redis[Any]") -> PatientQueue:
+def make_queue(redis: Redis) -> PatientQueue:
     return PatientQueue(redis, name=QUEUE)
 
 
@@ -70,12 +74,12 @@ class Enqueuer:
             log.warning("job_waits_for_worker", job=job, reason=str(error))
 
 
-async def beat(redis: "Redis[Any]") -> None:
+async def beat(redis: Redis) -> None:
     """Say that a worker is alive and gets through its loops."""
     await redis.set(HEARTBEAT_KEY, repr(time.time()), ex=int(HEARTBEAT_STALE * 4))
 
 
-async def heartbeat_age(redis: "Redis[Any]") -> float | None:
+async def heartbeat_age(redis: Redis) -> float | None:
     """Seconds since a worker last said that it is alive; None if none ever did."""
     last = await redis.get(HEARTBEAT_KEY)
     return None if last is None else max(0.0, time.time() - float(last))

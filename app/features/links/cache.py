@@ -9,8 +9,7 @@ An entry is `<version>|<expires, ms, 0 for never>|<link id>|<url>`; a tombstone 
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Self
-from uuid import UUID
+from typing import Self
 
 from redis.asyncio import Redis
 
@@ -85,7 +84,7 @@ def make_entry(link: Link | None, version: int = READ_VERSION) -> str:
 class LinkCache:
     """Callers bound the time and handle failure: these methods raise what redis-py raises."""
 
-    def __init__(self, redis: "Redis[Any]", *, ttl: int) -> None:
+    def __init__(self, redis: Redis, *, ttl: int) -> None:
         self._redis = redis
         self._ttl = ttl
         self._follow = redis.register_script(FOLLOW)

@@ -8,11 +8,11 @@ append was never confirmed are noted, and settled once the stream can tell.
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import cast
 from uuid import UUID
 
 from redis.asyncio import Redis
-from sqlalchemy import TextClause, delete, select, text, update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.links.cache import LATEST_RUN, STREAM
@@ -70,11 +70,10 @@ async def _add(session: AsyncSession, counts: Counts) -> None:
         "hours": [hour for _, hour in counts],
         "clicks": list(counts.values()),
     }
-    statement: TextClause = ADD_COUNTS
-    await session.execute(statement, values)
+    await session.execute(ADD_COUNTS, values)
 
 
-async def roll_up(session: AsyncSession, redis: "Redis[Any]") -> int:
+async def roll_up(session: AsyncSession, redis: Redis) -> int:
     """Count the stream's next entries and settle what is due. Returns the number of entries.
 
     The caller commits. Workers take turns: whoever finds the position locked counts nothing.
@@ -100,7 +99,7 @@ async def roll_up(session: AsyncSession, redis: "Redis[Any]") -> int:
     return len(entries)
 
 
-async def trim(session: AsyncSession, redis: "Redis[Any]") -> None:
+async def trim(session: AsyncSession, redis: Redis) -> None:
     """Drop entries that are counted and too old to settle anything."""
     position = await session.scalar(
         select(ClickPosition.position).where(ClickPosition.stream == STREAM)
@@ -111,17 +110,16 @@ async def trim(session: AsyncSession, redis: "Redis[Any]") -> None:
     await redis.xtrim(STREAM, minid=str(min(kept_from, counted_to)), approximate=False)
 
 
-async def _read(redis: "Redis[Any]", after: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    entries: list[tuple[bytes, dict[bytes, bytes]]]
+async def _read(redis: Redis, after: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
     entries = await redis.xrange(STREAM, min=f"({after}", count=ENTRIES)
-    return entries
+    return cast("list[tuple[bytes, dict[bytes, bytes]]]", entries)
 
 
 def _clicks_in(fields: dict[bytes, bytes]) -> list[tuple[UUID, int]]:
     return [(UUID(key.decode()), int(value)) for key, value in fields.items() if key != b"b"]
 
 
-async def _settle(session: AsyncSession, redis: "Redis[Any]") -> None:
+async def _settle(session: AsyncSession, redis: Redis) -> None:
     """Count unconfirmed clicks that the stream does not hold, and forget those it does."""
     due = select(UnsettledClick).where(
         UnsettledClick.created_at < text("now() - :age").bindparams(age=SETTLE_AFTER)
@@ -139,7 +137,7 @@ async def _settle(session: AsyncSession, redis: "Redis[Any]") -> None:
     await session.execute(delete(UnsettledClick).where(UnsettledClick.batch.in_(batches)))
 
 
-async def _appended(redis: "Redis[Any]", batches: set[bytes]) -> set[tuple[str, UUID]]:
+async def _appended(redis: Redis, batches: set[bytes]) -> set[tuple[str, UUID]]:
     """Which links these batches did count in the stream."""
     found: set[tuple[str, UUID]] = set()
     after = "0"

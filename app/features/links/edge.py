@@ -6,7 +6,6 @@ same answer for this one too: without this class the service is slower and no di
 
 import re
 import time
-from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -14,9 +13,6 @@ from app.features.links.cache import Target
 from app.features.links.follower import Followed
 from app.features.links.runtime import runtime_of
 from app.features.links.schemas import RESERVED
-
-if TYPE_CHECKING:
-    from app.features.links.runtime import LinksRuntime
 
 SLUG_PATH = re.compile(r"/([A-Za-z0-9][A-Za-z0-9_-]{1,63})")
 FOLLOWED = "followed"  # where a request carries what the edge found, for the route
@@ -51,21 +47,9 @@ class RedirectEdge:
         headers = [(b"location", target.url.encode("ascii")), *FIXED_HEADERS]
         await send({"type": "http.response.start", "status": 302, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
-        _record(runtime, scope, time.perf_counter() - started)
+        runtime.redirect_seconds.observe(time.perf_counter() - started)
 
 
 def clicks_of(method: str) -> int:
     """A HEAD is a link checker or a preview, nobody's click."""
     return 1 if method == "GET" else 0
-
-
-def _record(runtime: "LinksRuntime", scope: Scope, seconds: float) -> None:
-    # The attributes that FastAPI gives its own requests.
-    attributes = {
-        "url.scheme": scope["scheme"],
-        "http.request.method": scope["method"],
-        "network.protocol.version": scope["http_version"],
-        "http.route": "/{slug}",
-        "http.response.status_code": 302,
-    }
-    runtime.request_duration.record(seconds, attributes)

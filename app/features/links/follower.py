@@ -20,7 +20,7 @@ class Unfollowed:
 
 
 # What stands in the cache (None: nothing), or that nobody knows.
-Followed: TypeAlias = bytes | None | Unfollowed
+Followed: TypeAlias = bytes | Unfollowed | None
 
 
 @dataclass(slots=True)

@@ -204,7 +204,7 @@ async def _insert(
         }
         made += await session.scalars(INSERT_LINKS, values)
         found = await session.execute(FIND_URLS, {"slugs": values["slugs"]})
-        urls = {slug: url for slug, url in found}
+        urls: dict[str, str] = dict(found.tuples().all())
         candidates = [row for slug, row in tried if urls.get(slug) != row.url]
         attempt += 1
     return made, faults

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends
-from opentelemetry.metrics import Histogram
+from prometheus_client import Histogram
 
 from app.features.links.cache import LinkCache
 from app.features.links.follower import Follower
@@ -19,14 +19,17 @@ NAME = "links"
 class LinksRuntime:
     cache: LinkCache
     follower: Follower
-    request_duration: Histogram
+    redirect_seconds: Histogram
 
 
 @asynccontextmanager
 async def open_runtime(resources: Resources) -> AsyncIterator[LinksRuntime]:
     cache = LinkCache(resources.redis, ttl=resources.settings.cache_ttl)
     follower = Follower(cache, resources.gate)
-    yield LinksRuntime(cache, follower, resources.metrics.request_duration())
+    redirect_seconds = resources.metrics.hot_histogram(
+        "drydock_redirect_duration_seconds", "Redirects answered from the cache."
+    )
+    yield LinksRuntime(cache, follower, redirect_seconds)
     await follower.close()
 
 

@@ -31,7 +31,7 @@ def make_slug() -> str:
 async def create_link(session: AsyncSession, *, data: LinkCreate, created_by: UUID) -> Link:
     """Raises `SlugTaken`. Of simultaneous creations of one slug exactly one succeeds."""
     for _ in range(ATTEMPTS):
-        link = await session.scalar(
+        link: Link | None = await session.scalar(
             insert(Link)
             .values(
                 slug=data.slug or make_slug(),
@@ -51,7 +51,8 @@ async def create_link(session: AsyncSession, *, data: LinkCreate, created_by: UU
 
 
 async def find_by_slug(session: AsyncSession, *, slug: str) -> Link | None:
-    return await session.scalar(select(Link).where(Link.slug == slug))
+    found: Link | None = await session.scalar(select(Link).where(Link.slug == slug))
+    return found
 
 
 async def find_link(session: AsyncSession, *, slug: str, lock: bool = False) -> Link:
@@ -134,8 +135,11 @@ async def click_series(
     rows = await session.execute(
         text("""
             SELECT series.start, coalesce(sum(click_counts.clicks), 0)::bigint
-            FROM generate_series(CAST(:start AS timestamptz), CAST(:end AS timestamptz)
-                                 - CAST(:step AS interval), CAST(:step AS interval)) AS series (start)
+            FROM generate_series(
+                CAST(:start AS timestamptz),
+                CAST(:end AS timestamptz) - CAST(:step AS interval),
+                CAST(:step AS interval)
+            ) AS series (start)
             LEFT JOIN click_counts ON click_counts.link_id = :link
                 AND click_counts.hour >= series.start
                 AND click_counts.hour < series.start + CAST(:step AS interval)

@@ -125,13 +125,10 @@ async def purge(context: dict[str, Any]) -> None:
     """Delete links that expired long ago, and old imports."""
     resources: Resources = context["resources"]
     async with transaction(resources.sessions) as session:
-        links = await session.execute(
-            delete(Link).where(Link.expires_at < func.now() - KEEP_EXPIRED)
+        expired = delete(Link).where(Link.expires_at < func.now() - KEEP_EXPIRED)
+        links = list(await session.scalars(expired.returning(Link.id)))
+        old = delete(Import).where(
+            Import.status == ImportStatus.FINISHED, Import.created_at < func.now() - KEEP_IMPORTS
         )
-        old = await session.execute(
-            delete(Import).where(
-                Import.status == ImportStatus.FINISHED,
-                Import.created_at < func.now() - KEEP_IMPORTS,
-            )
-        )
-    log.info("purged", links=links.rowcount, imports=old.rowcount)
+        files = list(await session.scalars(old.returning(Import.id)))
+    log.info("purged", links=len(links), imports=len(files))

@@ -40,7 +40,7 @@ async def create_token(
 
 @router.get("")
 async def list_tokens(
-    manager: Manager,
+    _manager: Manager,
     session: SessionDep,
     limit: LimitDep = 50,
     cursor: CursorDep = None,
@@ -53,6 +53,6 @@ async def list_tokens(
 
 
 @router.delete("/{token_id}", status_code=204, responses=responses(TokenNotFound))
-async def revoke_token(token_id: UUID, manager: Manager, session: SessionDep) -> None:
+async def revoke_token(token_id: UUID, _manager: Manager, session: SessionDep) -> None:
     """Revoke a token at once and for good. It stays in the list."""
     await service.revoke_token(session, token_id=token_id)

@@ -36,11 +36,13 @@ async def create_token(
     return token, f"drydock_{token.id.hex}_{secret.hex()}"
 
 
-async def authenticate(session: AsyncSession, *, text: str) -> Token:
+async def authenticate(session: AsyncSession, *, text: str | None) -> Token:
     """The token that `text` proves to hold. Raises `TokenInvalid`.
 
     A plain SHA-256 is enough: the secret has 256 random bits, so there is nothing to guess.
     """
+    if text is None:
+        raise TokenInvalid("Send a token: Authorization: Bearer drydock_…")
     parts = TOKEN.fullmatch(text)
     if parts is None:
         raise TokenInvalid("The token is malformed.")

@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Awaitable
-from typing import Any, Literal
+from typing import Literal
 
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, RedisStorage
@@ -20,7 +19,7 @@ Kind = Literal["read", "write", "login"]
 class RateLimiter:
     """Counts what each caller does, over a sliding window."""
 
-    def __init__(self, settings: Settings, redis: "Redis[Any]", gate: RedisGate) -> None:
+    def __init__(self, settings: Settings, redis: Redis, gate: RedisGate) -> None:
         self._gate = gate
         self._limits: dict[Kind, RateLimitItem] = {
             "read": parse(settings.rate_limit_read),
@@ -38,25 +37,20 @@ class RateLimiter:
     async def hit(self, kind: Kind, caller: str) -> None:
         """Count one use by `caller`. Raises `RateLimited` with the time until the next is free."""
         limit = self._limits[kind]
-        limiter = self._shared
         try:
-            allowed = await self._gate.run(limiter.hit(limit, kind, caller))
+            allowed = await self._gate.run(self._shared.hit(limit, kind, caller))
         except RedisUnavailable:
-            limiter = self._local
-            allowed = await limiter.hit(limit, kind, caller)
+            allowed = await self._local.hit(limit, kind, caller)
         if not allowed:
-            seconds = await self._seconds_left(limiter, limit, kind, caller)
+            seconds = await self._seconds_left(limit, kind, caller)
             raise RateLimited(
                 f"More than {limit.amount} in {limit.get_expiry()} s. Try again in {seconds} s.",
                 headers={"Retry-After": str(seconds)},
             )
 
-    async def _seconds_left(
-        self, limiter: SlidingWindowCounterRateLimiter, limit: RateLimitItem, *identifiers: str
-    ) -> int:
-        look: Awaitable[Any] = limiter.get_window_stats(limit, *identifiers)
+    async def _seconds_left(self, limit: RateLimitItem, *identifiers: str) -> int:
         try:
-            stats = await (self._gate.run(look) if limiter is self._shared else look)
+            stats = await self._gate.run(self._shared.get_window_stats(limit, *identifiers))
         except RedisUnavailable:
-            return limit.get_expiry()
+            return int(limit.get_expiry())  # the whole window: at worst a little late
         return max(1, math.ceil(stats.reset_time - time.time()))

@@ -4,10 +4,10 @@ It stands around FastAPI rather than in it, so that requests answered at the edg
 pass the same. Plain ASGI because each `@app.middleware("http")` costs a task and a queue.
 """
 
+import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from uuid import uuid4
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -56,7 +56,9 @@ class RequestContext:
             return
         started = time.perf_counter()
         given = header(scope, b"x-request-id")
-        request_id = given.decode() if given and REQUEST_ID.fullmatch(given) else uuid4().hex
+        request_id = (
+            given.decode() if given and REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+        )
         scope["state"]["request_id"] = request_id
         clear_contextvars()
         bind_contextvars(request_id=request_id)
