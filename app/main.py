@@ -72,6 +72,10 @@ def create_api(settings: Settings) -> FastAPI:
     for feature in FEATURES:
         for router in feature.routers:
             api.include_router(router)
+        for router in feature.upload_routers:
+            # A form needs a little room around its file.
+            room = settings.max_upload_bytes + settings.max_body_bytes
+            api.include_router(router, max_body_size=room)
     for feature in FEATURES:
         for router in feature.last_routers:
             api.include_router(router)

@@ -28,6 +28,8 @@ class Feature:
 
     name: str
     routers: Sequence[APIRouter] = ()
+    # Their bodies may be as large as MAX_UPLOAD_BYTES.
+    upload_routers: Sequence[APIRouter] = ()
     # Served after everything else, since it answers any path: `/{slug}`.
     last_routers: Sequence[APIRouter] = ()
     # Objects that live as long as the process; found at `resources.features[name]`.

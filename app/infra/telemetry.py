@@ -84,8 +84,10 @@ def _configure_libraries(shared: list[Processor], render: Processor, level: int)
             "handlers": {"stdout": stdout},
             "root": {"handlers": ["stdout"], "level": level},
             "loggers": {
+                # uvicorn's own handlers would write in its own format.
+                "uvicorn": {"handlers": [], "level": level, "propagate": True},
                 # Ours says the same in one line, with the request's id.
-                "uvicorn.access": {"level": logging.WARNING},
+                "uvicorn.access": {"handlers": [], "level": logging.WARNING, "propagate": True},
                 # A line for each job and each second of cron is for debugging SAQ.
                 "saq": {"level": logging.WARNING if level >= logging.INFO else level},
             },

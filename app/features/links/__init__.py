@@ -9,7 +9,8 @@ from app.infra.feature import Cron, Feature
 
 feature = Feature(
     name="links",
-    routers=(links_router, imports_router),
+    routers=(links_router,),
+    upload_routers=(imports_router,),
     last_routers=(redirect_router,),
     runtime=open_runtime,
     edge=RedirectEdge,

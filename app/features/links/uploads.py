@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 
-from app.errors import UnsupportedMediaType, ValidationFailed
+from app.errors import BodyTooLarge, UnsupportedMediaType, ValidationFailed
 from app.infra.lifespan import ResourcesDep
 
 UPLOAD_BODY: dict[str, Any] = {
@@ -27,8 +27,16 @@ UPLOAD_BODY: dict[str, Any] = {
 }
 
 
-async def read_upload(request: Request, _resources: ResourcesDep) -> bytes:
-    """The file's bytes. The middleware has bounded their number."""
+async def read_upload(request: Request, resources: ResourcesDep) -> bytes:
+    """The file's bytes. Raises `BodyTooLarge`; what is far too large never gets here."""
+    file = await _read_body(request)
+    most = resources.settings.max_upload_bytes
+    if len(file) > most:
+        raise BodyTooLarge(f"The file has more than {most} bytes: split it.")
+    return file
+
+
+async def _read_body(request: Request) -> bytes:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "text/csv":
         return await request.body()

@@ -15,8 +15,8 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.config import Settings
-from app.errors import BadRequest, InternalError
-from app.infra.http.problems import problem_response
+from app.errors import BadRequest, BodyTooLarge, InternalError
+from app.infra.http.problems import MEDIA_TYPE, problem_response
 
 log = structlog.get_logger("app.request")
 
@@ -28,6 +28,7 @@ Edge = Callable[[ASGIApp], ASGIApp]
 
 def surround(app: ASGIApp, settings: Settings, edges: Sequence[Edge]) -> ASGIApp:
     """Put the middleware of production around the application, the outermost last."""
+    app = OversizeProblems(app)
     for edge in edges:
         app = edge(app)
     app = AllowedHosts(app, settings.allowed_hosts)
@@ -139,6 +140,42 @@ class SecurityHeaders:
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+
+class OversizeProblems:
+    """Says as a problem document what Starlette's body limit says in plain text.
+
+    It answers a Content-Length over the limit by itself, past all exception handlers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = scope["state"]["request_id"]
+        replaced = False
+
+        async def send_problem(message: Message) -> None:
+            nonlocal replaced
+            if _is_plain_413(message):
+                replaced = True
+                error = BodyTooLarge("The body is larger than this endpoint takes.")
+                await problem_response(error, request_id)(scope, receive, send)
+            if not replaced:
+                await send(message)
+
+        await self.app(scope, receive, send_problem)
+
+
+def _is_plain_413(message: Message) -> bool:
+    return (
+        message["type"] == "http.response.start"
+        and message["status"] == BodyTooLarge.status
+        and (b"content-type", MEDIA_TYPE.encode()) not in message["headers"]
+    )
 
 
 class AllowedHosts:
