@@ -6,17 +6,13 @@ import json
 import sys
 from collections.abc import Sequence
 
-from alembic import command
-from alembic.config import Config
 from pydantic import ValidationError
 
-from app import worker
 from app.config import ConfigurationError, Settings
 from app.features.tokens.schemas import Scope, TokenCreate
 from app.features.tokens.service import create_token
-from app.health import PROJECT
 from app.infra.db import make_engine, make_sessions, transaction
-from app.main import create_api
+from app.infra.schema import PROJECT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +55,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+# These import what they need themselves: the worker, which stays, is not to carry Alembic along.
+
+
 def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
+    from alembic import command
+    from alembic.config import Config
+
     config = Config(toml_file=PROJECT / "pyproject.toml")
     config.attributes["settings"] = settings
     command.upgrade(config, "head")
@@ -67,11 +69,15 @@ def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
 
 
 def _work(settings: Settings, _options: argparse.Namespace) -> int:
+    from app import worker
+
     worker.main(settings)
     return 0
 
 
 def _openapi(settings: Settings, _options: argparse.Namespace) -> int:
+    from app.main import create_api
+
     print(json.dumps(create_api(settings).openapi(), indent=2))
     return 0
 

@@ -9,14 +9,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from enum import StrEnum
-from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 import psycopg
 import structlog
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 from redis.asyncio import Redis
@@ -25,13 +21,12 @@ from app.infra.db import connect_arguments, open_connection
 from app.infra.lifespan import Resources
 from app.infra.queue import HEARTBEAT_STALE, heartbeat_age
 from app.infra.redis import make_redis
+from app.infra.schema import needed_revision
 
 log = structlog.get_logger(__name__)
 
 LIMIT = 1.5  # seconds a check may take: with all else an answer comes within two
 FRESH = 1.0  # seconds that a result serves further probes
-
-PROJECT = Path(__file__).parent.parent
 
 
 class Status(StrEnum):
@@ -109,14 +104,6 @@ def _forget(task: "asyncio.Future[Check]") -> None:
         task.exception()  # retrieved, so that asyncio does not report it as lost
 
 
-@cache
-def expected_revision() -> str:
-    """The schema that this code needs: the newest migration in its own folder."""
-    config = Config(toml_file=PROJECT / "pyproject.toml")
-    config.set_main_option("script_location", str(PROJECT / "migrations"))
-    return str(ScriptDirectory.from_config(config).get_current_head())
-
-
 class Health:
     """The probes and what they hold open."""
 
@@ -176,7 +163,7 @@ class Health:
         return Check(status=Status.OK)
 
     async def _check_migrations(self) -> Check:
-        needed = expected_revision()
+        needed = needed_revision()
         try:
             rows = await self._ask("SELECT version_num FROM alembic_version")
         except psycopg.errors.UndefinedTable:
@@ -231,13 +218,13 @@ health_router = APIRouter(prefix="/health", tags=["health"])
 UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": Report}}
 
 
-@health_router.get("/live")
+@health_router.get("/live", response_model_exclude_none=True)
 async def live(health: HealthDep) -> Report:
     """The process answers. Asks nobody: restarting it would not mend a database."""
     return Report(status=Status.OK, version=health.version)
 
 
-@health_router.get("/ready", responses=UNAVAILABLE)
+@health_router.get("/ready", responses=UNAVAILABLE, response_model_exclude_none=True)
 async def ready(health: HealthDep, response: Response) -> Report:
     """Send me traffic? Not while Postgres fails or its schema is another one.
 
@@ -250,7 +237,7 @@ async def ready(health: HealthDep, response: Response) -> Report:
     return _answer(report, response)
 
 
-@health_router.get("", responses=UNAVAILABLE)
+@health_router.get("", responses=UNAVAILABLE, response_model_exclude_none=True)
 async def health(health: HealthDep, response: Response) -> Report:
     """The whole report, for people and monitors."""
     report = await health.report("postgres", "migrations", "redis", "worker")
