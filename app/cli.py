@@ -89,7 +89,8 @@ def _create_token(settings: Settings, options: argparse.Namespace) -> int:
         )
     except ValidationError as error:
         for fault in error.errors():
-            print(f"--{fault['loc'][0]}: {fault['msg']}", file=sys.stderr)
+            option = str(fault["loc"][0]).replace("scopes", "scope").replace("_", "-")
+            print(f"--{option}: {fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
         return 2
     print(asyncio.run(_store_token(settings, wanted)))
     return 0

@@ -94,12 +94,21 @@ class Settings(BaseSettings):
 
     web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 4
-    shutdown_grace: Seconds = 25.0
+    heartbeat_file: Path | None = None
+    shutdown_grace: Annotated[int, Field(ge=1, le=3600)] = 25
 
     @field_validator("allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
     def split_lists(cls, value: object) -> object:
         return _split_commas(value)
+
+    @field_validator("database_url")
+    @classmethod
+    def refuse_other_dialects(cls, value: Secret[PostgresDsn]) -> Secret[PostgresDsn]:
+        scheme = value.get_secret_value().scheme
+        if scheme not in {"postgresql", "postgres"}:
+            raise ValueError(f"begins with {scheme}:// and must begin with postgresql://")
+        return value
 
     @field_validator("rate_limit_read", "rate_limit_write", "rate_limit_login")
     @classmethod
@@ -171,6 +180,11 @@ class Settings(BaseSettings):
             return cls(_secrets_dir=folder)
         except ValidationError as error:
             raise ConfigurationError(_explain(error)) from None
+        except PermissionError as error:
+            raise ConfigurationError(
+                f"Drydock can't start: {error.filename} can't be read by uid {os.getuid()}. "
+                "Let that user read it, for example: chmod 644, in a folder of mode 700."
+            ) from None
 
 
 def _production(info: ValidationInfo) -> bool:
@@ -179,7 +193,7 @@ def _production(info: ValidationInfo) -> bool:
 
 def _with_password(url: str, password: SecretStr | None) -> str:
     """Put the password, if one is given apart from the URL, into it."""
-    if password is None:
+    if not password:
         return url
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]

@@ -6,10 +6,10 @@ at most once a second however many probes come, and one that hangs is given up, 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 import psycopg
 import structlog
@@ -24,6 +24,8 @@ from app.infra.redis import make_redis
 from app.infra.schema import needed_revision
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 LIMIT = 1.5  # seconds a check may take: with all else an answer comes within two
 FRESH = 1.0  # seconds that a result serves further probes
@@ -99,7 +101,7 @@ class Probe:
         return check
 
 
-def _forget(task: "asyncio.Future[Check]") -> None:
+def _forget(task: "asyncio.Future[Any]") -> None:
     if not task.cancelled():
         task.exception()  # retrieved, so that asyncio does not report it as lost
 
@@ -138,18 +140,14 @@ class Health:
             if connection is None or connection.broken or connection.closed:
                 connection = await self._connect()
             try:
-                rows = await (await connection.execute(query)).fetchall()
+                rows = await _detached(_fetch(connection, query))
             except psycopg.errors.UndefinedTable:
                 self._connection = connection
                 raise
             except psycopg.OperationalError:
                 # The server may have restarted since the last probe: that is no failure now.
-                connection.pgconn.finish()
                 connection = await self._connect()
-                rows = await (await connection.execute(query)).fetchall()
-            except BaseException:
-                connection.pgconn.finish()
-                raise
+                rows = await _detached(_fetch(connection, query))
             self._connection = connection
             return rows
 
@@ -199,6 +197,31 @@ class Health:
         return Report(status=_worst(checks), version=self.version, checks=checks)
 
 
+async def _fetch(connection: psycopg.AsyncConnection[Any], query: str) -> list[tuple[Any, ...]]:
+    try:
+        return await (await connection.execute(query)).fetchall()
+    except psycopg.errors.UndefinedTable:
+        raise
+    except BaseException:
+        connection.pgconn.finish()
+        raise
+
+
+async def _detached(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await it; when cancelled, cancel it too but don't wait for that.
+
+    The driver asks a silent server for ten seconds to cancel the query, and with them the lock
+    would be held and the next probes fail, long after the server is back.
+    """
+    task = asyncio.create_task(coroutine)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.cancel()
+        task.add_done_callback(_forget)
+        raise
+
+
 def _worst(checks: dict[str, Check]) -> Status:
     statuses = {check.status for check in checks.values()}
     for status in (Status.UNAVAILABLE, Status.DEGRADED):
@@ -207,7 +230,7 @@ def _worst(checks: dict[str, Check]) -> Status:
     return Status.OK
 
 
-def _get_health(request: Request) -> Health:
+async def _get_health(request: Request) -> Health:
     health: Health = request.state.health
     return health
 

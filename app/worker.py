@@ -40,6 +40,10 @@ class GracefulWorker(Worker[Any]):
             async with asyncio.timeout(self._grace):
                 while running := [context["task"] for context in self.job_task_contexts.values()]:
                     await asyncio.wait(running)
+        # What is left is waiting for work, or has used up its time.
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         await super().stop()
 
 
@@ -110,7 +114,10 @@ async def supervise(loop: Task, resources: Resources) -> None:
 
 
 async def _beat(resources: Resources) -> None:
+    """Say that this process gets through its event loop: to its container, and to /health."""
     while True:
+        if resources.settings.heartbeat_file is not None:
+            resources.settings.heartbeat_file.touch()
         await beat(resources.redis)
         await asyncio.sleep(HEARTBEAT_EVERY)
 

@@ -84,7 +84,7 @@ async def start_features(
             resources.features[feature.name] = runtime
 
 
-def get_resources(request: Request) -> Resources:
+async def get_resources(request: Request) -> Resources:
     resources: Resources = request.state.resources
     return resources
 

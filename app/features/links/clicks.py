@@ -12,7 +12,7 @@ from typing import cast
 from uuid import UUID
 
 from redis.asyncio import Redis
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.links.cache import LATEST_RUN, STREAM
@@ -24,7 +24,8 @@ SETTLE_AFTER = timedelta(seconds=3 * LATEST_RUN)  # no append can still be on it
 # lasts three seconds at most, and notes what is unconfirmed within that time.
 KEEP = timedelta(seconds=90)
 
-Counts = Counter[tuple[UUID, datetime]]
+Counts = Counter[tuple[UUID, datetime]]  # by link and hour
+Unconfirmed = Counter[tuple[str, UUID]]  # by batch and link
 
 # The join drops clicks of links that are gone; its lock keeps them from going before the commit.
 ADD_COUNTS = text("""
@@ -40,26 +41,39 @@ ADD_COUNTS = text("""
 
 NOTE_UNSETTLED = text("""
     INSERT INTO unsettled_clicks (batch, link_id, clicks)
-    SELECT :batch, links.id, :clicks FROM links WHERE links.id = :link FOR KEY SHARE
+    SELECT given.batch, links.id, given.clicks
+    FROM unnest(CAST(:batches AS text[]), CAST(:links AS uuid[]), CAST(:clicks AS bigint[]))
+         AS given (batch, link_id, clicks)
+    JOIN links ON links.id = given.link_id
+    ORDER BY links.id, given.batch
+    FOR KEY SHARE OF links
     ON CONFLICT (batch, link_id)
     DO UPDATE SET clicks = unsettled_clicks.clicks + excluded.clicks
 """)
 
+# Whoever counts or trims holds this lock; who finds it held has nothing to do.
+HELD_POSITION = (
+    select(ClickPosition.position)
+    .where(ClickPosition.stream == STREAM)
+    .with_for_update(skip_locked=True)
+)
 
-def whole_hour(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds // 3_600_000 * 3600, UTC)
+
+def whole_hour(seconds: float) -> datetime:
+    """The hour, in UTC, that this time since the epoch lies in."""
+    return datetime.fromtimestamp(seconds // 3600 * 3600, UTC)
 
 
-async def count_directly(
-    session: AsyncSession, *, link_id: UUID, clicks: int, unconfirmed: str | None
-) -> None:
-    """Count without the stream. `unconfirmed` names a batch that may be in it already."""
-    if unconfirmed is not None:
-        values = {"batch": unconfirmed, "link": link_id, "clicks": clicks}
+async def count_directly(session: AsyncSession, sure: Counts, unsure: Unconfirmed) -> None:
+    """Count without the stream; `unsure` is noted, by the batch that may be in it already."""
+    await _add(session, sure)
+    if unsure:
+        values = {
+            "batches": [batch for batch, _ in unsure],
+            "links": [link_id for _, link_id in unsure],
+            "clicks": list(unsure.values()),
+        }
         await session.execute(NOTE_UNSETTLED, values)
-        return
-    now = int(datetime.now(UTC).timestamp() * 1000)
-    await _add(session, Counter({(link_id, whole_hour(now)): clicks}))
 
 
 async def _add(session: AsyncSession, counts: Counts) -> None:
@@ -78,8 +92,7 @@ async def roll_up(session: AsyncSession, redis: Redis) -> int:
 
     The caller commits. Workers take turns: whoever finds the position locked counts nothing.
     """
-    held = select(ClickPosition.position).where(ClickPosition.stream == STREAM)
-    position = await session.scalar(held.with_for_update(skip_locked=True))
+    position = await session.scalar(HELD_POSITION)
     if position is None:
         return 0
     await _settle(session, redis)
@@ -87,7 +100,7 @@ async def roll_up(session: AsyncSession, redis: Redis) -> int:
     if entries:
         counts: Counts = Counter()
         for entry_id, fields in entries:
-            hour = whole_hour(int(entry_id.partition(b"-")[0]))
+            hour = whole_hour(int(entry_id.partition(b"-")[0]) / 1000)
             for link_id, clicks in _clicks_in(fields):
                 counts[link_id, hour] += clicks
         await _add(session, counts)
@@ -100,14 +113,22 @@ async def roll_up(session: AsyncSession, redis: Redis) -> int:
 
 
 async def trim(session: AsyncSession, redis: Redis) -> None:
-    """Drop entries that are counted and too old to settle anything."""
-    position = await session.scalar(
-        select(ClickPosition.position).where(ClickPosition.stream == STREAM)
-    )
+    """Drop entries that are counted and too old to settle anything.
+
+    Up to the position that is committed, under its lock, and nothing that a noted click may still
+    have to be compared with, however long the workers were away.
+    """
+    position = await session.scalar(HELD_POSITION)
+    if position is None:
+        return
+    oldest = await session.scalar(select(func.min(UnsettledClick.created_at)))
     seconds, _ = await redis.time()
-    kept_from = int((seconds - KEEP.total_seconds()) * 1000)
-    counted_to = int(str(position).partition("-")[0])
-    await redis.xtrim(STREAM, minid=str(min(kept_from, counted_to)), approximate=False)
+    kept_from = seconds - KEEP.total_seconds()
+    if oldest is not None:
+        kept_from = min(kept_from, oldest.timestamp() - SETTLE_AFTER.total_seconds())
+    counted_to = int(position.partition("-")[0])
+    minid = str(min(int(kept_from * 1000), counted_to))
+    await redis.xtrim(STREAM, minid=minid, approximate=False)
 
 
 async def _read(redis: Redis, after: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
@@ -131,7 +152,7 @@ async def _settle(session: AsyncSession, redis: Redis) -> None:
     counts: Counts = Counter()
     for row in rows:
         if (row.batch, row.link_id) not in appended:
-            counts[row.link_id, whole_hour(int(row.created_at.timestamp() * 1000))] += row.clicks
+            counts[row.link_id, whole_hour(row.created_at.timestamp())] += row.clicks
     await _add(session, counts)
     batches = {row.batch for row in rows}
     await session.execute(delete(UnsettledClick).where(UnsettledClick.batch.in_(batches)))

@@ -1,15 +1,25 @@
-"""Follow a slug through Redis: requests that wait at the same moment share one round trip."""
+"""Following slugs: through Redis, and through Postgres while Redis is away.
 
-import asyncio
+Requests that wait at the same moment share a round trip, or a transaction.
+"""
+
 import itertools
+from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeAlias
 from uuid import uuid4
 
+from sqlalchemy import select
+
+from app.features.links import clicks as counting
 from app.features.links.cache import LinkCache
+from app.features.links.models import Link
+from app.infra.batching import Batcher
+from app.infra.db import Sessions, transaction
 from app.infra.redis import RedisGate, RedisUnavailable
 
-LARGEST_BATCH = 256  # slugs in a script's run; Redis serves nobody else meanwhile
+LARGEST_BATCH = 256  # requests in a script's run; Redis serves nobody else meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,65 +33,72 @@ class Unfollowed:
 Followed: TypeAlias = bytes | Unfollowed | None
 
 
-@dataclass(slots=True)
-class _Waiting:
-    slug: str
-    clicks: int
-    answer: "asyncio.Future[Followed]"
-
-
 class Follower:
-    """At most one batch is under way; what arrives meanwhile forms the next.
-
-    One request alone is not delayed by this, and under load a round trip, its encoding and the
-    disk's flush are shared by all that wait.
-    """
+    """Looks slugs up in Redis and appends their clicks."""
 
     def __init__(self, cache: LinkCache, gate: RedisGate) -> None:
         self._cache = cache
         self._gate = gate
-        self._waiting: list[_Waiting] = []
-        self._sender: asyncio.Task[None] | None = None
+        self._batcher: Batcher[tuple[str, int], Followed] = Batcher(
+            self._run, largest=LARGEST_BATCH
+        )
+        self.close = self._batcher.close
         self._process = uuid4().hex
         self._numbers = itertools.count()
 
     async def follow(self, slug: str, clicks: int) -> Followed:
         """The slug's cache entry. If it is live, `clicks` were counted for it. Never raises."""
-        waiting = _Waiting(slug, clicks, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        if self._sender is None:
-            self._sender = asyncio.create_task(self._send_all())
-        return await waiting.answer
+        return await self._batcher.ask((slug, clicks))
 
-    async def close(self) -> None:
-        """Wait for the batch under way."""
-        if self._sender is not None:
-            await self._sender
-
-    async def _send_all(self) -> None:
-        try:
-            while self._waiting:
-                batch = self._waiting[:LARGEST_BATCH]
-                del self._waiting[:LARGEST_BATCH]
-                await self._send(batch)
-        finally:
-            self._sender = None
-
-    async def _send(self, batch: list[_Waiting]) -> None:
+    async def _run(self, asked: list[tuple[str, int]]) -> list[Followed]:
         clicks: dict[str, int] = {}
-        for waiting in batch:
-            clicks[waiting.slug] = clicks.get(waiting.slug, 0) + waiting.clicks
+        for slug, number in asked:
+            clicks[slug] = clicks.get(slug, 0) + number
         name = f"{self._process}-{next(self._numbers)}"
-        answers: dict[str, Followed]
         try:
             entries = await self._gate.run(self._cache.follow(name, clicks))
-            answers = dict(zip(clicks, entries, strict=True))
         except RedisUnavailable as error:
-            answers = dict.fromkeys(clicks, Unfollowed(name if error.applied is None else None))
-        except BaseException:
-            for waiting in batch:
-                waiting.answer.cancel()
-            raise
-        for waiting in batch:
-            if not waiting.answer.done():
-                waiting.answer.set_result(answers[waiting.slug])
+            unfollowed = Unfollowed(name if error.applied is None else None)
+            return [unfollowed] * len(asked)
+        found = dict(zip(clicks, entries, strict=True))
+        return [found[slug] for slug, _ in asked]
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """A redirect that goes around Redis. `batch` as in `Unfollowed`."""
+
+    slug: str
+    clicks: int
+    batch: str | None
+
+
+class DirectFollower:
+    """Looks slugs up in Postgres and counts their clicks there, before the answer."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._batcher: Batcher[Direct, Link | None] = Batcher(self._run, largest=LARGEST_BATCH)
+        self.close = self._batcher.close
+
+    async def follow(self, asked: Direct) -> Link | None:
+        """The slug's link. Its clicks were counted, unless it has expired."""
+        return await self._batcher.ask(asked)
+
+    async def _run(self, asked: list[Direct]) -> list[Link | None]:
+        async with transaction(self._sessions) as session:
+            query = select(Link).where(Link.slug.in_({one.slug for one in asked}))
+            links = {link.slug: link for link in await session.scalars(query)}
+            now = datetime.now(UTC)
+            sure: counting.Counts = Counter()
+            unsure: counting.Unconfirmed = Counter()
+            for one in asked:
+                link = links.get(one.slug)
+                if link is None or link.has_expired(now) or not one.clicks:
+                    continue
+                if one.batch is None:
+                    sure[link.id, counting.whole_hour(now.timestamp())] += one.clicks
+                else:
+                    unsure[one.batch, link.id] += one.clicks
+            await counting.count_directly(session, sure, unsure)
+        return [links.get(one.slug) for one in asked]

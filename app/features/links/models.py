@@ -44,6 +44,9 @@ class Link(Base):
     expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("tokens.id", ondelete="SET NULL"))
 
+    def has_expired(self, now: datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
+
 
 class ClickCount(Base):
     """Clicks of a link in the hour that begins at `hour`."""

@@ -7,12 +7,10 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
 from app.errors import BadRequest, DependencyUnavailable
-from app.features.links import clicks
 from app.features.links.cache import Target
-from app.features.links.edge import FIXED_HEADERS, FOLLOWED, clicks_of
+from app.features.links.edge import FIXED_HEADERS, FOLLOWED, SLUG_PATH, clicks_of
 from app.features.links.errors import LinkExpired, LinkNotFound
-from app.features.links.follower import Followed, Unfollowed
-from app.features.links.models import Link
+from app.features.links.follower import Direct, Followed, Unfollowed
 from app.features.links.runtime import LinksRuntime, LinksRuntimeDep
 from app.features.links.service import find_by_slug
 from app.infra.db import Sessions, transaction
@@ -33,6 +31,8 @@ async def follow_link(
     slug: SlugPath, request: Request, resources: ResourcesDep, runtime: LinksRuntimeDep
 ) -> Response:
     """Redirect to where the link leads now, and count the click."""
+    if SLUG_PATH.fullmatch(f"/{slug}") is None:
+        raise _not_found(slug)  # no link can be called that: neither Redis nor Postgres is asked
     found: Followed | str = getattr(request.state, FOLLOWED, "")
     if isinstance(found, str):
         found = await runtime.follower.follow(slug, clicks_of(request.method))
@@ -72,8 +72,12 @@ async def _resolve(
         )
     if isinstance(found, bytes):
         return _read_entry(slug, found)
-    batch = found.batch if found else None
-    return await _resolve_in_database(slug, clicks_given=clicks, batch=batch, sessions=sessions)
+    link = await runtime.direct.follow(Direct(slug, clicks, found.batch if found else None))
+    if link is None:
+        raise _not_found(slug)
+    if link.has_expired(datetime.now(UTC)):
+        raise _expired(slug)
+    return Target(str(link.id), link.url)
 
 
 def _read_entry(slug: str, entry: bytes) -> Target:
@@ -96,27 +100,6 @@ async def _fill_and_follow(
     except RedisUnavailable:
         return Unfollowed(batch=None)
     return await runtime.follower.follow(slug, clicks)
-
-
-async def _resolve_in_database(
-    slug: str, *, clicks_given: int, batch: str | None, sessions: Sessions
-) -> Target:
-    """While Redis is away: read the row, and count where it stands."""
-    async with transaction(sessions) as session:
-        link = await find_by_slug(session, slug=slug)
-        if link is None:
-            raise _not_found(slug)
-        if _has_expired(link):
-            raise _expired(slug)
-        if clicks_given:
-            await clicks.count_directly(
-                session, link_id=link.id, clicks=clicks_given, unconfirmed=batch
-            )
-        return Target(str(link.id), link.url)
-
-
-def _has_expired(link: Link) -> bool:
-    return link.expires_at is not None and link.expires_at <= datetime.now(UTC)
 
 
 def _not_found(slug: str) -> LinkNotFound:

@@ -22,8 +22,8 @@ from app.features.links.schemas import (
     LinkRead,
     LinkUpdate,
 )
-from app.features.links.service import Bucket
-from app.features.links.uploads import UPLOAD_BODY, UploadDep
+from app.features.links.service import MOST_BUCKETS, Bucket
+from app.features.links.uploads import UPLOAD_BODY, UploadDep, Uploader
 from app.features.links.writethrough import write_through
 from app.features.tokens.auth import require
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
@@ -38,6 +38,9 @@ from app.infra.lifespan import Resources, ResourcesDep
 Reader = Annotated[Token, Depends(require(Scope.LINKS_READ, "read"), scope="function")]
 Writer = Annotated[Token, Depends(require(Scope.LINKS_WRITE, "write"), scope="function")]
 SlugPath = Annotated[str, Path(pattern=SLUG)]
+
+SINCE = f"Default: 2 days or 30 days ago. The series must have at most {MOST_BUCKETS} buckets."
+UNTIL = "Exclusive. Default: now. Must lie at least one bucket after `since`."
 
 GUARDED = responses(*API_ERRORS, TokenInvalid, ScopeMissing)
 
@@ -136,8 +139,8 @@ async def read_clicks(
     _reader: Reader,
     session: SessionDep,
     bucket: Annotated[Bucket, Query()] = "day",
-    since: Annotated[Moment | None, Query(description="Default: 2 days or 30 days ago.")] = None,
-    until: Annotated[Moment | None, Query(description="Exclusive. Default: now.")] = None,
+    since: Annotated[Moment | None, Query(description=SINCE)] = None,
+    until: Annotated[Moment | None, Query(description=UNTIL)] = None,
 ) -> ClickSeries:
     """Clicks by hour or day (UTC), without gaps. A click shows up about a second later."""
     start, end = service.bound_series(bucket, since, until)
@@ -154,7 +157,7 @@ async def read_clicks(
 )
 async def start_import(
     file: UploadDep,
-    writer: Writer,
+    writer: Uploader,
     session: SessionDep,
     resources: ResourcesDep,
     response: Response,

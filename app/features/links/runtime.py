@@ -9,7 +9,7 @@ from fastapi import Depends
 from prometheus_client import Histogram
 
 from app.features.links.cache import LinkCache
-from app.features.links.follower import Follower
+from app.features.links.follower import DirectFollower, Follower
 from app.infra.lifespan import Resources, ResourcesDep
 
 NAME = "links"
@@ -19,6 +19,7 @@ NAME = "links"
 class LinksRuntime:
     cache: LinkCache
     follower: Follower
+    direct: DirectFollower
     redirect_seconds: Histogram
 
 
@@ -26,18 +27,20 @@ class LinksRuntime:
 async def open_runtime(resources: Resources) -> AsyncIterator[LinksRuntime]:
     cache = LinkCache(resources.redis, ttl=resources.settings.cache_ttl)
     follower = Follower(cache, resources.gate)
+    direct = DirectFollower(resources.sessions)
     redirect_seconds = resources.metrics.hot_histogram(
         "drydock_redirect_duration_seconds", "Redirects answered from the cache."
     )
-    yield LinksRuntime(cache, follower, redirect_seconds)
+    yield LinksRuntime(cache, follower, direct, redirect_seconds)
     await follower.close()
+    await direct.close()
 
 
 def runtime_of(resources: Resources) -> LinksRuntime:
     return cast("LinksRuntime", resources.features[NAME])
 
 
-def _get_runtime(resources: ResourcesDep) -> LinksRuntime:
+async def _get_runtime(resources: ResourcesDep) -> LinksRuntime:
     return runtime_of(resources)
 
 

@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -14,7 +14,6 @@ from pydantic import (
     Field,
     StringConstraints,
     TypeAdapter,
-    model_validator,
 )
 
 from app.features.links.models import ImportStatus
@@ -53,11 +52,24 @@ def _web_address(value: str) -> str:
     return kept
 
 
-Slug = Annotated[SlugText, AfterValidator(_not_reserved)]
+def _no_default(schema: dict[str, Any]) -> None:
+    """A default that only the code knows is none in the document."""
+    schema.pop("default")
+
+
+Slug = Annotated[
+    SlugText,
+    AfterValidator(_not_reserved),
+    Field(description=f"Must be none of {', '.join(sorted(RESERVED))}."),
+]
 WebAddress = Annotated[
     str,
     StringConstraints(min_length=1, max_length=LONGEST_URL, pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://"),
     AfterValidator(_web_address),
+    Field(
+        description="Must be http or https, with a host and without credentials.",
+        examples=["https://example.com/"],
+    ),
 ]
 Title = Annotated[Line, Field(max_length=200)]
 
@@ -76,15 +88,11 @@ class LinkUpdate(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    url: WebAddress | None = None
+    # Not nullable, for a link leads somewhere: the default stands for "not given", see the set
+    # of given fields, and no client can send it.
+    url: WebAddress = Field(default="", json_schema_extra=_no_default)
     title: Title | None = None
     expires_at: FutureTime | None = None
-
-    @model_validator(mode="after")
-    def keep_a_url(self) -> "LinkUpdate":
-        if "url" in self.model_fields_set and self.url is None:
-            raise ValueError("url can't be null: a link leads somewhere")
-        return self
 
 
 class LinkRead(BaseModel):

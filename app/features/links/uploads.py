@@ -4,10 +4,14 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
 
 from app.errors import BodyTooLarge, UnsupportedMediaType, ValidationFailed
+from app.features.tokens.auth import require_before_body
+from app.features.tokens.models import Token
+from app.features.tokens.schemas import Scope
 from app.infra.lifespan import ResourcesDep
+
+_RULE = "Must be UTF-8, with a header line that names url, and with rows below it."
 
 UPLOAD_BODY: dict[str, Any] = {
     "required": True,
@@ -16,19 +20,27 @@ UPLOAD_BODY: dict[str, Any] = {
             "schema": {
                 "type": "object",
                 "required": ["file"],
-                "properties": {"file": {"type": "string", "format": "binary"}},
+                "properties": {
+                    "file": {"type": "string", "format": "binary", "description": _RULE}
+                },
             }
         },
         "text/csv": {
-            "schema": {"type": "string"},
+            "schema": {"type": "string", "description": _RULE},
             "example": "url,slug,title,expires_at\nhttps://example.com/,example,An example,\n",
         },
     },
 }
 
 
-async def read_upload(request: Request, resources: ResourcesDep) -> bytes:
-    """The file's bytes. Raises `BodyTooLarge`; what is far too large never gets here."""
+Uploader = Annotated[Token, Depends(require_before_body(Scope.LINKS_WRITE, "write"))]
+
+
+async def read_upload(request: Request, resources: ResourcesDep, _uploader: Uploader) -> bytes:
+    """The file's bytes, read once it is known who sends them.
+
+    Raises `BodyTooLarge`; what is far too large never gets here.
+    """
     file = await _read_body(request)
     most = resources.settings.max_upload_bytes
     if len(file) > most:
@@ -46,13 +58,10 @@ async def _read_body(request: Request) -> bytes:
 
 
 async def _read_form(request: Request) -> bytes:
-    try:
-        async with request.form(max_files=1, max_fields=10) as form:
-            file = form.get("file")
-            if isinstance(file, UploadFile):
-                return await file.read()
-    except MultiPartException as error:
-        raise ValidationFailed(f"The form can't be read: {error.message}") from error
+    async with request.form(max_files=1, max_fields=10) as form:
+        file = form.get("file")
+        if isinstance(file, UploadFile):
+            return await file.read()
     raise ValidationFailed(
         "The form has no file.",
         errors=[{"field": "body.file", "detail": "send the CSV as a file in this field"}],

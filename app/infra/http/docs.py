@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from app.errors import NotFound
 from app.infra.http.problems import MEDIA_TYPE
 
 ASSETS = {
@@ -58,7 +59,7 @@ def install_docs(app: FastAPI) -> None:
         if name == "start.js":
             return Response(START, media_type="text/javascript", headers=cache)
         if name not in ASSETS:
-            return Response(status_code=404)
+            raise NotFound("There is no such path.")
         content = (files("fastapi_swagger") / "resources" / name).read_bytes()
         return Response(content, media_type=ASSETS[name], headers=cache)
 
@@ -90,8 +91,10 @@ def describe_problems(app: FastAPI) -> None:
 
 
 def _describe(answers: dict[str, Any]) -> None:
-    for answer in answers.values():
+    for status, answer in list(answers.items()):
         content = answer.get("content", {})
         schema = content.get("application/json", {}).get("schema", {})
+        if schema.get("$ref", "").endswith("/HTTPValidationError"):
+            del answers[status]  # FastAPI's guess for an operation that refuses no input
         if schema.get("$ref", "").endswith("/Problem"):
             content[MEDIA_TYPE] = content.pop("application/json")

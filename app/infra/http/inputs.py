@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 # C0 and C1 controls, and the lone surrogates that JSON can smuggle in: Postgres and headers
 # refuse them.
@@ -32,9 +32,27 @@ def _in_the_future(value: datetime) -> datetime:
     return value
 
 
+# What JSON Schema can't say, a description says with "must": tests/test_contract.py holds us to it.
+
 # One line of text, trimmed.
-Line = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_one_line)]
+Line = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True),
+    AfterValidator(_one_line),
+    Field(description="Trimmed; must not contain control characters."),
+]
 
 # A time with its offset; kept in UTC.
-Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
-FutureTime = Annotated[Moment, AfterValidator(_in_the_future)]
+Moment = Annotated[
+    AwareDatetime,
+    AfterValidator(_in_range),
+    Field(description=f"Must lie between the years {FIRST_YEAR} and {LAST_YEAR}."),
+]
+FutureTime = Annotated[
+    Moment,
+    AfterValidator(_in_the_future),
+    Field(
+        description=f"Must lie in the future, and before the year {LAST_YEAR + 1}.",
+        examples=["2099-12-31T23:59:59Z"],
+    ),
+]

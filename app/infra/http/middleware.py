@@ -198,7 +198,7 @@ class AllowedHosts:
         await problem_response(error, scope["state"]["request_id"])(scope, receive, send)
 
     def _allows(self, host: bytes) -> bool:
-        name = host.lower()
-        if not name.endswith(b"]"):  # an IPv6 address without port keeps its colons
-            name = name.rpartition(b":")[0] if b":" in name else name
+        name, colon, port = host.lower().rpartition(b":")
+        if not colon or not port.isdigit():
+            name = host.lower()  # no port: a name, or an IPv6 address in its brackets
         return name in self.exact or bool(self.suffixes and name.endswith(self.suffixes))

@@ -18,8 +18,10 @@ def encode_cursor(last: UUID) -> str:
     return base64.urlsafe_b64encode(last.bytes).decode().rstrip("=")
 
 
-def decode_cursor(
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+async def decode_cursor(
+    cursor: Annotated[
+        str | None, Query(description="Must be `next_cursor` of the page before.")
+    ] = None,
 ) -> UUID | None:
     """The id that the cursor names. Raises `ValidationFailed` for anything we did not write."""
     if cursor is None:

@@ -6,9 +6,12 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from psycopg import Error as PostgresError
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from app.errors import (
     AppError,
@@ -28,6 +31,7 @@ from app.infra.db import is_unavailable
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 MOST_FAULTS = 50  # a body can be wrong in more places than anyone reads
 
 # What Starlette and FastAPI raise by status, as the errors that our clients know.
@@ -102,11 +106,29 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(AppError, _handle)
     app.add_exception_handler(HTTPException, _handle)
     app.add_exception_handler(RequestValidationError, _handle)
+    # Named apart from Exception, after whose handler Starlette raises again: that is for bugs.
+    app.add_exception_handler(SQLAlchemyError, _handle)
+    app.add_exception_handler(PostgresError, _handle)
     app.add_exception_handler(Exception, _handle)
 
 
 async def _handle(request: Request, error: Exception) -> Response:
-    return problem_response(as_app_error(error), request.state.request_id)
+    answer = as_app_error(error)
+    if isinstance(answer, MethodNotAllowed):
+        answer.headers["Allow"] = ", ".join(_allowed_methods(request))
+    return problem_response(answer, request.state.request_id)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """All that this path offers. Starlette's own header names those of one route alone."""
+    return [
+        method
+        for method in METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 def as_app_error(error: Exception) -> AppError:
@@ -139,10 +161,14 @@ def _say(error: HTTPException) -> str:
 
 
 def _faults(errors: Sequence[Any]) -> list[FieldFault]:
-    return [
-        {
-            "field": ".".join(str(part) for part in fault["loc"]) or "body",
-            "detail": str(fault["msg"]).removeprefix("Value error, "),
-        }
-        for fault in errors[:MOST_FAULTS]
-    ]
+    return [_fault(fault) for fault in errors[:MOST_FAULTS]]
+
+
+def _fault(fault: Any) -> FieldFault:
+    if fault["type"] == "json_invalid":
+        place = f"at character {fault['loc'][-1]}: {fault['ctx']['error']}"
+        return {"field": "body", "detail": f"is not JSON {place}"}
+    return {
+        "field": ".".join(str(part) for part in fault["loc"]) or "body",
+        "detail": str(fault["msg"]).removeprefix("Value error, "),
+    }

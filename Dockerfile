@@ -1,0 +1,77 @@
+# Drydock's images, from one file:
+#
+#   base      Python and its environment variables; nothing of ours
+#   builder   uv and the locked packages in /opt/venv, compiled to bytecode
+#   runtime   what production runs (the default target)
+#   test      runtime and the tests, to run them inside the very image that ships
+#
+# Each layer changes more often than the one above it: a new Python, new packages, new code.
+# No `# syntax=` line and no COPY --from another registry's image: a build needs one pull, of BASE.
+
+ARG BASE=python:3.14-slim-trixie
+
+
+FROM ${BASE} AS base
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    # The root file system may be read-only, and bytecode is compiled here: nothing to write later.
+    PYTHONDONTWRITEBYTECODE=1
+
+
+FROM base AS builder
+# uv only ever exists in this stage. Its version and hashes are those of the development lock.
+RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
+    --mount=type=bind,source=requirements-dev.txt,target=/tmp/lock.txt \
+    sed -n '/^uv==/,/^[^ ]/{/^uv==/p;/^ .*--hash/p}' /tmp/lock.txt > /tmp/uv.txt \
+    && python -m venv /opt/uv \
+    && /opt/uv/bin/pip install --disable-pip-version-check --require-hashes -r /tmp/uv.txt
+# strip takes the debugging symbols out of compiled packages: a fifth of what is installed.
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
+    apt-get update && apt-get install -y --no-install-recommends binutils
+# The lock is mounted, not copied: the layer depends on what it says and holds nothing of it.
+# The cache mount keeps every package that was ever fetched, so a changed lock fetches the change.
+# Bytecode is compiled here, without time stamps: two builds give the same bytes, and a start
+# checks no source file.
+RUN --mount=type=cache,target=/root/.cache/uv,sharing=locked \
+    --mount=type=bind,source=requirements.txt,target=/tmp/lock.txt \
+    python -m venv --without-pip /opt/venv \
+    && UV_LINK_MODE=copy /opt/uv/bin/uv pip install --python /opt/venv/bin/python \
+        --require-hashes --no-deps -r /tmp/lock.txt \
+    && find /opt/venv -type d \( -name tests -o -name test \) -path '*/site-packages/*' \
+        -prune -exec rm -rf {} + \
+    && find /opt/venv -name '*.so*' -type f -exec strip --strip-unneeded {} + \
+    && PYTHONHASHSEED=0 python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+
+
+FROM base AS runtime
+LABEL org.opencontainers.image.title="Drydock" \
+    org.opencontainers.image.description="Short links for a team" \
+    org.opencontainers.image.licenses="MIT"
+# No pip, and none to be unpacked: what runs in production installs nothing.
+RUN python -c "import importlib.util, pathlib, shutil; \
+        [shutil.rmtree(pathlib.Path(found.origin).parent) for name in ('pip', 'ensurepip') \
+         if (found := importlib.util.find_spec(name))]" \
+    && rm -f /usr/local/bin/pip* /usr/bin/pip* \
+    && useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin drydock
+# The packages change less often than the code, so they are a layer below it. Root owns both: the
+# process can't change what it runs.
+COPY --link --from=builder /opt/venv /opt/venv
+WORKDIR /srv
+COPY --link deploy/probe.py gunicorn.conf.py pyproject.toml ./
+COPY --link migrations migrations
+COPY --link app app
+RUN PYTHONHASHSEED=0 python -m compileall -q --invalidation-mode unchecked-hash app migrations
+# Last, since every commit changes it.
+ARG GIT_SHA=development
+LABEL org.opencontainers.image.revision="${GIT_SHA}"
+ENV ENVIRONMENT=production \
+    GIT_SHA=${GIT_SHA} \
+    METRICS_HOST=0.0.0.0 \
+    HEARTBEAT_FILE=/tmp/drydock-worker-alive
+USER 10001:10001
+EXPOSE 8000 9100
+HEALTHCHECK --interval=10s --timeout=4s --start-period=30s --start-interval=1s --retries=3 \
+    CMD ["python", "-S", "-E", "/srv/probe.py", "web"]
+STOPSIGNAL SIGTERM
+CMD ["gunicorn"]
