@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from dev.errors import DevError, Interrupted
+from dev.errors import DevError, ForeignFileError, Interrupted
 from dev.run import remove_data, run, serve, tell_environment
 from dev.up import up
 
@@ -15,7 +15,9 @@ def parse(words: list[str]) -> argparse.Namespace:
     commands.add_parser("up", help="run app, worker, Postgres and Redis until Ctrl-C")
     commands.add_parser("services", help="run Postgres and Redis only, and print how to reach them")
     commands.add_parser("env", help="print how to reach what is running")
-    program = commands.add_parser("run", help="run a program with Postgres and Redis: run -- CMD ARG…")
+    program = commands.add_parser(
+        "run", help="run a program with Postgres and Redis: run -- CMD ARG…"
+    )
     program.add_argument("words", nargs="+", metavar="CMD")
     removal = commands.add_parser("remove-data", help="remove .local/")
     removal.add_argument("--yes", action="store_true", help="don't ask")
@@ -28,21 +30,24 @@ def main() -> int:
     try:
         match chosen.command:
             case "up":
-                return up()
+                code = up()
             case "services":
-                return serve()
+                code = serve()
             case "env":
-                return tell_environment()
+                code = tell_environment()
             case "run":
-                return run(chosen.words)
+                code = run(chosen.words)
             case _:
-                return remove_data(sure=chosen.yes)
-    except Interrupted:
-        return 0
+                code = remove_data(sure=chosen.yes)
+    except (Interrupted, KeyboardInterrupt):
+        # Ctrl-C is how these two end; anything else it cuts short.
+        return 0 if chosen.command in {"up", "services"} else 130
     except DevError as error:
         print(error, file=sys.stderr)
     except PermissionError as error:
-        print(f"{error}\nIs that from a run as another user, such as with sudo? Give it back: chown -R.", file=sys.stderr)
+        print(ForeignFileError(error), file=sys.stderr)
+    else:
+        return code
     return 1
 
 

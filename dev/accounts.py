@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from dev.errors import ServerError
+
 # Root's own place for a program's data. /var/tmp is for systems without it, macOS among
 # them, and is not the first choice because systemd clears it of files older than 30 days.
 SHELTERS = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108 - mkdtemp makes the folder
@@ -30,7 +32,12 @@ def server_account() -> Account | None:
     """Return whom Postgres runs as: nobody when we are root, otherwise just us (None)."""
     if os.geteuid() != 0:
         return None
-    entry = pwd.getpwnam("nobody")
+    try:
+        entry = pwd.getpwnam("nobody")
+    except KeyError:
+        raise ServerError(
+            "Postgres refuses to run as root, and this machine has no account `nobody` to run it."
+        ) from None
     return Account(entry.pw_uid, entry.pw_gid)
 
 
@@ -53,7 +60,7 @@ def is_open(path: Path) -> bool:
 
 
 def shelter(folder: Path, account: Account | None) -> Path:
-    """Return where the account can have files for this folder: in it, or in a place that it points to.
+    """Return where the account can have files for this folder: in it, or where it points to.
 
     The modes of folders that aren't ours, such as /root, are never changed.
     """

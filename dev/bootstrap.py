@@ -1,7 +1,7 @@
-"""The gate before .venv: turns an old Python away, then hands over to dev/install.py.
+"""The gate before .venv: turns an old Python away, then sees to .venv.
 
-This file alone keeps to syntax that every Python since 2.7 can read, so that an old one
-gets as far as printing the message instead of a SyntaxError.
+This file alone keeps to what every Python 3 can read, without even an f-string, so that an
+old one gets as far as the message instead of a SyntaxError.
 """
 
 import os
@@ -11,8 +11,7 @@ OLDEST = (3, 11)
 KNOWN = ("python3.14", "python3.13", "python3.12", "python3.11")
 
 
-def remedy():
-    # type: () -> str
+def remedy() -> str:
     """Name an interpreter on PATH that would do, or say what to install."""
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         for name in KNOWN:
@@ -37,6 +36,10 @@ if __name__ == "__main__":
     # package of that name; the root of the clone takes its place.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
 
-    from dev.install import main  # importable only now, and only by a Python that is new enough
+    # Importable only now, and only by a Python that is new enough.
+    from dev.stamp import is_current
 
-    main()
+    if not is_current():
+        from dev.install import main
+
+        main()

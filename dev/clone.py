@@ -1,11 +1,10 @@
 """The clone: where its things lie, and who runs it.
 
 A clone has at most one owner at a time (`make dev`, or a command that started the servers
-for itself). Ownership is a lock on a file, not a pid in one: the kernel drops it when the
-last process that holds it is gone, so a crash leaves nothing to clean up.
+for itself). Ownership is a lock on a file, not a pid in one, so a crash leaves nothing to
+clean up.
 """
 
-import fcntl
 import json
 import os
 import time
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dev.errors import AlreadyRunningError
+from dev.files import make_folder, open_lock, sign, signature, try_lock, write_private
 from dev.processes import Patience, running
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,60 +28,32 @@ ENVIRONMENT = LOCAL / "run" / "environment.json"
 CLEANED_UP_SECONDS = 25
 
 
-def make_folder(folder: Path) -> Path:
-    """Create it with the mode that lets a server's own account pass through (see accounts.py)."""
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
-        folder.chmod(0o755)  # whatever the umask; what is secret has a mode of its own
-    return folder
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a secret: mode 0600 from its first byte on, and never half of it."""
-    unfinished = path.with_name(path.name + ".new")
-    unfinished.unlink(missing_ok=True)
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    unfinished.replace(path)
-
-
 @contextmanager
-def own(purpose: str, patience: Patience) -> Iterator[int]:
+def own(purpose: str, patience: Patience) -> Iterator[None]:
     """Own the clone inside the block.
 
-    Yields the lock's descriptor. Children that inherit it keep the clone owned after the
-    launcher's death, until the guardian has stopped them too.
+    The guardian inherits the lock: after the death of an owner the clone stays owned until
+    what it started is stopped, and the next owner waits for that.
     """
     make_folder(LOCAL)
     make_folder(OWNER.parent)
-    descriptor = os.open(OWNER, os.O_RDWR | os.O_CREAT, 0o644)
+    lock = open_lock(OWNER)
+    os.set_inheritable(lock, True)  # noqa: FBT003 - the name says what is true
     try:
-        _lock(descriptor, patience)
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()} {purpose}".encode(), 0)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, patience: Patience) -> None:
-    deadline = time.monotonic() + CLEANED_UP_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid, _, purpose = os.pread(descriptor, 200, 0).decode().partition(" ")
-            owner_lives = pid.isdigit() and bool(running([int(pid)]))
-            if owner_lives or time.monotonic() > deadline:
-                message = (
-                    f"This clone is already running: pid {pid or 'unknown'} ({purpose or 'just starting'}).\n"
+        deadline = time.monotonic() + CLEANED_UP_SECONDS
+        while not try_lock(lock):
+            pid, _, current = signature(lock).partition(" ")
+            if (pid and running([int(pid)])) or time.monotonic() > deadline:
+                raise AlreadyRunningError(
+                    f"This clone is already running: {current} (pid {pid}).\n"
                     f"Stop it with Ctrl-C in its terminal, or with: kill {pid}"
                 )
-                raise AlreadyRunningError(message) from None
             patience.pause(0.1)
-        else:
-            return
+        sign(lock, f"{os.getpid()} {purpose}")
+        ENVIRONMENT.unlink(missing_ok=True)  # what a crashed owner announced is over
+        yield
+    finally:
+        os.close(lock)
 
 
 @contextmanager
@@ -94,13 +66,21 @@ def announced(environment: Mapping[str, str]) -> Iterator[None]:
         ENVIRONMENT.unlink(missing_ok=True)
 
 
-def running_environment(patience: Patience, *, seconds: float) -> dict[str, str] | None:
-    """Return what the owner announced, waiting that long for one that is just starting."""
+def announced_environment(patience: Patience, *, seconds: float) -> dict[str, str] | None:
+    """Return what the owner announced, waiting that long for one that is just starting.
+
+    None if it announces nothing, or if there is no owner and this is what a crash left.
+    """
     deadline = time.monotonic() + seconds
-    while True:
-        if ENVIRONMENT.exists():
-            found: dict[str, str] = json.loads(ENVIRONMENT.read_text(encoding="utf-8"))
-            return found
+    while not ENVIRONMENT.exists():
         if time.monotonic() > deadline:
             return None
         patience.pause(0.1)
+    lock = open_lock(OWNER)
+    try:
+        if try_lock(lock):
+            return None
+    finally:
+        os.close(lock)
+    found: dict[str, str] = json.loads(ENVIRONMENT.read_text(encoding="utf-8"))
+    return found

@@ -42,7 +42,7 @@ def given_environment() -> dict[str, str]:
 
 
 def service_environment(
-    given: Mapping[str, str], running: Services, *, port: int, metrics_port: int
+    given: Mapping[str, str], running: Services, *, port: int | str, metrics_port: int | str
 ) -> dict[str, str]:
     """Return the variables that depend on what runs where; they come on top of the given ones."""
     return {

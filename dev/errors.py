@@ -13,9 +13,16 @@ class PortTakenError(ServerError):
     """The server could not listen: something else took its port first."""
 
 
+class ForeignFileError(DevError):
+    """A file that only another account may touch."""
+
+    def __init__(self, error: PermissionError) -> None:
+        super().__init__(f"{error}\nIs it from a run with sudo? Give it back with chown -R.")
+
+
 class AlreadyRunningError(DevError):
     """Another command holds this clone."""
 
 
-class Interrupted(BaseException):  # noqa: N818 - an order from the user, not an error
+class Interrupted(BaseException):
     """Somebody asked us to stop. Like KeyboardInterrupt, no `except Exception` holds it up."""

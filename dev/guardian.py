@@ -42,12 +42,13 @@ class Guardian:
                 stdout=subprocess.DEVNULL,
                 cwd=ROOT,
                 start_new_session=True,
+                close_fds=False,  # what is marked as inheritable: the lock of clone.own
             )
         finally:
             os.close(reading)
 
     def watch(self, pid: int, stop_signal: int) -> None:
-        """End this process, with this signal first, when we are gone."""
+        """Announce a process."""
         self._tell(f"watch {pid} {stop_signal}\n")
 
     def release(self, pid: int) -> None:
@@ -90,7 +91,7 @@ def spawn(
     pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a guarded child in a session of its own, its errors going where its output goes."""
-    guardian = _guardian()
+    _guardian()  # first: its start takes 20 ms, in which the child would be unguarded
     process = subprocess.Popen(
         command,
         stdin=stdin,
@@ -104,8 +105,13 @@ def spawn(
         group=account.gid if account else None,
         extra_groups=[] if account else None,
     )
-    guardian.watch(process.pid, stop_signal)
+    guard(process, stop_signal)
     return process
+
+
+def guard(process: subprocess.Popen[bytes], stop_signal: int = signal.SIGTERM) -> None:
+    """End a child, with this signal first, when we are gone."""
+    _guardian().watch(process.pid, stop_signal)
 
 
 def release(process: subprocess.Popen[bytes]) -> None:
@@ -115,7 +121,7 @@ def release(process: subprocess.Popen[bytes]) -> None:
 
 
 def finish(process: subprocess.Popen[bytes], patience: Patience) -> int:
-    """Wait until a child has done its work and return its exit code; end it if we are interrupted."""
+    """Wait for a child to do its work and return its exit code; end it if we are interrupted."""
     try:
         while process.poll() is None:
             patience.pause(0.02)
@@ -136,8 +142,8 @@ def main() -> None:
             watched[int(pid)] = int(stop_signal)
         else:
             watched.pop(int(pid), None)
-    for leader, number in reversed(watched.items()):
-        end({leader: number}, seconds=LAST_SECONDS)
+    for leader in reversed(watched):
+        end({leader: watched[leader]}, seconds=LAST_SECONDS)
 
 
 if __name__ == "__main__":

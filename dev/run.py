@@ -1,22 +1,24 @@
-"""The other commands around the servers: run one program with them, tell where they are, remove them."""
+"""Other commands around the servers: run a program with them, say where they are, remove them."""
 
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from dev import ports
+from dev import output, ports
 from dev.accounts import discard
-from dev.clone import LOCAL, announced, own, running_environment
+from dev.clone import LOCAL, announced, announced_environment, own
 from dev.environment import given_environment, service_environment
 from dev.errors import AlreadyRunningError, DevError
+from dev.guardian import guard, release
 from dev.interrupts import Interrupts
 from dev.postgres import client_programs
-from dev.services import services
+from dev.services import Services, services
 
 # An owner that is just starting tells where its servers are once it has the databases up.
 STARTING_SECONDS = 20
@@ -32,36 +34,45 @@ def run(command: Sequence[str]) -> int:
     given = given_environment()
     with Interrupts() as interrupts:
         try:
-            with own(shlex.join(command), interrupts), services(given, interrupts, tell) as running:
-                computed = service_environment(
-                    given, running, port=ports.APP.default, metrics_port=ports.METRICS.default
-                )
-                with announced(computed):
-                    return call(command, {**given, **computed}, interrupts)
+            with servers(shlex.join(command), given, interrupts) as (_, found):
+                return call(command, {**given, **found}, interrupts)
         except AlreadyRunningError:
-            found = running_environment(interrupts, seconds=STARTING_SECONDS)
-            if found is None:
+            announced_by_owner = announced_environment(interrupts, seconds=STARTING_SECONDS)
+            if announced_by_owner is None:
                 raise
-            return call(command, {**given, **found}, interrupts)
+            return call(command, {**given, **announced_by_owner}, interrupts)
+
+
+@contextmanager
+def servers(
+    purpose: str, given: Mapping[str, str], interrupts: Interrupts
+) -> Iterator[tuple[Services, dict[str, str]]]:
+    """Run the servers alone, and let other commands find them too."""
+    with own(purpose, interrupts), services(given, interrupts, tell) as running:
+        port = given.get(ports.APP.variable, ports.APP.default)
+        metrics_port = given.get(ports.METRICS.variable, ports.METRICS.default)
+        found = service_environment(given, running, port=port, metrics_port=metrics_port)
+        with announced(found):
+            yield running, found
 
 
 def call(command: Sequence[str], environment: Mapping[str, str], interrupts: Interrupts) -> int:
     """Give a command the terminal until it ends, and return its exit code."""
-    # Ctrl-C reaches it directly and is its own affair: in psql it cancels a query. Not
-    # SIG_IGN, which it would inherit.
-    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
     try:
         process = subprocess.Popen(command, env=client_environment(environment))
     except OSError as error:
-        message = f"{command[0]}: {error.strerror}"
-        raise DevError(message) from error
+        raise DevError(f"{command[0]}: {error.strerror}") from error
+    # Ctrl-C reaches it directly and is its own affair: in psql it cancels a query.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    guard(process)
     try:
         while process.poll() is None:
             interrupts.pause(0.02)
     finally:
         process.terminate()
-        code = process.wait()
+        release(process)
         signal.signal(signal.SIGINT, before)
+    code = process.returncode
     return code if code >= 0 else 128 - code  # as a shell counts signals
 
 
@@ -85,24 +96,22 @@ def client_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def serve() -> int:
     """Run the servers alone until Ctrl-C; print where they are, for `eval`."""
     given = given_environment()
-    with Interrupts() as interrupts, own("dev services", interrupts), services(given, interrupts, tell) as running:
-        computed = service_environment(given, running, port=ports.APP.default, metrics_port=ports.METRICS.default)
-        with announced(computed):
-            print_exports(computed)
-            tell("Ctrl-C stops them; data stays in .local/")
-            while all(server.process.poll() is None for server in running.started):
-                interrupts.pause(0.5)
-            message = "A server has ended by itself; its log is in .local/log/."
-            raise DevError(message)
+    with Interrupts() as interrupts, servers("dev services", given, interrupts) as (running, found):
+        print_exports(found)
+        tell("Ctrl-C stops them; data stays in .local/")
+        while output.is_read():
+            interrupts.pause(0.5)
+            if any(server.process.poll() is not None for server in running.started):
+                raise DevError("A server has ended by itself; its log is in .local/log/.")
+        return 0
 
 
 def tell_environment() -> int:
     """Print how to reach the servers that are running."""
     with Interrupts() as interrupts:
-        found = running_environment(interrupts, seconds=0)
+        found = announced_environment(interrupts, seconds=0)
     if found is None:
-        message = "Nothing runs in this clone. Start it with: make dev"
-        raise DevError(message)
+        raise DevError("Nothing runs in this clone. Start it with: make dev")
     print_exports(found)
     return 0
 
@@ -115,10 +124,14 @@ def print_exports(environment: Mapping[str, str]) -> None:
 
 def remove_data(*, sure: bool) -> int:
     """Remove databases, token and logs of this clone, when nothing runs and the answer is yes."""
-    with Interrupts() as interrupts, own("dev remove-data", interrupts):
-        if not sure and input(f"Remove all data in {LOCAL}? [y/N] ").strip().lower() not in {"y", "yes"}:
+    if not sure:
+        if not sys.stdin.isatty():
+            raise DevError("Nobody to ask whether to remove all data. To do it unasked: YES=1")
+        answer = input(f"Remove all data in {LOCAL}? [y/N] ")
+        if answer.strip().lower() not in {"y", "yes"}:
             tell("nothing was removed")
             return 1
+    with Interrupts() as interrupts, own("dev remove-data", interrupts):
         discard(LOCAL / "postgres")
         shutil.rmtree(LOCAL)
     return 0

@@ -5,7 +5,8 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from dev import ports
-from dev.clone import LOCAL, LOGS, make_folder
+from dev.clone import LOCAL, LOGS
+from dev.files import make_folder
 from dev.lifecycle import Server
 from dev.processes import Patience
 from dev.servers import start_postgres, start_redis

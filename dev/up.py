@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -17,7 +16,7 @@ from contextlib import ExitStack
 from dev import output, ports
 from dev.clone import ROOT, announced, own
 from dev.environment import given_environment, service_environment
-from dev.errors import DevError
+from dev.errors import DevError, Interrupted
 from dev.guardian import finish, release, spawn
 from dev.interrupts import Interrupts
 from dev.lifecycle import Server
@@ -36,7 +35,7 @@ OPEN_REQUEST_SECONDS = 3
 def up() -> int:
     """Run until Ctrl-C and return 0; return 1 when something ends by itself."""
     given = given_environment()
-    with Interrupts() as interrupts, own("make dev", interrupts) as lock, ExitStack() as held:
+    with Interrupts() as interrupts, own("make dev", interrupts), ExitStack() as held:
         running = held.enter_context(services(given, interrupts, output.say))
         port = ports.claim(ports.APP, given, held, output.say)
         metrics_port = ports.claim(ports.METRICS, given, held, output.say)
@@ -47,7 +46,7 @@ def up() -> int:
         environment = {**given, **computed, "PYTHONUNBUFFERED": "1"}
         migrate(environment, interrupts)
 
-        development = Development(running.started, interrupts, lock)
+        development = Development(running.started, interrupts)
         held.callback(development.stop)
         development.start("app", app_command(port), environment)
         development.start(
@@ -71,17 +70,8 @@ def app_command(port: int) -> list[str]:
 def worker_command() -> list[str]:
     """Return the same for the worker, which has no reloader of its own."""
     worker = shlex.join([sys.executable, "-m", "app", "worker"])
-    return [
-        sys.executable,
-        "-m",
-        "watchfiles",
-        "--target-type",
-        "command",
-        "--filter",
-        "python",
-        worker,
-        "app",
-    ]
+    options = ["--target-type", "command", "--filter", "python", "--verbosity", "warning"]
+    return [sys.executable, "-m", "watchfiles", *options, worker, "app"]
 
 
 def migrate(environment: Mapping[str, str], interrupts: Interrupts) -> None:
@@ -89,39 +79,37 @@ def migrate(environment: Mapping[str, str], interrupts: Interrupts) -> None:
     process = spawn(
         [sys.executable, "-m", "app", "migrate"], stdout=subprocess.PIPE, cwd=ROOT, env=environment
     )
-    follower = output.follow("migrate", process)
+    follower = output.Follower("migrate", process)
     failed = finish(process, interrupts)
     follower.join(1)
     if failed:
-        message = f"`python -m app migrate` failed (exit code {failed}); its lines above say why."
-        raise DevError(message)
+        raise DevError(
+            f"`python -m app migrate` failed (exit code {failed}); its lines above say why."
+        )
 
 
 class Development:
     """The app and the worker, and the servers that they need."""
 
-    def __init__(self, servers: tuple[Server, ...], interrupts: Interrupts, lock: int) -> None:
+    def __init__(self, servers: tuple[Server, ...], interrupts: Interrupts) -> None:
         """Nothing runs yet but the servers."""
         self.servers = servers
         self.interrupts = interrupts
-        self.lock = lock
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.followers: list[threading.Thread] = []
+        self.followers: list[output.Follower] = []
 
     def start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
         """Start one and print what it says."""
-        process = spawn(
-            command, stdout=subprocess.PIPE, cwd=ROOT, env=environment, pass_fds=(self.lock,)
-        )
+        process = spawn(command, stdout=subprocess.PIPE, cwd=ROOT, env=environment)
         self.processes[name] = process
-        self.followers.append(output.follow(name, process))
+        self.followers.append(output.Follower(name, process))
 
     def wait_until_healthy(self, port: int) -> None:
         """Return once /health answers 200; say what it answers instead if that takes long."""
         late = time.monotonic() + HEALTHY_SECONDS
         while (answer := ask(port, "/health")).status != http.HTTPStatus.OK:
             self.interrupts.pause(0.1)
-            self.raise_for_ended()
+            self.check()
             if time.monotonic() > late:
                 late = float("inf")
                 status = (
@@ -129,26 +117,25 @@ class Development:
                     if answer.status
                     else "does not answer yet"
                 )
-                output.say(
-                    f"/health {status}\nStill trying. The lines above say more; saving a file reloads."
-                )
+                output.say(f"/health {status}\nStill trying; saving a file of app/ reloads it.")
 
     def watch(self) -> int:
         """Stay until something ends by itself, which it should not."""
         while True:
             self.interrupts.pause(0.5)
-            self.raise_for_ended()
+            self.check()
 
-    def raise_for_ended(self) -> None:
-        """Raise an error that names the process that has ended, if one has."""
+    def check(self) -> None:
+        """Raise when there is no reason to go on: a process has ended, or our terminal."""
+        if not output.is_read():
+            raise Interrupted
         for server in self.servers:
             if server.process.poll() is not None:
-                message = f"{server.name} {how_it_ended(server.process)}; its log ({server.log}) ends with:\n{server.tail()}"
-                raise DevError(message)
+                how = how_it_ended(server.process)
+                raise DevError(f"{server.name} {how}; {server.log} ends with:\n{server.tail()}")
         for name, process in self.processes.items():
             if process.poll() is not None:
-                message = f"{name} {how_it_ended(process)}; its lines above say why."
-                raise DevError(message)
+                raise DevError(f"{name} {how_it_ended(process)}; its lines above say why.")
 
     def stop(self) -> None:
         """End app and worker, both at once, and print what they still have to say."""

@@ -7,11 +7,13 @@ import http.client
 import itertools
 import json
 import subprocess
+import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from dev.clone import ROOT, TOKEN, write_private
+from dev.clone import ROOT, TOKEN
 from dev.errors import DevError
+from dev.files import write_private
 from dev.guardian import finish, spawn
 from dev.processes import Patience
 
@@ -42,9 +44,7 @@ def ask(port: int, path: str, token: str = "") -> Answer:
         connection.close()
 
 
-def working_token(
-    port: int, python: list[str], environment: Mapping[str, str], patience: Patience
-) -> str:
+def working_token(port: int, environment: Mapping[str, str], patience: Patience) -> str:
     """Return the token kept in .local/token, or a new one where the service refuses it.
 
     Asking the service covers every way to lose it: new data, another database, a
@@ -55,7 +55,7 @@ def working_token(
         if ask(port, "/api/v1/tokens", token).status != http.HTTPStatus.UNAUTHORIZED:
             return token
     scopes = [scope for scope in SCOPES if SAMPLE.is_dir() or not scope.startswith("links:")]
-    command = [*python, "-m", "app", "token", "create", "--name", "dev"]
+    command = [sys.executable, "-m", "app", "token", "create", "--name", "dev"]
     command += itertools.chain.from_iterable(("--scope", scope) for scope in scopes)
     process = spawn(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=environment
@@ -64,8 +64,7 @@ def working_token(
     # Both fit into a pipe's buffer, so they can be read after the end.
     output, errors = (text.decode(errors="replace").strip() for text in process.communicate())
     if failed or not output:
-        message = f"No token could be made:\n{errors}"
-        raise DevError(message)
+        raise DevError(f"No token could be made:\n{errors}")
     write_private(TOKEN, output + "\n")
     return output
 
