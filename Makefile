@@ -4,11 +4,18 @@
 
 # What may be set, as in: make dev PORT=8010
 PYTHON ?= python3
-RUNTIME ?= embedded
-T ?= tests
+# docker or embedded: make dev takes the first where a Docker Engine answers.
+RUNTIME ?=
+# Narrows the tests, as in: make test T="tests/test_health.py -k frozen"
+T ?=
+TAG ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo local)
 
 VENV := .venv/bin
 DEV := $(VENV)/python -m dev
+PROD := docker compose -f compose.yaml
+
+# The whole suite runs in parallel and must cover what it claims; a part of it runs alone.
+WHOLE = -n 4 --cov --cov-report=term:skip-covered
 
 MAKEFLAGS += --no-print-directory
 # Some machines set it. Every start would compile every package again: 16 s instead of 6.
@@ -32,11 +39,19 @@ help: ## List the targets
 	@echo
 
 .PHONY: dev
-dev: dev-$(RUNTIME) ## Run everything with reload: make dev [RUNTIME=embedded] [PORT=8000]
+dev: ## Run everything with reload: make dev [RUNTIME=embedded] [PORT=8000]
+	@if [ -n "$(RUNTIME)" ]; then exec $(MAKE) dev-$(RUNTIME); \
+	elif docker info >/dev/null 2>&1; then \
+		echo 'A Docker Engine answers, so this is the compose stack. Without it: make dev RUNTIME=embedded'; \
+		exec $(MAKE) dev-docker; \
+	else \
+		echo 'No Docker Engine answers, so Postgres and Redis run embedded, under .local/'; \
+		exec $(MAKE) dev-embedded; \
+	fi
 
 .PHONY: test
 test: env ## Run the tests: make test [T="tests/test_x.py -k name"]
-	@exec $(VENV)/python -m pytest $(T)
+	@exec $(VENV)/python -m pytest $(if $(T),$(T),$(WHOLE))
 
 ##@ Code
 
@@ -56,6 +71,7 @@ format: env ## Sort imports and format
 lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--upgrade]
 	$(COMPILE) --output-file requirements.txt
 	$(COMPILE) --group dev --constraints requirements.txt --output-file requirements-dev.txt
+	$(subst pyproject.toml,,$(COMPILE)) --group pyproject.toml:stack --constraints requirements-dev.txt --output-file requirements-stack.txt
 
 .PHONY: bench
 bench: env ## Measure the hot path beside a plain route
@@ -82,6 +98,56 @@ redis-cli: env ## Open redis-cli on the development Redis
 	@command -v redis-cli >/dev/null || { echo 'redis-cli is not installed: apt install redis-tools, or brew install redis' >&2; exit 1; }
 	@exec $(DEV) run -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT"'
 
+##@ Containers
+
+.PHONY: image
+image: ## Build the production image: make image [TAG=…]
+	@TAG=$(TAG) deploy/build
+
+.PHONY: test-stack
+test-stack: env ## Run the tests against real containers
+	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r requirements-stack.txt
+	@exec $(VENV)/python -m pytest $(if $(T),$(T),tests/stack)
+
+.PHONY: secrets
+secrets: ## Write the secret files that are missing
+	@deploy/make-secrets
+
+.PHONY: prod
+prod: secrets ## Run the production stack on this host: make prod [DOMAIN=…]
+	$(PROD) up --detach --wait --build
+
+.PHONY: down
+down: ## Stop the stack; the data stays
+	docker compose --profile '*' down --remove-orphans
+
+.PHONY: logs
+logs: ## Follow the stack's logs
+	docker compose logs --follow --tail 50
+
+.PHONY: shell
+shell: ## Open a shell in the app's container
+	docker compose exec app sh
+
+##@ Production on one host
+
+.PHONY: deploy
+deploy: ## Replace the running version without dropping a request: make deploy TAG=…
+	@deploy/release $(TAG)
+
+.PHONY: rollback
+rollback: ## Put the version before in the place of the running one
+	@test -s .deployed || { echo 'Nothing was deployed here yet: make deploy TAG=…' >&2; exit 1; }
+	@deploy/release $$(cut -d ' ' -f 2 .deployed)
+
+.PHONY: backup
+backup: ## Write everything that Postgres holds to backups/
+	@deploy/backup
+
+.PHONY: restore
+restore: ## Put a backup in the place of the data: make restore FILE=backups/…
+	@deploy/restore "$(FILE)"
+
 ##@ Cleaning
 
 .PHONY: clean
@@ -101,7 +167,7 @@ dev-embedded: env
 
 .PHONY: dev-docker
 dev-docker:
-	@echo 'RUNTIME=docker comes with the container stack. Until then: make dev RUNTIME=embedded' >&2; exit 1
+	@exec docker compose up --build --remove-orphans
 
 .PHONY: env
 env:

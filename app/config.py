@@ -20,7 +20,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 SECRETS_FOLDER = Path("/run/secrets")
 
@@ -180,10 +180,11 @@ class Settings(BaseSettings):
             return cls(_secrets_dir=folder)
         except ValidationError as error:
             raise ConfigurationError(_explain(error)) from None
-        except PermissionError as error:
+        except (SettingsError, OSError) as error:
+            # pydantic-settings wraps what it meets while it reads the secret files.
             raise ConfigurationError(
-                f"Drydock can't start: {error.filename} can't be read by uid {os.getuid()}. "
-                "Let that user read it, for example: chmod 644, in a folder of mode 700."
+                f"Drydock can't start: {error.__cause__ or error}. Let uid {os.getuid()} read the "
+                "secret files, for example: chmod 644, in a folder of mode 700."
             ) from None
 
 

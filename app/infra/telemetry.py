@@ -6,6 +6,7 @@ port of their own. Logs are structlog's, and those of libraries pass through the
 
 import logging
 import logging.config
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,7 +73,13 @@ def _processors(settings: Settings) -> list[Processor]:
 
 
 def _console_renderer() -> Processor:
-    return structlog.dev.ConsoleRenderer(pad_event_to=24)
+    colours = sys.stdout.isatty() or "FORCE_COLOR" in os.environ
+    return structlog.dev.ConsoleRenderer(
+        pad_event_to=24,
+        colors=colours and "NO_COLOR" not in os.environ,
+        # Where rich is installed, its formatter would show every local variable: for seconds.
+        exception_formatter=structlog.dev.plain_traceback,
+    )
 
 
 def _level(settings: Settings) -> int:

@@ -63,7 +63,13 @@ async def authenticate(session: AsyncSession, *, text: str | None) -> Token:
 
 async def _note_use(session: AsyncSession, token_id: UUID) -> None:
     # Skipping a locked row: requests with the same token must not queue behind each other.
-    free = select(Token.id).where(Token.id == token_id).with_for_update(skip_locked=True)
+    # key_share lets through those that insert a row with a reference to it: two that created the
+    # same slug, one of them noting its use, would else wait for each other.
+    free = (
+        select(Token.id)
+        .where(Token.id == token_id)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
     await session.execute(
         update(Token)
         .where(Token.id.in_(free))

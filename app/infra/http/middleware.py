@@ -21,7 +21,7 @@ from app.infra.http.problems import MEDIA_TYPE, problem_response
 log = structlog.get_logger("app.request")
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
-PROBES = "/health"
+PROBES = "/health/"
 
 Edge = Callable[[ASGIApp], ASGIApp]
 
@@ -90,7 +90,7 @@ class RequestContext:
 
 def _log_request(scope: Scope, status: int, seconds: float) -> None:
     path = scope["path"]
-    if path.startswith(PROBES):
+    if f"{path}/".startswith(PROBES):
         write = log.debug
     elif status >= 500:  # noqa: PLR2004 -- the class of server errors
         write = log.error
