@@ -14,8 +14,9 @@ VENV := .venv/bin
 DEV := $(VENV)/python -m dev
 PROD := docker compose -f compose.yaml
 
-# The whole suite runs in parallel and must cover what it claims; a part of it runs alone.
-WHOLE = -n 4 --cov --cov-report=term:skip-covered
+# Whole suites run in parallel, and what runs without faults must cover the code.
+WHOLE = -n 4 --ignore-glob='*/faults' --cov --cov-report=term:skip-covered
+FAULTS = -n 4 $(wildcard tests/faults tests/features/*/faults)
 
 MAKEFLAGS += --no-print-directory
 # Some machines set it. Every start would compile every package again: 16 s instead of 6.
@@ -53,6 +54,10 @@ dev: ## Run everything with reload: make dev [RUNTIME=embedded] [PORT=8000]
 test: env ## Run the tests: make test [T="tests/test_x.py -k name"]
 	@exec $(VENV)/python -m pytest $(if $(T),$(T),$(WHOLE))
 
+.PHONY: test-faults
+test-faults: env ## Break a running service on purpose: kill -9, frozen servers, 100,000 rows
+	@exec $(VENV)/python -m pytest $(if $(T),$(T),$(FAULTS))
+
 ##@ Code
 
 .PHONY: lint
@@ -75,7 +80,7 @@ lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--up
 
 .PHONY: bench
 bench: env ## Measure the hot path beside a plain route
-	@exec $(DEV) run -- python -m bench
+	@exec $(VENV)/python -m bench
 
 ##@ Database
 

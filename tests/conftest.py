@@ -6,30 +6,40 @@ transaction, which is rolled back; what the service commits is a savepoint in it
 """
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
+import hypothesis
 import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from app.config import Settings
 from app.features.tokens.schemas import Scope as TokenScope
 from app.features.tokens.service import create_token
 from app.health import Health
 from app.infra.db import make_engine, transaction
+from app.infra.http.limits import RateLimiter
 from app.infra.lifespan import Resources, open_resources, start_features
 from app.infra.telemetry import Metrics
 from app.main import create_app
 from app.registry import FEATURES
 from dev.servers import PostgresServer, RedisServer, scratch_folder, start_postgres, start_redis
+from tests.live import BASE_URL, Live, WithState, client_of, copy_database, own_data, run_service
+from tests.served import Served, own_database, serve
+from tests.service import Service, running_service
 
 ROOT = Path(__file__).parent.parent
+
+# No deadline: the time that an example takes says more about the machine's load than about us.
+hypothesis.settings.register_profile("drydock", deadline=None, database=None)
+hypothesis.settings.load_profile("drydock")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,7 +71,7 @@ def settings(postgres: PostgresServer, redis_server: RedisServer) -> Settings:
     return Settings(
         database_url=postgres.url,
         redis_url=redis_server.url,
-        public_url="http://testserver",
+        public_url=BASE_URL,
         allowed_hosts=("testserver",),
         metrics_port=0,
         # Two loaded cores are no measure of a timeout; the fault tests run with the real one.
@@ -108,28 +118,16 @@ async def _features(resources: Resources) -> AsyncIterator[None]:
         yield
 
 
-class WithState:
-    """Gives each request what the lifespan would: httpx runs none."""
-
-    def __init__(self, app: ASGIApp, resources: Resources, health: Health) -> None:
-        self.app = app
-        self.state = {"resources": resources, "health": health}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app({**scope, "state": dict(self.state)}, receive, send)
-
-
 @pytest.fixture
 async def app(migrated: Settings, resources: Resources) -> AsyncIterator[ASGIApp]:
     async with Health.opened(resources) as health:
-        yield WithState(create_app(migrated), resources, health)
+        yield WithState(create_app(migrated), {"resources": resources, "health": health})
 
 
 @pytest.fixture
 async def client(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
     """Without credentials. Follows no redirect and hides no exception."""
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+    async with client_of(app) as client:
         yield client
 
 
@@ -151,3 +149,100 @@ async def api(client: httpx.AsyncClient, make_token: MakeToken) -> httpx.AsyncCl
     """The client with a token that may do everything."""
     client.headers["Authorization"] = f"Bearer {await make_token()}"
     return client
+
+
+@pytest.fixture(scope="session")
+def served(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The service as a process, on a database and a Redis of its own; its limits are generous."""
+    folder = tmp_path_factory.mktemp("served")
+    with (
+        scratch_folder() as scratch,
+        start_redis(scratch / "redis") as redis,
+        own_database(postgres, "served") as database_url,
+        serve(folder, database_url, redis) as service,
+    ):
+        yield service
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running_service(tmp_path_factory.mktemp("service")) as service:
+        yield service
+
+
+@pytest.fixture
+def service(running: Service) -> Service:
+    """Every part of the service as a process that the test may break: the next one mends it."""
+    running.restore()
+    return running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the service's processes wrote, when a test with them fails."""
+    report = yield
+    service = getattr(item, "funcargs", {}).get("running")
+    if report.failed and isinstance(service, Service):
+        report.sections.extend(service.logs())
+    return report
+
+
+Figures = dict[str, object]
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
+    """What a test measures, by name: shown at the end of the run, passed or failed."""
+    measured: Figures = {}
+    yield measured
+    request.node.user_properties.extend(measured.items())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    for report in reports:
+        if getattr(report, "when", None) == "teardown" and report.user_properties:
+            terminalreporter.write_line(f"measured by {report.nodeid}:")
+            for name, value in report.user_properties:
+                shown = f"{value:.3f}" if isinstance(value, float) else value
+                terminalreporter.write_line(f"  {name}: {shown}")
+
+
+MakeClient = Callable[..., httpx.AsyncClient]
+
+
+@pytest.fixture
+def make_client(app: ASGIApp, resources: Resources) -> MakeClient:
+    def make(*, peer: str = "127.0.0.1", **changed: Any) -> httpx.AsyncClient:
+        """A client of the service under other settings, from another address."""
+        settings = resources.settings.model_copy(update=changed)
+        limiter = RateLimiter(settings, resources.redis, resources.gate)
+        state = {
+            **cast("WithState", app).state,
+            "resources": replace(resources, settings=settings, limiter=limiter),
+        }
+        return client_of(WithState(create_app(settings), state), peer=peer)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def template(migrated: Settings) -> str:
+    """The name of a migrated database that nobody is ever connected to."""
+    return copy_database(migrated, name="migrated")
+
+
+@pytest.fixture
+def own_settings(migrated: Settings, template: str) -> Iterator[Settings]:
+    """A migrated database and an empty Redis for this test alone: commits in it are real."""
+    with own_data(migrated, template=template) as settings:
+        yield settings
+
+
+@pytest.fixture
+async def live(own_settings: Settings) -> AsyncIterator[Live]:
+    """The service, started, on `own_settings`."""
+    async with run_service(own_settings) as service:
+        yield service

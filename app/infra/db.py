@@ -89,6 +89,7 @@ def make_engine(settings: Settings, *, name: str, lend_limit: float | None = Non
     engine = create_async_engine(
         "postgresql+psycopg://",
         async_creator=connect,
+        hide_parameters=True,  # an error that is logged names no URL and no hash
         pool_size=settings.database_pool_size,
         max_overflow=0,
         pool_timeout=settings.database_pool_timeout,

@@ -32,8 +32,9 @@ INSERT_LINKS = text("""
     INSERT INTO links (slug, url, title, expires_at, created_by)
     SELECT given.slug, given.url, given.title, given.expires_at, :created_by
     FROM unnest(CAST(:slugs AS text[]), CAST(:urls AS text[]), CAST(:titles AS text[]),
-                CAST(:expiries AS timestamptz[])) AS given (slug, url, title, expires_at)
-    ORDER BY given.slug
+                CAST(:expiries AS timestamptz[]))
+         WITH ORDINALITY AS given (slug, url, title, expires_at, place)
+    ORDER BY given.slug, given.place
     ON CONFLICT (slug) DO NOTHING
     RETURNING slug
 """)
@@ -204,7 +205,7 @@ async def _insert(
         }
         made += await session.scalars(INSERT_LINKS, values)
         found = await session.execute(FIND_URLS, {"slugs": values["slugs"]})
-        urls: dict[str, str] = dict(found.tuples().all())
+        urls: dict[str, str] = dict(found.all())
         candidates = [row for slug, row in tried if urls.get(slug) != row.url]
         attempt += 1
     return made, faults

@@ -36,7 +36,8 @@ class TokenRead(BaseModel):
 
     id: UUID
     name: str
-    scopes: list[Scope]
+    # Not Scope: a scope that this version no longer knows must not hide the token that holds it.
+    scopes: list[str]
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None

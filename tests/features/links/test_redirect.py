@@ -1,31 +1,219 @@
-"""GET /{slug}, in all its cases."""
+"""GET /{slug}, in all its cases. Each is asked twice: of Postgres first, then of the cache."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
 
 import httpx
+import pytest
+from sqlalchemy import text
 
-from tests.features.links.conftest import MakeLink
+from app.features.links.cache import KEY, STREAM
+from app.infra.db import transaction
+from app.infra.lifespan import Resources
+from tests.features.links.conftest import LINKS, MakeLink
+from tests.problems import check_problem
+
+
+async def forget(resources: Resources) -> None:
+    """Empty the cache, so that the next redirect has to read Postgres."""
+    await resources.redis.flushdb()
+
+
+async def twice(client: httpx.AsyncClient, path: str) -> list[httpx.Response]:
+    """What is answered by the route, and what by the edge, if it answers at all."""
+    return [await client.get(path), await client.get(path)]
+
+
+def compared(answer: httpx.Response) -> tuple[int, dict[str, str], bytes]:
+    headers = {name: value for name, value in answer.headers.items() if name != "x-request-id"}
+    return answer.status_code, headers, answer.content
 
 
 class TestRedirect:
-    """A slug leads to its URL."""
+    """A slug leads to its URL, to the letter, and no cache may keep that."""
 
-    async def test_answers_302_to_the_target_and_forbids_caching(
+    @pytest.mark.parametrize(
+        "url",
+        [
+            *("https://example.com", "http://example.com/a?b=c#d", "HTTPS://Example.COM/%7Ea/../b"),
+            *("https://example.com/a|b", "http://[::1]:8000/", "https://example.com/%C3%A6?q='x'"),
+            "https://example.com/" + "x" * 2028,
+        ],
+    )
+    async def test_answers_302_to_the_target(
+        self, client: httpx.AsyncClient, make_link: MakeLink, resources: Resources, url: str
+    ) -> None:
+        link = await make_link(url=url)
+        await forget(resources)
+        for answer in await twice(client, f"/{link['slug']}"):
+            assert answer.status_code == 302
+            assert answer.headers.get_list("location") == [url]
+            assert answer.headers["cache-control"] == "private, no-store"
+            assert answer.content == b""
+
+    async def test_the_edge_and_the_route_answer_alike(
+        self, client: httpx.AsyncClient, make_link: MakeLink, resources: Resources
+    ) -> None:
+        await make_link(slug="deck")
+        await forget(resources)
+        by_route, by_edge = await twice(client, "/deck")
+        assert compared(by_edge) == compared(by_route)
+
+    async def test_a_new_link_is_in_the_cache_already(
+        self, client: httpx.AsyncClient, make_link: MakeLink, resources: Resources
+    ) -> None:
+        await make_link(slug="deck")
+        assert await resources.redis.get(f"{KEY}deck") is not None
+        assert (await client.get("/deck")).status_code == 302
+
+    async def test_a_query_and_a_slash_make_no_other_slug(
         self, client: httpx.AsyncClient, make_link: MakeLink
     ) -> None:
-        link = await make_link(url="https://example.com/a?b=c#d")
-        answer = await client.get(f"/{link['slug']}")
-        assert answer.status_code == 302
-        assert answer.headers["location"] == "https://example.com/a?b=c#d"
-        assert answer.headers["cache-control"] == "private, no-store"
+        await make_link(slug="deck")
+        assert (await client.get("/deck?utm_source=x")).status_code == 302
+        assert (await client.get("/deck/")).status_code == 404
+        assert (await client.get("/DECK")).status_code == 404
 
-    async def test_an_unknown_slug_is_404(self, client: httpx.AsyncClient) -> None:
-        answer = await client.get("/nowhere")
-        assert answer.status_code == 404
-        assert answer.json()["code"] == "link_not_found"
+
+class TestMissing:
+    """A slug that leads nowhere is 404, however often it is asked for."""
+
+    @pytest.mark.parametrize(
+        "path", ["/nowhere", "/%00", "/a", "/deck%0a", "/%E2%9A%93", "/" + "x" * 4000, "/-deck"]
+    )
+    async def test_answers_404(self, client: httpx.AsyncClient, path: str) -> None:
+        for answer in await twice(client, path):
+            check_problem(answer, 404, "link_not_found")
+
+    async def test_what_no_link_can_be_called_is_not_looked_up(
+        self, client: httpx.AsyncClient, resources: Resources
+    ) -> None:
+        await twice(client, "/" + "x" * 4000)
+        await twice(client, "/no%20slug")
+        assert await resources.redis.keys(f"{KEY}*") == []
+
+    async def test_a_link_that_is_made_later_is_found(
+        self, client: httpx.AsyncClient, make_link: MakeLink
+    ) -> None:
+        assert [answer.status_code for answer in await twice(client, "/deck")] == [404, 404]
+        await make_link(slug="deck")
+        assert [answer.status_code for answer in await twice(client, "/deck")] == [302, 302]
+
+    async def test_paths_of_our_own_ask_no_cache(
+        self, client: httpx.AsyncClient, resources: Resources
+    ) -> None:
+        for path in ("/docs", "/health"):
+            assert (await client.get(path)).status_code == 200
+        assert await resources.redis.keys(f"{KEY}*") == []
+
+
+class TestChanges:
+    """After a change was answered, the old target is not served again."""
+
+    async def test_a_changed_link_leads_to_its_new_url(
+        self, api: httpx.AsyncClient, make_link: MakeLink
+    ) -> None:
+        await make_link(slug="deck", url="https://example.com/old")
+        await twice(api, "/deck")
+        await api.patch(f"{LINKS}/deck", json={"url": "https://example.com/new"})
+        for answer in await twice(api, "/deck"):
+            assert answer.headers["location"] == "https://example.com/new"
 
     async def test_a_deleted_link_redirects_no_more(
         self, api: httpx.AsyncClient, make_link: MakeLink
     ) -> None:
-        link = await make_link(slug="gone")
-        assert (await api.get("/gone")).status_code == 302
-        assert (await api.delete(f"/api/v1/links/{link['slug']}")).status_code == 204
-        assert (await api.get("/gone")).status_code == 404
+        await make_link(slug="deck")
+        await twice(api, "/deck")
+        await api.delete(f"{LINKS}/deck")
+        for answer in await twice(api, "/deck"):
+            check_problem(answer, 404, "link_not_found")
+
+    async def test_a_deleted_link_that_is_made_again_redirects_again(
+        self, api: httpx.AsyncClient, make_link: MakeLink
+    ) -> None:
+        for url in ("https://example.com/1", "https://example.com/2"):
+            await make_link(slug="deck", url=url)
+            for answer in await twice(api, "/deck"):
+                assert answer.headers["location"] == url
+            await api.delete(f"{LINKS}/deck")
+
+
+class TestExpiry:
+    """An expired link answers 410, cached or not."""
+
+    async def test_one_that_expires_while_it_is_cached(
+        self, client: httpx.AsyncClient, make_link: MakeLink
+    ) -> None:
+        expiry = datetime.now(UTC) + timedelta(seconds=1)
+        await make_link(slug="deck", expires_at=expiry.isoformat())
+        assert (await client.get("/deck")).status_code == 302
+        await asyncio.sleep((expiry - datetime.now(UTC)).total_seconds() + 0.05)
+        for answer in await twice(client, "/deck"):
+            check_problem(answer, 410, "link_expired")
+
+    async def test_one_that_expired_long_ago(
+        self, client: httpx.AsyncClient, make_link: MakeLink, resources: Resources
+    ) -> None:
+        await make_link(slug="deck")
+        await expire(resources, "deck")
+        for answer in await twice(client, "/deck"):
+            check_problem(answer, 410, "link_expired")
+
+    async def test_its_clicks_are_not_counted(
+        self, client: httpx.AsyncClient, make_link: MakeLink, resources: Resources
+    ) -> None:
+        await make_link(slug="deck")
+        await expire(resources, "deck")
+        await twice(client, "/deck")
+        assert await resources.redis.xlen(STREAM) == 0
+
+    async def test_a_later_expiry_brings_it_back(
+        self, api: httpx.AsyncClient, make_link: MakeLink, resources: Resources
+    ) -> None:
+        await make_link(slug="deck")
+        await expire(resources, "deck")
+        await twice(api, "/deck")
+        await api.patch(f"{LINKS}/deck", json={"expires_at": None})
+        for answer in await twice(api, "/deck"):
+            assert answer.status_code == 302
+
+
+async def expire(resources: Resources, slug: str) -> None:
+    async with transaction(resources.sessions) as session:
+        await session.execute(
+            text("UPDATE links SET expires_at = now() - interval '1 day' WHERE slug = :slug"),
+            {"slug": slug},
+        )
+    await forget(resources)
+
+
+class TestHead:
+    """A HEAD says where a link leads, and is nobody's click."""
+
+    async def test_it_answers_like_a_get(
+        self, client: httpx.AsyncClient, make_link: MakeLink, resources: Resources
+    ) -> None:
+        await make_link(slug="deck")
+        await forget(resources)
+        for answer in (await client.head("/deck"), await client.head("/deck")):
+            assert answer.status_code == 302
+            assert answer.headers["location"] == "https://example.com/"
+        assert (await client.head("/nowhere")).status_code == 404
+
+    async def test_it_is_not_counted(
+        self, client: httpx.AsyncClient, make_link: MakeLink, resources: Resources
+    ) -> None:
+        await make_link(slug="deck")
+        await forget(resources)
+        for _ in range(3):
+            await client.head("/deck")
+        assert await resources.redis.xlen(STREAM) == 0
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+    async def test_other_methods_are_405(
+        self, client: httpx.AsyncClient, make_link: MakeLink, method: str
+    ) -> None:
+        await make_link(slug="deck")
+        answer = await client.request(method, "/deck")
+        check_problem(answer, 405, "method_not_allowed")
+        assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}

@@ -1,0 +1,132 @@
+"""The load: connections that send a request as soon as the last one was answered, and check it.
+
+A process of its own, so that it can have a core of its own: `python -m bench.load` reads a `Job`
+from stdin and writes an `Outcome` to stdout. It parses only what it needs, to be faster than any
+server here: a slow client would make all servers look alike.
+"""
+
+import asyncio
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import cycle, islice
+from typing import cast
+
+import uvloop
+
+CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A request as it goes over the wire, and what the answer to it must begin with and hold."""
+
+    request: str
+    begins: str
+    holds: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    port: int
+    exchanges: Sequence[Exchange]
+    connections: int
+    warmup: float  # seconds before the counting starts
+    seconds: float
+
+
+@dataclass
+class Outcome:
+    """`rate` is of the counted time; `answered` and `wrong` are of all."""
+
+    rate: float = 0.0
+    answered: int = 0
+    wrong: int = 0
+    first_wrong: str = ""
+    busy: float = 0.0  # the share of a core that the load itself took
+    cost: float = 0.0  # seconds that the server worked for an answer; the laboratory knows
+
+
+class Run:
+    """What the connections of a job share."""
+
+    def __init__(self) -> None:
+        self.outcome = Outcome()
+        self.going = True
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, run: Run, exchanges: Iterator[tuple[bytes, bytes, bytes]]) -> None:
+        self.run = run
+        self.exchanges = exchanges
+        self.received = b""
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._send()
+
+    def _send(self) -> None:
+        request, self.begins, self.holds = next(self.exchanges)
+        self.transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        received = self.received = self.received + data if self.received else data
+        head = received.find(b"\r\n\r\n") + 4
+        length = CONTENT_LENGTH.search(received, 0, head)
+        if head < 4 or (length is not None and len(received) < head + int(length[1])):
+            return
+        outcome = self.run.outcome
+        outcome.answered += 1
+        if not (received.startswith(self.begins) and self.holds in received):
+            outcome.wrong += 1
+            outcome.first_wrong = outcome.first_wrong or received.decode("latin-1")
+        self.received = b""
+        if self.run.going:
+            self._send()
+        else:
+            self.transport.close()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        if self.run.going:
+            self.run.outcome.wrong += 1
+            self.run.outcome.first_wrong = "the server closed a connection"
+        self.closed.set_result(None)
+
+
+async def load(job: Job) -> Outcome:
+    """Every request is answered before this returns, so that both sides have counted the same."""
+    run = Run()
+    loop = asyncio.get_running_loop()
+    encoded = [(e.request.encode(), e.begins.encode(), e.holds.encode()) for e in job.exchanges]
+    connections = []
+    for number in range(job.connections):
+        # Each begins elsewhere in the list, so that they don't go through it side by side.
+        start = number * len(encoded) // job.connections
+        exchanges = islice(cycle(encoded), start, None)
+        make = partial(Connection, run, exchanges)
+        _, connection = await loop.create_connection(make, "127.0.0.1", job.port)
+        connections.append(connection)
+    await asyncio.sleep(job.warmup)
+    before, started, worked = run.outcome.answered, time.perf_counter(), time.process_time()
+    await asyncio.sleep(job.seconds)
+    elapsed = time.perf_counter() - started
+    run.outcome.rate = (run.outcome.answered - before) / elapsed
+    run.outcome.busy = (time.process_time() - worked) / elapsed
+    run.going = False
+    await asyncio.wait_for(asyncio.gather(*(each.closed for each in connections)), timeout=30)
+    return run.outcome
+
+
+def main() -> None:
+    given = json.load(sys.stdin)
+    exchanges = [Exchange(**exchange) for exchange in given.pop("exchanges")]
+    print(json.dumps(asdict(uvloop.run(load(Job(exchanges=exchanges, **given))))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""`python -m app migrate` on databases of its own, and readiness on a schema that does not fit."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from psycopg import sql
+
+from app.config import Settings
+from tests.served import ROOT, own_database
+from tests.service import Program, Service, wait_for
+
+# One row for each table, index, view, sequence, type and function of ours.
+CATALOG = """
+    SELECT 'relation', relname::text, relkind::text FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace
+    UNION ALL SELECT 'type', typname::text, typtype::text FROM pg_type
+        WHERE typnamespace = 'public'::regnamespace
+    UNION ALL SELECT 'function', proname::text, prokind::text FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace
+    UNION ALL SELECT 'extension', extname::text, '' FROM pg_extension
+    UNION ALL SELECT 'schema', nspname::text, '' FROM pg_namespace WHERE nspname !~ '^pg_'
+    ORDER BY 1, 2
+"""
+# Alembic's own note of the revision stays, empty.
+ALEMBIC = {"alembic_version", "_alembic_version", "alembic_version_pkc"}
+
+COUNT_CREATED = """
+    CREATE TABLE created (name text);
+    CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS
+        $$ BEGIN INSERT INTO created SELECT object_identity
+            FROM pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE'; END $$;
+    CREATE EVENT TRIGGER note ON ddl_command_end WHEN TAG IN ('CREATE TABLE')
+        EXECUTE FUNCTION note();
+"""
+
+Row = tuple[str, ...]
+
+
+class Database:
+    """An empty database and what changes it: the command itself, or quicker, Alembic in here."""
+
+    def __init__(self, service: Service, url: str) -> None:
+        self.url = url
+        self.service = service
+        self.config = Config(toml_file=ROOT / "pyproject.toml")
+        self.config.attributes["settings"] = Settings(database_url=url, redis_url=service.redis.url)
+
+    def query(self, text: str) -> list[Row]:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(text.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def catalog(self) -> list[Row]:
+        return [row for row in self.query(CATALOG) if row[1] not in ALEMBIC]
+
+    def revisions(self) -> list[Row]:
+        return self.query("SELECT version_num FROM alembic_version")
+
+    def migration(self, name: str = "migrate") -> Program:
+        return self.service.command("migrate", name=name, DATABASE_URL=self.url)
+
+
+@pytest.fixture
+def database(service: Service) -> Iterator[Database]:
+    with own_database(service.postgres, "migrations") as url:
+        yield Database(service, url)
+
+
+@pytest.fixture(scope="module")
+def script() -> ScriptDirectory:
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    return ScriptDirectory.from_config(config)
+
+
+class TestMigrate:
+    """Migrations run once, whoever starts them, and leave what the models say."""
+
+    def test_two_at_once_on_an_empty_database(
+        self, database: Database, script: ScriptDirectory
+    ) -> None:
+        database.query(COUNT_CREATED)
+        both = [database.migration("migrate-a"), database.migration("migrate-b")]
+        for run in both:
+            run.start()
+        assert [run.wait() for run in both] == [0, 0]
+        created = [name for (name,) in database.query("SELECT name FROM created")]
+        assert "public.tokens" in created
+        assert len(created) == len(set(created))
+        assert database.revisions() == [(script.get_current_head(),)]
+
+    def test_the_models_have_not_drifted_from_them(self, database: Database) -> None:
+        command.upgrade(database.config, "head")
+        command.check(database.config)
+
+    def test_down_and_up_again_keeps_no_trace(self, database: Database) -> None:
+        empty = database.catalog()
+        command.upgrade(database.config, "head")
+        full = database.catalog()
+        command.downgrade(database.config, "base")
+        assert database.catalog() == empty
+        command.upgrade(database.config, "head")
+        assert database.catalog() == full
+
+    def test_behind_a_lock_it_gives_up_and_changes_nothing(self, database: Database) -> None:
+        command.upgrade(database.config, "head")
+        command.downgrade(database.config, "base")
+        before = database.catalog()
+        migration = database.migration("migrate-blocked")
+        with psycopg.connect(database.url) as holder:
+            # Readers are let in, so it gets as far as to note what it has done.
+            holder.execute("LOCK TABLE alembic_version IN SHARE MODE")
+            assert migration.run(seconds=15) == 1
+        assert "lock timeout" in migration.output()
+        assert database.catalog() == before
+        assert database.revisions() == []
+
+
+class TestReadinessAndTheSchema:
+    """A schema that is behind or ahead of this code keeps readiness at 503, which names both."""
+
+    @pytest.mark.parametrize("where", ["behind", "ahead", "nowhere"])
+    def test_another_revision(self, service: Service, script: ScriptDirectory, where: str) -> None:
+        head = script.get_current_head()
+        assert head is not None
+        behind = script.get_revision(head).down_revision
+        revision = {"behind": behind or "0000", "ahead": "9999", "nowhere": None}[where]
+        self.pretend(service, revision)
+        try:
+            wait_for("not ready", lambda: service.app.answers("/health/ready", status=503))
+            check = service.get("/health/ready").json()["checks"]["migrations"]
+            assert head in check["error"]
+            assert (revision or "no revision") in check["error"]
+            assert service.get("/health").status_code == 503
+        finally:
+            self.pretend(service, head)
+        service.app.wait_until("/health/ready", seconds=3)
+
+    def pretend(self, service: Service, revision: object) -> None:
+        with psycopg.connect(service.postgres.url) as connection:
+            connection.execute("DELETE FROM alembic_version")
+            if revision is not None:
+                connection.execute(sql.SQL("INSERT INTO alembic_version VALUES (%s)"), [revision])

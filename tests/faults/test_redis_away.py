@@ -1,0 +1,114 @@
+"""Redis stopped, frozen or slow: the service goes around it, and comes back by itself."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import httpx
+import pytest
+
+from tests.faults.latency import Request, watch
+from tests.service import Service, eventually
+
+PROMISED = 0.3  # seconds that a request may take longer without Redis
+HEALTH_LIMIT = 2.0  # seconds
+RECOVERY = 3.0  # seconds: the pause of the gate, and what a probe remembers
+STUTTER = 0.3, 0.02  # seconds that it stands still, and that it works, in turns
+
+
+async def list_tokens(client: httpx.AsyncClient) -> httpx.Response:
+    return await client.get("/api/v1/tokens", params={"limit": 5})
+
+
+async def create_token(client: httpx.AsyncClient) -> httpx.Response:
+    return await client.post("/api/v1/tokens", json={"name": "t", "scopes": ["links:read"]})
+
+
+KINDS: dict[str, Request] = {"list": list_tokens, "create": create_token}
+Away = Callable[[Service], AbstractAsyncContextManager[None]]
+
+
+@asynccontextmanager
+async def stopped(service: Service) -> AsyncIterator[None]:
+    await asyncio.to_thread(service.redis.stop)
+    yield
+    await asyncio.to_thread(service.redis.start)
+
+
+@asynccontextmanager
+async def frozen(service: Service) -> AsyncIterator[None]:
+    service.redis.freeze()
+    yield
+    service.redis.thaw()
+
+
+@asynccontextmanager
+async def stuttering(service: Service) -> AsyncIterator[None]:
+    """Slow: most commands take longer than anyone waits for them, some don't."""
+
+    async def stutter() -> None:
+        still, works = STUTTER
+        while True:
+            service.redis.freeze()
+            await asyncio.sleep(still)
+            service.redis.thaw()
+            await asyncio.sleep(works)
+
+    task = asyncio.create_task(stutter())
+    yield
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    service.redis.thaw()
+
+
+async def assert_health_tells(client: httpx.AsyncClient) -> None:
+    """The whole report fails, readiness is degraded only, and both are told in time."""
+    started = time.monotonic()
+    report, ready, live = await asyncio.gather(
+        client.get("/health"), client.get("/health/ready"), client.get("/health/live")
+    )
+    assert time.monotonic() - started < HEALTH_LIMIT
+    assert (report.status_code, report.json()["status"]) == (503, "unavailable")
+    assert report.json()["checks"]["redis"]["status"] == "unavailable"
+    assert report.json()["checks"]["postgres"]["status"] == "ok"
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert live.status_code == 200
+
+
+async def assert_recovers(client: httpx.AsyncClient) -> None:
+    async def healthy() -> bool:
+        return (await client.get("/health")).status_code == 200
+
+    await eventually("/health is 200 again", healthy, seconds=RECOVERY)
+
+
+class TestRedisAway:
+    """Without Redis the API keeps working, and no request takes 0.3 s longer because of it."""
+
+    @pytest.mark.parametrize("away", [stopped, frozen, stuttering])
+    async def test_while_it_is_away_and_after(self, service: Service, away: Away) -> None:
+        async with service.client() as client:
+            usual = await watch(client, KINDS, seconds=1)
+            async with away(service):
+                seen = await watch(client, KINDS, seconds=2.5)
+                if away is not stuttering:
+                    await assert_health_tells(client)
+            await assert_recovers(client)
+        seen.assert_answered(list=200, create=201)
+        seen.assert_no_slower_than(usual, by=PROMISED)
+
+
+class TestRedisRefuses:
+    """A wrong password for Redis is like no Redis: the service works, and counts in memory."""
+
+    async def test_from_the_start(self, service: Service) -> None:
+        app = service.another_app(REDIS_PASSWORD="wrong", RATE_LIMIT_WRITE="5/minute")
+        await asyncio.to_thread(app.wait_until, "/health/ready")
+        async with service.client(app) as client:
+            await assert_health_tells(client)
+            statuses = [(await create_token(client)).status_code for _ in range(5)]
+            refused = await create_token(client)
+        assert statuses == [201] * 5
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert 1 <= int(refused.headers["retry-after"]) <= 60

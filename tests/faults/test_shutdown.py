@@ -1,0 +1,52 @@
+"""SIGTERM while a request is under way."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+
+import httpx
+
+from tests.service import App, Service, eventually
+
+SHUTDOWN_LIMIT = 25.0  # seconds
+
+
+class TestShutdown:
+    """SIGTERM lets requests in flight finish, takes no new ones, and the exit code is 0."""
+
+    async def test_a_body_that_is_still_coming(self, service: Service) -> None:
+        app = service.another_app(server="gunicorn")
+        await asyncio.to_thread(app.wait_until, "/health/ready")
+        body = json.dumps({"name": "slow", "scopes": ["links:read"]}).encode()
+        halfway, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield body[:10]
+            halfway.set()
+            await go_on.wait()
+            yield body[10:]
+
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        async with service.client(app) as client:
+            request = asyncio.create_task(
+                client.post("/api/v1/tokens", content=slowly(), headers=headers)
+            )
+            await halfway.wait()
+            started = time.monotonic()
+            app.terminate()
+            await eventually("no new connections", lambda: refuses(app), seconds=5)
+            go_on.set()
+            answer = await request
+        assert answer.status_code == 201
+        assert await asyncio.to_thread(app.wait) == 0
+        assert time.monotonic() - started < SHUTDOWN_LIMIT
+
+
+async def refuses(app: App) -> bool:
+    try:
+        async with httpx.AsyncClient() as client:
+            await client.get(app.url + "/health/live")
+    except httpx.TransportError:
+        return True
+    return False

@@ -1,0 +1,55 @@
+"""Redirects while Postgres is stopped, frozen or has no connection left."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from tests.faults.test_postgres_away import API_LIMIT, Away, assert_recovers, frozen, full, stopped
+from tests.faults.visitors import Visitors
+from tests.service import Service, wait_for
+
+CLICKS = 100
+
+
+class TestPostgresAway:
+    """Without Postgres cached links redirect and are counted later; others answer 503 in time."""
+
+    @pytest.mark.parametrize("away", [stopped, frozen, full])
+    async def test_redirects(self, service: Service, away: Away) -> None:
+        slug = f"cached-{away.__name__}"
+        async with service.client() as client, Visitors(service.app.port) as visitors:
+            body = {"url": "https://example.com/", "slug": slug}
+            assert (await client.post("/api/v1/links", json=body)).status_code == 201
+            async with away(service):
+                uncached = asyncio.create_task(client.get(f"/un{slug}"))
+                await visitors.stroll(lambda _: slug, rate=100, seconds=CLICKS / 100)
+                refused = await uncached
+                made = await client.post("/api/v1/links", json={"url": "https://example.com/"})
+            await assert_recovers(client)
+            assert (await client.get(f"/un{slug}")).status_code == 404
+        for answer in (refused, made):
+            assert_unavailable(answer)
+        assert visitors.counted == {slug: CLICKS}
+        assert visitors.slowest < API_LIMIT / 10
+        await asyncio.to_thread(
+            wait_for,
+            "the clicks are counted",
+            lambda: clicks_of(service, slug) == CLICKS,
+            seconds=10,
+        )
+
+
+def assert_unavailable(answer: httpx.Response) -> None:
+    assert (answer.status_code, answer.json()["code"]) == (503, "dependency_unavailable")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert answer.elapsed.total_seconds() < API_LIMIT
+
+
+def clicks_of(service: Service, slug: str) -> int:
+    [(clicks,)] = service.query(
+        "SELECT coalesce(sum(clicks), 0)::int FROM click_counts JOIN links ON id = link_id"
+        " WHERE slug = %(slug)s",
+        slug=slug,
+    )
+    return int(clicks)

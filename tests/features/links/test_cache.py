@@ -1,0 +1,155 @@
+"""The cache: which of two writes stays, what a reader may fill in, and what a follow counts."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.exceptions import ResponseError
+
+from app.features.links.cache import KEY, STREAM, LinkCache, Target, make_entry
+from app.features.links.models import Link
+from app.features.links.runtime import LinksRuntime
+from app.infra.lifespan import Resources
+
+
+@pytest.fixture
+def cache(runtime: LinksRuntime) -> LinkCache:
+    return runtime.cache
+
+
+def link(url: str = "https://example.com/", *, expires_in: float | None = None) -> Link:
+    expires = None if expires_in is None else datetime.now(UTC) + timedelta(seconds=expires_in)
+    return Link(id=uuid4(), slug="deck", url=url, expires_at=expires)
+
+
+async def held(cache: LinkCache) -> str | None:
+    """Where the slug leads by the cache; "" for a tombstone, "expired", or None for nothing."""
+    (entry,) = await cache.follow("test", {"deck": 0})
+    if entry is None:
+        return None
+    if entry == b"expired":
+        return "expired"
+    target = Target.of_entry(entry)
+    return target.url if target else ""
+
+
+class TestEntry:
+    """An entry holds the link's id, target and expiry, whatever its URL contains."""
+
+    @given(st.uuids(), st.text(st.characters(min_codepoint=33, max_codepoint=126)), st.integers(0))
+    def test_it_is_read_as_it_was_written(self, link_id: UUID, path: str, version: int) -> None:
+        url = f"https://example.com/{path}"
+        entry = make_entry(Link(id=link_id, url=url, expires_at=None), version).encode()
+        assert Target.of_entry(entry) == Target(str(link_id), url)
+
+    def test_a_tombstone_leads_nowhere(self) -> None:
+        assert Target.of_entry(make_entry(None, 7).encode()) is None
+
+
+class TestWriters:
+    """Of two writes to a slug the later one stays, whichever reaches Redis first."""
+
+    async def test_a_newer_one_replaces_an_older(self, cache: LinkCache) -> None:
+        await cache.put("deck", link("https://example.com/1"), 1)
+        await cache.put("deck", link("https://example.com/2"), 2)
+        assert await held(cache) == "https://example.com/2"
+
+    async def test_an_older_one_that_comes_late_loses(self, cache: LinkCache) -> None:
+        await cache.put("deck", link("https://example.com/2"), 10)
+        await cache.put("deck", link("https://example.com/1"), 9)
+        assert await held(cache) == "https://example.com/2"
+
+    async def test_so_does_one_to_a_link_that_is_deleted(self, cache: LinkCache) -> None:
+        await cache.put("deck", None, 10)
+        await cache.put("deck", link(), 9)
+        assert await held(cache) == ""
+
+    async def test_and_a_deletion_that_comes_after_the_slug_was_taken_again(
+        self, cache: LinkCache
+    ) -> None:
+        await cache.put("deck", link(), 10)
+        await cache.put("deck", None, 9)
+        assert await held(cache) == "https://example.com/"
+
+    async def test_many_at_once_obey_the_same(self, cache: LinkCache) -> None:
+        await cache.put("deck", None, 10)
+        other = link()
+        other.slug = "bow"
+        await cache.put_all([link("https://example.com/late"), other], 9)
+        assert await held(cache) == ""
+        assert (await cache.follow("test", {"bow": 0}))[0] is not None
+
+    async def test_what_they_write_lives_for_its_ttl(
+        self, cache: LinkCache, resources: Resources
+    ) -> None:
+        await cache.put("deck", link(), 1)
+        await cache.fill("bow", None)
+        for slug in ("deck", "bow"):
+            assert 0 < await resources.redis.ttl(KEY + slug) <= resources.settings.cache_ttl
+
+
+class TestReaders:
+    """A reader fills in what is absent, and never overwrites."""
+
+    @pytest.mark.parametrize("written", [link("https://example.com/written"), None])
+    async def test_a_writers_word_stays(self, cache: LinkCache, written: Link | None) -> None:
+        await cache.put("deck", written, 1)
+        await cache.fill("deck", link("https://example.com/read-before"))
+        assert await held(cache) == (written.url if written else "")
+
+    async def test_a_writer_overwrites_what_was_filled_in(self, cache: LinkCache) -> None:
+        await cache.fill("deck", None)
+        assert await held(cache) == ""
+        await cache.put("deck", link(), 1)
+        assert await held(cache) == "https://example.com/"
+
+    async def test_what_is_absent_is_none(self, cache: LinkCache) -> None:
+        assert await held(cache) is None
+
+
+class TestFollow:
+    """One run of the script looks slugs up and counts those that are live, and only them."""
+
+    async def test_live_ones_are_counted_under_the_batch(
+        self, cache: LinkCache, resources: Resources
+    ) -> None:
+        live, later = link(), link(expires_in=60)
+        await cache.put("live", live, 1)
+        await cache.put("later", later, 2)
+        await cache.put("dead", None, 3)
+        await cache.put("over", link(expires_in=-1), 4)
+        clicks = {"live": 3, "later": 1, "dead": 1, "over": 1, "absent": 1}
+        found = dict(zip(clicks, await cache.follow("batch-1", clicks), strict=True))
+        stream: Any = await resources.redis.xrange(STREAM)
+        counted = {str(live.id).encode(): b"3", str(later.id).encode(): b"1"}
+        assert [fields for _, fields in stream] == [{b"b": b"batch-1", **counted}]
+        assert found["over"] == b"expired"
+        assert found["dead"] == b"3|-"
+        assert found["absent"] is None
+
+    async def test_nothing_live_leaves_no_trace(
+        self, cache: LinkCache, resources: Resources
+    ) -> None:
+        await cache.put("live", link(), 1)
+        await cache.follow("batch-1", {"live": 0, "absent": 5})
+        assert await resources.redis.exists(STREAM) == 0
+
+    async def test_what_redis_runs_too_late_counts_nothing(
+        self, cache: LinkCache, resources: Resources, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else an append could arrive behind the settling that found it absent."""
+        await cache.put("live", link(), 1)
+        monkeypatch.setattr("app.features.links.cache.LATEST_RUN", -1)
+        with pytest.raises(ResponseError, match="too late"):
+            await cache.follow("batch-1", {"live": 1})
+        assert await resources.redis.exists(STREAM) == 0
+
+    async def test_it_survives_a_restart_that_forgets_scripts(
+        self, cache: LinkCache, resources: Resources
+    ) -> None:
+        await cache.put("live", link(), 1)
+        await resources.redis.script_flush()
+        assert (await cache.follow("batch-1", {"live": 1}))[0] is not None

@@ -1,0 +1,167 @@
+"""Reading the CSV of an import: which rows there are, and what is wrong with which."""
+
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.features.links.csvfile import (
+    COLUMNS,
+    LONGEST_LINE,
+    MOST_LINES,
+    MOST_ROWS,
+    CsvRow,
+    count_rows,
+    read_rows,
+)
+from app.features.links.errors import FileInvalid
+
+HEADER = b"url,slug,title,expires_at\n"
+
+
+def rows(source: bytes, *, start: int = 2) -> list[CsvRow]:
+    return list(read_rows(source, start=start))
+
+
+def fault_of(line: bytes) -> str | None:
+    (row,) = rows(HEADER + line)
+    return row.fault
+
+
+# Text as one finds it in a cell: no line breaks, and not so long that a line is refused.
+cells = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=50)
+
+
+class TestAnything:
+    """Whatever bytes are sent, they are a file that can't be imported, or rows."""
+
+    @given(st.binary() | st.binary().map(lambda data: HEADER + data))
+    def test_reading_never_fails_otherwise(self, source: bytes) -> None:
+        try:
+            total = count_rows(source)
+        except FileInvalid:
+            return
+        found = rows(source)
+        assert len(found) == total
+        numbers = [row.number for row in found]
+        assert numbers == sorted(set(numbers))
+        assert min(numbers) >= 2
+        for row in found:
+            assert row.fault is None or not row.values
+            assert set(row.values) <= set(COLUMNS)
+
+    @given(st.lists(st.tuples(cells, cells, cells, cells), min_size=1))
+    def test_what_pythons_csv_writes_is_read(self, table: list[tuple[str, str, str, str]]) -> None:
+        text = io.StringIO()
+        csv.writer(text).writerows([COLUMNS, *table])
+        expected = [
+            {
+                name: value.strip()
+                for name, value in zip(COLUMNS, cells_, strict=True)
+                if value.strip()
+            }
+            for cells_ in table
+        ]
+        assert [row.values for row in rows(text.getvalue().encode())] == expected
+
+    @given(
+        st.binary().map(lambda data: HEADER + b"https://example.com/,,,\n" + data),
+        st.integers(2, 9),
+    )
+    def test_reading_can_go_on_at_any_row(self, source: bytes, start: int) -> None:
+        later = [row for row in rows(source) if row.number >= start]
+        assert rows(source, start=start) == later
+
+
+class TestHeader:
+    """The header names url and, if one likes, the other columns, in any order and case."""
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            *(b"url\n", b"url,slug,title,expires_at\r\n", b"expires_at,URL\n", b' Title ,"url"\n'),
+            b"\xef\xbb\xbfurl,slug\n",
+        ],
+    )
+    def test_these_are_headers(self, header: bytes) -> None:
+        commas = b"," * header.count(b",")
+        assert count_rows(header + b"x" + commas) == 1
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            *(b"", b"\n", b"slug,title\n", b"url,url\n", b"url,clicks\n", b"url;slug\n", b"url,\n"),
+            *(b"https://example.com/\n", b"\xff\xfeu\x00r\x00l\x00\n", b'"url\n', b"url\rslug\n"),
+            b"url," + b"x" * LONGEST_LINE + b"\n",
+        ],
+    )
+    def test_these_are_none(self, header: bytes) -> None:
+        with pytest.raises(FileInvalid, match=r"^The header .*\.$"):
+            count_rows(header + b"https://example.com/\n")
+
+    def test_columns_are_found_by_their_names(self) -> None:
+        (row,) = rows(b"title,url\nA,https://example.com/\n")
+        assert row.values == {"title": "A", "url": "https://example.com/"}
+
+
+class TestRows:
+    """Each line is a row by its number in the file; what is wrong with one spoils no other."""
+
+    def test_numbers_are_those_of_a_spreadsheet(self) -> None:
+        source = HEADER + b"a,,,\n\n   \r\nb,,,\nc,,,"
+        assert [(row.number, row.values["url"]) for row in rows(source)] == [
+            (2, "a"),
+            (5, "b"),
+            (6, "c"),
+        ]
+        assert count_rows(source) == 3
+
+    def test_line_ends_of_every_system_that_has_two_characters_or_one(self) -> None:
+        for end in (b"\n", b"\r\n"):
+            source = HEADER.replace(b"\n", end) + b"a,,," + end + b"b,,," + end
+            assert [row.values for row in rows(source)] == [{"url": "a"}, {"url": "b"}]
+
+    def test_cells_are_trimmed_and_empty_ones_left_out(self) -> None:
+        (row,) = rows(HEADER + b' https://example.com/ , ," A, B ",\n')
+        assert row.values == {"url": "https://example.com/", "title": "A, B"}
+
+    @pytest.mark.parametrize(
+        ("line", "fault"),
+        [
+            (b"a,b,c\n", "the row has 3 fields where the header has 4"),
+            (b"a,b,c,d,e\n", "the row has 5 fields where the header has 4"),
+            (b"\xff,,,\n", "the row is not UTF-8"),
+            (b'"a,,,\n', "the row is not CSV: unexpected end of data"),
+            (b'"a"b,,,\n', "the row is not CSV: "),
+            (b"a\rb,,,\n", "the row is not CSV: "),
+            (b"x" * LONGEST_LINE + b",,,\n", f"the row is longer than {LONGEST_LINE} bytes"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, line: bytes, fault: str) -> None:
+        assert (fault_of(line) or "").startswith(fault)
+
+    def test_a_quote_that_is_never_closed_spoils_its_line_only(self) -> None:
+        first, second = rows(HEADER + b'"a,,,\nb,,,\n')
+        assert first.fault
+        assert second.values == {"url": "b"}
+
+
+class TestSize:
+    """A file has rows, and not too many."""
+
+    @pytest.mark.parametrize("rest", [b"", b"\n", b"\r\n  \n\n"])
+    def test_one_without_rows_is_none(self, rest: bytes) -> None:
+        with pytest.raises(FileInvalid, match="no rows"):
+            count_rows(HEADER + rest)
+
+    def test_the_most_rows_are_taken_and_one_more_is_not(self) -> None:
+        most = HEADER + b"a,,,\n" * MOST_ROWS
+        assert count_rows(most) == MOST_ROWS
+        with pytest.raises(FileInvalid, match=f"more than {MOST_ROWS} rows"):
+            count_rows(most + b"a,,,")
+
+    def test_a_file_of_empty_lines_is_refused_for_their_number(self) -> None:
+        with pytest.raises(FileInvalid, match=f"more than {MOST_LINES} lines"):
+            count_rows(HEADER + b"\n" * MOST_LINES + b"a,,,\n")

@@ -1,0 +1,147 @@
+"""Files that are no list of links, or far too much of one: refused soon, and cheaply."""
+
+import gzip
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from tests.hostility import Answer, assert_refused, attack, message, unharmed
+from tests.served import Served
+
+IMPORTS = "/api/v1/imports"
+LARGEST = 10 * 1024 * 1024  # MAX_UPLOAD_BYTES
+# A few copies of the largest file: the pieces that arrive, the whole, and the form's own.
+MEGABYTES = 96
+
+
+@pytest.fixture(autouse=True)
+def watched(served: Served) -> Iterator[None]:
+    with unharmed(served), served.growing_at_most(MEGABYTES):
+        yield
+
+
+def upload(served: Served, file: bytes, *, media_type: str = "text/csv") -> Answer:
+    headers = {**served.authorization, "Content-Type": media_type}
+    return attack(served, message("POST", IMPORTS, headers=headers, body=file))
+
+
+def filled(start: bytes, filling: bytes) -> bytes:
+    """A file of the largest size."""
+    return start + filling * ((LARGEST - len(start)) // len(filling))
+
+
+class TestBombs:
+    """A file costs little more than its size, whatever is in it."""
+
+    @pytest.mark.parametrize(
+        "file",
+        [
+            pytest.param(filled(b"", b","), id="commas"),
+            pytest.param(filled(b"", b"\n"), id="line breaks"),
+            pytest.param(filled(b"", b'"'), id="quotes"),
+            pytest.param(filled(b"", b"\x00"), id="zeros"),
+            pytest.param(filled(b"url\n", b"\n"), id="line breaks below a header"),
+            pytest.param(filled(b"url\n", b"\r"), id="carriage returns below a header"),
+            pytest.param(filled(b"url\n", b" \n"), id="blank lines"),
+            pytest.param(
+                filled(b"url\nhttps://example.com/\n", b"\n"), id="one row and line breaks"
+            ),
+            pytest.param(filled(b"url\n", b"a\n"), id="five million rows"),
+            pytest.param(b"url\n" + b"https://example.com/\n" * 100_001, id="one row too many"),
+            pytest.param(b"url," * 5000 + b"\n", id="a header of 5,000 columns"),
+            pytest.param(gzip.compress(b"url\n" + b"a" * LARGEST), id="gzip"),
+            pytest.param("url\nhttps://example.com/\n".encode("utf-16"), id="UTF-16"),
+            pytest.param(b"", id="nothing"),
+        ],
+    )
+    def test_what_is_no_list_of_links_is_refused(self, served: Served, file: bytes) -> None:
+        assert_refused(upload(served, file), 422, "file_invalid")
+
+    @pytest.mark.parametrize(
+        "file",
+        [
+            pytest.param(filled(b"url\n", b","), id="commas"),
+            pytest.param(filled(b"url\n", b'"'), id="quotes"),
+            pytest.param(filled(b"url\nhttps://example.com/", b"a"), id="a giant field"),
+            pytest.param(
+                b'url,title\nhttps://example.com/,"' + b"a\n" * 90_000, id="an open quote"
+            ),
+        ],
+    )
+    def test_rows_that_are_bombs_are_left_to_the_worker(self, served: Served, file: bytes) -> None:
+        answer = upload(served, file)
+        assert answer.status == 202, answer
+
+    @pytest.mark.parametrize("extra", [1, 60_000, LARGEST])
+    def test_a_file_that_is_too_large(self, served: Served, extra: int) -> None:
+        answer = upload(served, b"url\n" + b"a" * (LARGEST - 4 + extra))
+        assert_refused(answer, 413, "body_too_large")
+
+    def test_an_endless_one_in_chunks(self, served: Served) -> None:
+        headers = {
+            **served.authorization,
+            "Content-Type": "text/csv",
+            "Transfer-Encoding": "chunked",
+        }
+        chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
+        parts = (message("POST", IMPORTS, headers=headers), *[chunk] * 500)
+        assert_refused(attack(served, parts), 413, "body_too_large")
+
+    def test_three_gigabytes_declared(self, served: Served) -> None:
+        headers = {
+            **served.authorization,
+            "Content-Type": "text/csv",
+            "Content-Length": "3000000000",
+        }
+        answer = attack(served, message("POST", IMPORTS, headers=headers))
+        assert_refused(answer, 413, "body_too_large")
+
+
+BOUNDARY = uuid4().hex
+
+
+def part(content: bytes, head: str = 'name="file"; filename="links.csv"') -> bytes:
+    return (
+        f"--{BOUNDARY}\r\nContent-Disposition: form-data; {head}\r\n\r\n".encode()
+        + content
+        + b"\r\n"
+    )
+
+
+def upload_form(served: Served, parts: bytes) -> Answer:
+    media_type = f"multipart/form-data; boundary={BOUNDARY}"
+    return upload(served, parts + f"--{BOUNDARY}--\r\n".encode(), media_type=media_type)
+
+
+class TestForms:
+    """A form is bounded in all that it may hold."""
+
+    @pytest.mark.parametrize(
+        "form",
+        [
+            pytest.param(part(b"a", 'name="x"') * 100_000, id="fields"),
+            pytest.param(part(b"a") * 1000, id="files"),
+            pytest.param(part(b"a" * 5_000_000, 'name="file"'), id="a field of 5 MB"),
+            pytest.param(part(b"a", "\r\nX-A: " + "a" * 5_000_000), id="a header of 5 MB"),
+            pytest.param(part(b"a", 'name="file"\r\n' + "X-A: a\r\n" * 100_000), id="headers"),
+            pytest.param(b"--" + b"a" * LARGEST, id="no part at all"),
+        ],
+    )
+    def test_too_much_of_anything_is_refused(self, served: Served, form: bytes) -> None:
+        answer = upload_form(served, form)
+        assert answer.status in {400, 422}, answer
+        assert answer.problem()["detail"]
+
+    def test_a_file_name_is_nobodys_path(self, served: Served) -> None:
+        form = part(b"url\nhttps://example.com/\n", 'name="file"; filename="../../etc/passwd"')
+        answer = upload_form(served, form)
+        assert answer.status == 202
+
+    @pytest.mark.parametrize(
+        "media_type", ["multipart/form-data", "application/json", "text/html", ""]
+    )
+    def test_another_media_type_is_refused(self, served: Served, media_type: str) -> None:
+        answer = upload(served, b"url\nhttps://example.com/\n", media_type=media_type)
+        assert answer.problem()["status"] == answer.status
+        assert answer.status in {400, 415}

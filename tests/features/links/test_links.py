@@ -1,0 +1,240 @@
+"""/api/v1/links: creating, reading, listing, changing and deleting."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from app.features.tokens.schemas import Scope
+from tests.conftest import MakeToken
+from tests.features.links.conftest import LINKS, MakeLink, RollUp
+from tests.problems import check_problem
+
+LATER = "2099-12-31T22:00:00Z"
+
+
+async def read(api: httpx.AsyncClient, slug: str) -> dict[str, Any]:
+    answer = await api.get(f"{LINKS}/{slug}")
+    assert answer.status_code == 200, answer.text
+    link: dict[str, Any] = answer.json()
+    return link
+
+
+class TestCreate:
+    """A link is made under a slug of one's choice, or one that is made up."""
+
+    async def test_the_answer_says_all_of_it(self, api: httpx.AsyncClient) -> None:
+        body = {"url": "https://example.com/a", "slug": "deck", "title": " The deck "}
+        answer = await api.post(LINKS, json={**body, "expires_at": "2099-12-31T23:00:00+01:00"})
+        link = answer.json()
+        assert answer.status_code == 201
+        assert answer.headers["location"] == f"{LINKS}/deck"
+        created = datetime.fromisoformat(link.pop("created_at"))
+        assert abs(datetime.now(UTC) - created) < timedelta(minutes=2)
+        assert link == {
+            "slug": "deck",
+            "url": "https://example.com/a",
+            "title": "The deck",
+            "short_url": "http://testserver/deck",
+            "expires_at": LATER,
+            "clicks": 0,
+        }
+
+    async def test_the_address_that_it_names_leads_to_it(
+        self, api: httpx.AsyncClient, make_link: MakeLink
+    ) -> None:
+        answer = await api.post(LINKS, json={"url": "https://example.com/"})
+        link = answer.json()
+        assert (await api.get(answer.headers["location"])).json() == link
+        assert (await api.get(link["short_url"])).status_code == 302
+
+    async def test_a_slug_that_is_made_up_is_short_and_clear(self, make_link: MakeLink) -> None:
+        slugs = {(await make_link())["slug"] for _ in range(20)}
+        assert len(slugs) == 20
+        assert all(len(slug) == 7 and slug.isalnum() for slug in slugs)
+        assert not set("0O1lI") & set("".join(slugs))
+
+    async def test_slugs_differ_by_case(self, make_link: MakeLink) -> None:
+        assert (await make_link(slug="deck"))["slug"] != (await make_link(slug="DECK"))["slug"]
+
+    async def test_a_taken_slug_is_409_and_stays_as_it_was(
+        self, api: httpx.AsyncClient, make_link: MakeLink
+    ) -> None:
+        await make_link(slug="deck", url="https://example.com/first")
+        answer = await api.post(LINKS, json={"url": "https://example.com/second", "slug": "deck"})
+        problem = check_problem(answer, 409, "slug_taken")
+        assert "'deck'" in problem["detail"]
+        assert (await read(api, "deck"))["url"] == "https://example.com/first"
+
+    async def test_made_up_slugs_that_are_taken_are_made_up_again(
+        self, api: httpx.AsyncClient, make_link: MakeLink, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        slugs = iter(["taken", "taken", "taken", "free"])
+        monkeypatch.setattr("app.features.links.service.make_slug", lambda: next(slugs))
+        await make_link(slug="taken")
+        assert (await make_link())["slug"] == "free"
+
+    async def test_and_given_up_in_the_end(
+        self, api: httpx.AsyncClient, make_link: MakeLink, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.features.links.service.make_slug", lambda: "taken")
+        await make_link(slug="taken")
+        answer = await api.post(LINKS, json={"url": "https://example.com/"})
+        check_problem(answer, 409, "slug_taken")
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            *(("url", None), ("url", "javascript:alert(1)"), ("url", "https://")),
+            *(("slug", "a"), ("slug", "-deck"), ("slug", "x" * 65), ("slug", "Health")),
+            *(("title", "x" * 201), ("title", "a\x00b")),
+            *(("expires_at", "2001-01-01T00:00:00Z"), ("expires_at", "soon")),
+            *(("clicks", 3), ("created_by", None)),
+        ],
+    )
+    async def test_a_field_that_is_wrong_is_422(
+        self, api: httpx.AsyncClient, field: str, value: object
+    ) -> None:
+        answer = await api.post(LINKS, json={"url": "https://example.com/", field: value})
+        problem = check_problem(answer, 422, "validation_failed")
+        assert [fault["field"] for fault in problem["errors"]] == [f"body.{field}"]
+
+
+class TestList:
+    """The list shows every link once, newest first, with its clicks."""
+
+    async def test_newest_first(self, api: httpx.AsyncClient, make_link: MakeLink) -> None:
+        made = [await make_link() for _ in range(3)]
+        page = (await api.get(LINKS)).json()
+        assert page == {"items": made[::-1], "next_cursor": None}
+
+    async def test_pages_neither_repeat_nor_skip_while_links_are_made(
+        self, api: httpx.AsyncClient, make_link: MakeLink
+    ) -> None:
+        made = [(await make_link())["slug"] for _ in range(7)]
+        seen: list[str] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = (await api.get(LINKS, params={"limit": "3", **cursor})).json()
+            seen += [item["slug"] for item in page["items"]]
+            if page["next_cursor"] is None:
+                break
+            cursor = {"cursor": page["next_cursor"]}
+            await make_link()
+        assert seen == made[::-1]
+
+    async def test_each_has_its_clicks(
+        self, api: httpx.AsyncClient, make_link: MakeLink, roll_up: RollUp
+    ) -> None:
+        for slug, clicks in {"one": 1, "two": 2, "none": 0}.items():
+            await make_link(slug=slug)
+            for _ in range(clicks):
+                await api.get(f"/{slug}")
+        await roll_up()
+        items = (await api.get(LINKS)).json()["items"]
+        assert {item["slug"]: item["clicks"] for item in items} == {"one": 1, "two": 2, "none": 0}
+
+
+class TestChange:
+    """PATCH changes what is given; null removes a title or an expiry; the rest stays."""
+
+    @pytest.fixture
+    async def before(self, make_link: MakeLink) -> dict[str, Any]:
+        return await make_link(slug="deck", title="The deck", expires_at=LATER)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {},
+            {"url": "https://example.com/other"},
+            {"title": "Another"},
+            {"title": None},
+            {"expires_at": "2098-01-01T00:00:00Z"},
+            {"expires_at": None},
+            {"url": "https://example.com/other", "title": None, "expires_at": None},
+        ],
+    )
+    async def test_nothing_else_changes(
+        self, api: httpx.AsyncClient, before: dict[str, Any], change: dict[str, Any]
+    ) -> None:
+        answer = await api.patch(f"{LINKS}/deck", json=change)
+        assert answer.status_code == 200
+        assert answer.json() == {**before, **change}
+        assert await read(api, "deck") == {**before, **change}
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [("url", None), ("url", ""), ("slug", "other"), ("expires_at", "2001-01-01T00:00:00Z")],
+    )
+    async def test_a_field_that_is_wrong_changes_nothing(
+        self, api: httpx.AsyncClient, before: dict[str, Any], field: str, value: object
+    ) -> None:
+        answer = await api.patch(f"{LINKS}/deck", json={"title": "Another", field: value})
+        problem = check_problem(answer, 422, "validation_failed")
+        assert [fault["field"] for fault in problem["errors"]] == [f"body.{field}"]
+        assert await read(api, "deck") == before
+
+
+class TestDelete:
+    """A deleted link is gone with its clicks, and its slug is free."""
+
+    async def test_it_is_gone(self, api: httpx.AsyncClient, make_link: MakeLink) -> None:
+        await make_link(slug="deck")
+        answer = await api.delete(f"{LINKS}/deck")
+        assert (answer.status_code, answer.content) == (204, b"")
+        check_problem(await api.get(f"{LINKS}/deck"), 404, "link_not_found")
+
+    async def test_its_slug_may_be_taken_again_without_its_clicks(
+        self, api: httpx.AsyncClient, make_link: MakeLink, roll_up: RollUp
+    ) -> None:
+        await make_link(slug="deck")
+        await api.get("/deck")
+        await roll_up()
+        await api.delete(f"{LINKS}/deck")
+        assert (await make_link(slug="deck"))["clicks"] == 0
+        assert (await read(api, "deck"))["clicks"] == 0
+
+
+class TestAbsent:
+    """What is not there is 404, and what can't be a slug is 422, whatever one wants of it."""
+
+    @pytest.mark.parametrize(
+        ("method", "suffix"), [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/clicks")]
+    )
+    async def test_each_operation_says_so(
+        self, api: httpx.AsyncClient, method: str, suffix: str
+    ) -> None:
+        body: dict[str, str] | None = {} if method == "PATCH" else None
+        answer = await api.request(method, f"{LINKS}/nowhere{suffix}", json=body)
+        check_problem(answer, 404, "link_not_found")
+        answer = await api.request(method, f"{LINKS}/no%20where{suffix}", json=body)
+        problem = check_problem(answer, 422, "validation_failed")
+        assert problem["errors"][0]["field"] == "path.slug"
+
+
+class TestScopes:
+    """Reading asks for links:read and changing for links:write, at every endpoint."""
+
+    READ = (("GET", LINKS), ("GET", f"{LINKS}/deck"), ("GET", f"{LINKS}/deck/clicks"))
+    WRITE = (("POST", LINKS), ("PATCH", f"{LINKS}/deck"), ("DELETE", f"{LINKS}/deck"))
+
+    @pytest.mark.parametrize(
+        ("scope", "requests"), [(Scope.LINKS_READ, READ), (Scope.LINKS_WRITE, WRITE)]
+    )
+    async def test_the_scope_alone_is_enough_and_all_others_are_not(
+        self,
+        client: httpx.AsyncClient,
+        make_token: MakeToken,
+        scope: Scope,
+        requests: tuple[tuple[str, str], ...],
+    ) -> None:
+        others = [other for other in Scope if other is not scope]
+        for method, path in requests:
+            body = {"url": "https://example.com/"} if method in {"POST", "PATCH"} else None
+            client.headers["Authorization"] = f"Bearer {await make_token(*others)}"
+            answer = await client.request(method, path, json=body)
+            assert scope in check_problem(answer, 403, "scope_missing")["detail"]
+            client.headers["Authorization"] = f"Bearer {await make_token(scope)}"
+            answer = await client.request(method, path, json=body)
+            assert answer.status_code in {200, 201, 404}, (method, path)

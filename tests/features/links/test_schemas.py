@@ -1,0 +1,141 @@
+"""What clients may send of a link: what passes is what Postgres and a Location header take."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from app.config import Settings
+from app.features.links.schemas import LONGEST_URL, RESERVED, LinkUpdate, Slug, WebAddress
+from app.main import create_api
+
+slug = TypeAdapter[str](Slug)
+url = TypeAdapter[str](WebAddress)
+
+# The constraints of the table, as the migration has them.
+SLUG_IN_DATABASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{1,63}")
+URL_IN_DATABASE = re.compile(r"https?://[!-~]+", re.IGNORECASE)
+
+hosts = st.sampled_from(["example.com", "bücher.example", "[::1]", "127.0.0.1:8000", "a_b.example"])
+
+
+class TestUrl:
+    """A URL leads to a web page, openly, and is kept to the letter where it is ASCII."""
+
+    @given(st.sampled_from(["http", "https", "HTTPS"]), hosts, st.text(max_size=100))
+    def test_what_passes_can_be_stored_and_sent(self, scheme: str, host: str, rest: str) -> None:
+        given_url = f"{scheme}://{host}/{rest}"
+        try:
+            kept = url.validate_python(given_url)
+        except ValidationError:
+            return
+        assert URL_IN_DATABASE.fullmatch(kept)
+        assert len(kept) <= LONGEST_URL
+        assert kept == given_url or not given_url.isascii()
+        assert url.validate_python(kept) == kept
+
+    @given(st.text())
+    def test_whatever_passes_is_a_web_address(self, text: str) -> None:
+        try:
+            kept = url.validate_python(text)
+        except ValidationError:
+            return
+        assert URL_IN_DATABASE.fullmatch(kept)
+
+    @pytest.mark.parametrize(
+        ("given_url", "kept"),
+        [
+            (
+                "https://bücher.example/ü?ö=ä#ß",
+                "https://xn--bcher-kva.example/%C3%BC?%C3%B6=%C3%A4#%C3%9F",
+            ),
+            ("http://例え.テスト/", "http://xn--r8jz45g.xn--zckzah/"),
+            ("https://EXAMPLE.com/A/../b", "https://EXAMPLE.com/A/../b"),
+        ],
+    )
+    def test_an_international_one_is_written_in_ascii(self, given_url: str, kept: str) -> None:
+        assert url.validate_python(given_url) == kept
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("", "example.com", "//example.com", "/deck", "ftp://example.com", "http:example.com"),
+            *("javascript:alert(1)", "JAVASCRIPT://example.com/%0aalert(1)", "data:text/html,x"),
+            *("https://", "https://:80/", "https://exa mple.com", "https://example.com/a b"),
+            *("https://example.com/\r\nSet-Cookie:a=b", "https://example.com/\x00", "\thttp://a.b"),
+            *("https://ada@example.com", "https://ada:secret@example.com", "https://@example.com"),
+            *("https://example.com\\@evil.example", "https://example.com/<script>", 'http://a.b/"'),
+            *("https://[::1", "https://example.com:99999", "https://example.com/\ud800"),
+        ],
+    )
+    def test_others_are_refused(self, text: str) -> None:
+        with pytest.raises(ValidationError):
+            url.validate_python(text)
+
+    def test_its_length_counts_in_ascii(self) -> None:
+        base = "https://example.com/"
+        assert url.validate_python(base + "x" * (LONGEST_URL - len(base)))
+        for rest in ("x" * (LONGEST_URL - len(base) + 1), "ü" * (LONGEST_URL // 4)):
+            with pytest.raises(ValidationError, match="2048"):
+                url.validate_python(base + rest)
+
+    def test_the_reason_is_in_plain_words(self) -> None:
+        with pytest.raises(ValidationError) as caught:
+            url.validate_python("https://example.com:99999")
+        assert caught.value.errors()[0]["msg"] == "Input should be a valid URL, invalid port number"
+
+
+class TestSlug:
+    """A slug is two to sixty-four letters, digits, - and _, and none of our own words."""
+
+    @given(st.text() | st.from_regex(SLUG_IN_DATABASE))
+    def test_what_passes_is_what_the_database_takes(self, text: str) -> None:
+        allowed = SLUG_IN_DATABASE.fullmatch(text) and text.lower() not in RESERVED
+        try:
+            kept = slug.validate_python(text)
+        except ValidationError:
+            assert not allowed
+        else:
+            assert allowed
+            assert kept == text
+
+    @pytest.mark.parametrize("text", ["deck\n", "\uff44eck", "dé", "a/b", "..", "a.b", "-a", "_a"])
+    def test_what_only_looks_like_one_is_refused(self, text: str) -> None:
+        with pytest.raises(ValidationError):
+            slug.validate_python(text)
+
+
+class TestReserved:
+    """No slug can hide a path of the service, or be hidden by one."""
+
+    def test_the_first_segment_of_every_route_is_reserved(self, settings: Settings) -> None:
+        api = create_api(settings)
+        paths = set(api.openapi()["paths"])
+        paths |= {str(route.path) for route in api.routes if getattr(route, "path", None)}  # type: ignore[attr-defined]
+        assert {"/docs", "/health", "/api/v1/tokens"} <= paths
+        segments = {path.split("/")[1] for path in paths} - {"", "{slug}"}
+        could_be_slugs = {part for part in segments if SLUG_IN_DATABASE.fullmatch(part)}
+        assert could_be_slugs <= RESERVED
+
+    @pytest.mark.parametrize("word", sorted(RESERVED))
+    def test_they_are_refused_in_any_case(self, word: str) -> None:
+        for text in (word, word.upper(), word.title()):
+            with pytest.raises(ValidationError, match="reserved"):
+                slug.validate_python(text)
+
+
+class TestUpdate:
+    """A change knows what was given and what was not."""
+
+    def test_what_is_not_given_is_not_set(self) -> None:
+        assert LinkUpdate.model_validate({}).model_fields_set == set()
+        assert LinkUpdate.model_validate({"title": None}).model_fields_set == {"title"}
+
+    def test_a_url_can_be_left_out_and_not_removed(self) -> None:
+        with pytest.raises(ValidationError):
+            LinkUpdate.model_validate({"url": None})
+        schema = LinkUpdate.model_json_schema()["properties"]["url"]
+        assert "default" not in schema
+        assert schema["type"] == "string"

@@ -1,0 +1,256 @@
+"""The worker's part: imports that are interrupted or lost, the roll-up's loop, and purging."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from sqlalchemy import select, update
+
+from app.features.links import imports, tasks
+from app.features.links.cache import STREAM
+from app.features.links.csvfile import read_rows
+from app.features.links.imports import apply_batch, load_source
+from app.features.links.models import ClickCount, Import, Link
+from app.features.links.tasks import purge, resume_imports, roll_up_clicks, run_import
+from app.infra.db import transaction
+from app.infra.feature import Task
+from app.infra.lifespan import Resources
+from app.infra.queue import make_queue
+from tests.features.links.conftest import LINKS, MakeLink, RollUp
+from tests.features.links.counting import append, counts, id_of
+from tests.features.links.uploading import result, upload, work
+from tests.live import Live
+from tests.logs import captured_logs, named
+from tests.service import eventually
+
+ROWS = [f"https://example.com/{number},link-{number},," for number in range(5)]
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "BATCH", 2)
+
+
+async def do_first_batch(resources: Resources, job: dict[str, Any]) -> None:
+    """What a worker has done when it dies after its first batch."""
+    job_id = UUID(job["id"])
+    async with transaction(resources.sessions) as session:
+        loaded = await load_source(session, import_id=job_id)
+        assert loaded is not None
+        rows = list(read_rows(loaded[0], start=2))[:2]
+        assert await apply_batch(session, import_id=job_id, rows=rows, last=False)
+
+
+class TestImport:
+    """An import that is interrupted goes on where it was, and two workers do each row once."""
+
+    async def test_progress_is_seen_in_between(
+        self, api: httpx.AsyncClient, resources: Resources
+    ) -> None:
+        job = await upload(api, *ROWS)
+        await do_first_batch(resources, job)
+        found = await result(api, job)
+        assert (found["status"], found["done"], found["total"]) == ("running", 2, 5)
+
+    async def test_it_goes_on_where_it_was(
+        self, api: httpx.AsyncClient, resources: Resources
+    ) -> None:
+        job = await upload(api, *ROWS[:3], "bad,,,", ROWS[4])
+        await do_first_batch(resources, job)
+        # If the first rows were done again, this one would come back.
+        assert (await api.delete(f"{LINKS}/link-0")).status_code == 204
+        await work(resources, job)
+        found = await result(api, job)
+        assert (found["status"], found["done"], found["failed"]) == ("finished", 4, 1)
+        assert [fault["row"] for fault in found["errors"]] == [5]
+        assert (await api.get(f"{LINKS}/link-0")).status_code == 404
+
+    async def test_rows_that_another_worker_has_done_are_left_alone(
+        self, api: httpx.AsyncClient, resources: Resources
+    ) -> None:
+        job = await upload(api, *ROWS)
+        async with transaction(resources.sessions) as session:
+            loaded = await load_source(session, import_id=UUID(job["id"]))
+        assert loaded is not None
+        first = list(read_rows(loaded[0], start=2))[:2]
+        await work(resources, job)
+        async with transaction(resources.sessions) as session:
+            done = await apply_batch(session, import_id=UUID(job["id"]), rows=first, last=False)
+        assert done is None
+        assert (await result(api, job))["done"] == 5
+
+    async def test_a_worker_that_falls_behind_another_stops(
+        self, api: httpx.AsyncClient, resources: Resources, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As when a job was taken for dead and given to another, and was not."""
+        job = await upload(api, *ROWS)
+        load = load_source
+
+        async def load_and_be_overtaken(*args: Any, **kwargs: Any) -> Any:
+            loaded = await load(*args, **kwargs)
+            await do_first_batch(resources, job)
+            return loaded
+
+        monkeypatch.setattr(imports, "load_source", load_and_be_overtaken)
+        with captured_logs() as events:
+            await work(resources, job)
+        assert named(events, "import_is_done_elsewhere")
+        assert (await result(api, job))["done"] == 2
+
+    async def test_one_that_is_finished_or_unknown_is_no_error(
+        self, api: httpx.AsyncClient, resources: Resources
+    ) -> None:
+        job = await upload(api, *ROWS)
+        await work(resources, job)
+        before = await result(api, job)
+        await work(resources, job)
+        await run_import({"resources": resources}, import_id=str(uuid4()))
+        assert await result(api, job) == before
+
+    async def test_a_slug_that_was_looked_up_before_redirects_at_once(
+        self, api: httpx.AsyncClient, resources: Resources
+    ) -> None:
+        job = await upload(api, *ROWS)
+        for number in range(5):
+            assert (await api.get(f"/link-{number}")).status_code == 404
+        await work(resources, job)
+        for number in range(5):
+            assert (await api.get(f"/link-{number}")).status_code == 302
+
+
+async def age(resources: Resources, job: dict[str, Any], by: timedelta) -> None:
+    async with transaction(resources.sessions) as session:
+        await session.execute(
+            update(Import)
+            .where(Import.id == UUID(job["id"]))
+            .values(updated_at=datetime.now(UTC) - by, created_at=datetime.now(UTC) - by)
+        )
+
+
+async def enqueued(resources: Resources) -> list[str]:
+    """The imports that a worker would take up, in order."""
+    queue = make_queue(resources.redis)
+    found = []
+    while job := await queue.dequeue(timeout=0.05):
+        assert job.kwargs is not None
+        found.append(job.kwargs["import_id"])
+    return found
+
+
+@asynccontextmanager
+async def looping(loop: Task, resources: Resources) -> AsyncIterator[None]:
+    """Run one of the worker's loops for the length of a block."""
+    task = asyncio.ensure_future(loop(resources))
+    yield
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+class TestResume:
+    """An import whose job was lost is enqueued again, once, and one that moves is not."""
+
+    async def test_only_what_stands_still(self, live: Live) -> None:
+        await live.sign_in()
+        jobs = [await upload(live.client, row) for row in ROWS[:3]]
+        _moving, stalled, finished = jobs
+        await work(live.resources, finished)
+        for job in (stalled, finished):
+            await age(live.resources, job, tasks.STALLED_AFTER + timedelta(seconds=5))
+        assert await enqueued(live.resources) == [job["id"] for job in jobs]
+        for expected in ([stalled["id"]], []):
+            with captured_logs() as events:
+                async with looping(resume_imports, live.resources):
+                    # The loop looks at once, and then again in a while.
+                    await asyncio.sleep(0.5)
+            assert [event["import_id"] for event in named(events, "import_resumed")] == expected
+            assert await enqueued(live.resources) == expected
+
+
+class TestRollUp:
+    """The loop counts what the stream holds, soon after it was appended, and trims it."""
+
+    @pytest.fixture
+    async def link_id(self, live: Live) -> UUID:
+        await live.sign_in()
+        link = {"url": "https://example.com/", "slug": "deck"}
+        assert (await live.client.post(LINKS, json=link)).status_code == 201
+        return await id_of(live.resources, "deck")
+
+    async def test_it_counts_without_end(self, live: Live, link_id: UUID) -> None:
+        async with looping(roll_up_clicks, live.resources):
+            for total in (1, 2):
+                await append(live.resources, link_id, 1)
+                await eventually("a count", partial(has_counted, live, total), seconds=20)
+
+    async def test_it_trims_what_is_old(self, live: Live, link_id: UUID) -> None:
+        for at in ("1-0", "2-0", "3-0"):
+            await append(live.resources, link_id, 1, at=at)
+        async with looping(roll_up_clicks, live.resources):
+            await eventually("a short stream", partial(is_short, live), seconds=20)
+        assert await counts(live.resources) == {link_id: 3}
+
+
+async def has_counted(live: Live, total: int) -> bool:
+    return sum((await counts(live.resources)).values()) == total
+
+
+async def is_short(live: Live) -> bool:
+    return int(await live.resources.redis.xlen(STREAM)) == 1
+
+
+class TestPurge:
+    """What expired a month ago goes, links with their clicks; the rest stays."""
+
+    @pytest.mark.parametrize(
+        ("expired_for", "kept"),
+        [
+            (None, True),
+            (timedelta(days=-1), True),
+            (timedelta(days=29), True),
+            (timedelta(days=31), False),
+        ],
+    )
+    async def test_links(
+        self,
+        make_link: MakeLink,
+        deck: UUID,
+        resources: Resources,
+        roll_up: RollUp,
+        expired_for: timedelta | None,
+        *,
+        kept: bool,
+    ) -> None:
+        await make_link(slug="other")
+        await append(resources, deck, 1)
+        await roll_up()
+        async with transaction(resources.sessions) as session:
+            expiry = None if expired_for is None else datetime.now(UTC) - expired_for
+            await session.execute(update(Link).where(Link.id == deck).values(expires_at=expiry))
+        await purge({"resources": resources})
+        async with transaction(resources.sessions) as session:
+            slugs = set(await session.scalars(select(Link.slug)))
+            counted = list(await session.scalars(select(ClickCount.link_id)))
+        assert slugs == ({"deck", "other"} if kept else {"other"})
+        assert counted == ([deck] if kept else [])
+
+    async def test_imports(self, api: httpx.AsyncClient, resources: Resources) -> None:
+        old, young, unfinished = [await upload(api, row) for row in ROWS[:3]]
+        for job in (old, young):
+            await work(resources, job)
+        for job in (old, unfinished):
+            await age(resources, job, tasks.KEEP_IMPORTS + timedelta(days=1))
+        with captured_logs() as events:
+            await purge({"resources": resources})
+        assert (named(events, "purged")[0]["links"], named(events, "purged")[0]["imports"]) == (
+            0,
+            1,
+        )
+        async with transaction(resources.sessions) as session:
+            left = {str(found) for found in await session.scalars(select(Import.id))}
+        assert left == {young["id"], unfinished["id"]}

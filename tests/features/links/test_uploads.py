@@ -1,0 +1,152 @@
+"""POST /api/v1/imports: taking a file in."""
+
+import httpx
+import pytest
+from sqlalchemy import func, select
+
+from app.features.links.csvfile import MOST_ROWS
+from app.features.links.models import Import
+from app.features.tokens.schemas import Scope
+from app.infra.db import transaction
+from app.infra.lifespan import Resources
+from app.infra.queue import make_queue
+from tests.conftest import MakeClient, MakeToken
+from tests.features.links.conftest import IMPORTS
+from tests.features.links.uploading import csv_of
+from tests.problems import check_problem
+
+CSV = {"Content-Type": "text/csv"}
+ONE = csv_of("https://example.com/,one,,")
+
+
+async def stored(resources: Resources) -> int:
+    async with transaction(resources.sessions) as session:
+        return int(await session.scalar(select(func.count(Import.id))) or 0)
+
+
+class TestUpload:
+    """A file is stored before the answer, and the worker is told after the commit."""
+
+    @pytest.mark.parametrize("content_type", ["text/csv", "text/csv; charset=utf-8", "Text/CSV"])
+    async def test_as_a_body(self, api: httpx.AsyncClient, content_type: str) -> None:
+        answer = await api.post(IMPORTS, content=ONE, headers={"Content-Type": content_type})
+        job = answer.json()
+        assert answer.status_code == 202
+        assert answer.headers["location"] == f"{IMPORTS}/{job['id']}"
+        assert {**job, "id": ""} == {
+            "id": "",
+            "status": "queued",
+            "total": 1,
+            "done": 0,
+            "failed": 0,
+        }
+
+    async def test_as_a_form(self, api: httpx.AsyncClient) -> None:
+        answer = await api.post(IMPORTS, files={"file": ("links.csv", ONE, "text/csv")})
+        assert answer.status_code == 202
+        assert answer.json()["total"] == 1
+
+    async def test_the_location_tells_how_it_goes(self, api: httpx.AsyncClient) -> None:
+        answer = await api.post(IMPORTS, content=ONE, headers=CSV)
+        found = (await api.get(answer.headers["location"])).json()
+        assert found == {**answer.json(), "errors": [], "next_errors_after": None}
+
+    async def test_the_worker_is_told_which(
+        self, api: httpx.AsyncClient, resources: Resources
+    ) -> None:
+        answer = await api.post(IMPORTS, content=ONE, headers=CSV)
+        job = await make_queue(resources.redis).dequeue(timeout=1)
+        assert job is not None
+        assert (job.function, job.kwargs) == ("run_import", {"import_id": answer.json()["id"]})
+
+
+class TestRefused:
+    """What can't be imported as a whole is refused at once, and nothing is stored."""
+
+    @pytest.fixture(autouse=True)
+    async def nothing_is_stored(self, resources: Resources) -> None:
+        assert await stored(resources) == 0
+
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"url\n", b"slug\nx\n", b"\xff\xfe\n", b"url\n" + b"x\n" * (MOST_ROWS + 1)],
+    )
+    async def test_a_file_that_is_none(
+        self, api: httpx.AsyncClient, resources: Resources, content: bytes
+    ) -> None:
+        for answer in (
+            await api.post(IMPORTS, content=content, headers=CSV),
+            await api.post(IMPORTS, files={"file": content}),
+        ):
+            check_problem(answer, 422, "file_invalid")
+        assert await stored(resources) == 0
+
+    @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "csv", ""])
+    async def test_another_media_type(self, api: httpx.AsyncClient, content_type: str) -> None:
+        answer = await api.post(IMPORTS, content=ONE, headers={"Content-Type": content_type})
+        problem = check_problem(answer, 415, "unsupported_media_type")
+        assert "text/csv" in problem["detail"]
+
+    async def test_a_form_without_the_file(self, api: httpx.AsyncClient) -> None:
+        for answer in (
+            await api.post(IMPORTS, files={"other": ONE}),
+            await api.post(IMPORTS, files={"file": (None, "no file but a text")}),
+        ):
+            problem = check_problem(answer, 422, "validation_failed")
+            assert problem["errors"][0]["field"] == "body.file"
+
+    async def test_a_form_with_two_files(self, api: httpx.AsyncClient) -> None:
+        answer = await api.post(IMPORTS, files=[("file", ONE), ("file", ONE)])
+        assert answer.status_code in {400, 422}
+        check_problem(answer, answer.status_code, answer.json()["code"])
+
+    async def test_a_form_without_boundary(self, api: httpx.AsyncClient) -> None:
+        headers = {"Content-Type": "multipart/form-data"}
+        answer = await api.post(IMPORTS, content=ONE, headers=headers)
+        assert answer.status_code in {400, 422}
+        check_problem(answer, answer.status_code, answer.json()["code"])
+
+    @pytest.mark.parametrize("extra", [1, 5_000])
+    async def test_a_file_that_is_too_large(
+        self, make_client: MakeClient, make_token: MakeToken, extra: int
+    ) -> None:
+        client = make_client(max_upload_bytes=2048, max_body_bytes=1024)
+        client.headers["Authorization"] = f"Bearer {await make_token()}"
+        fits = b"url\n" + b"x" * 2044
+        assert (await client.post(IMPORTS, files={"file": fits})).status_code == 202
+        for answer in (
+            await client.post(IMPORTS, content=fits + b"x" * extra, headers=CSV),
+            await client.post(IMPORTS, files={"file": fits + b"x" * extra}),
+        ):
+            check_problem(answer, 413, "body_too_large")
+
+
+class TestStrangers:
+    """Nobody's body is read before it is known who sends it and what they may do."""
+
+    async def test_a_stranger_is_401(self, client: httpx.AsyncClient) -> None:
+        check_problem(await client.post(IMPORTS, content=ONE, headers=CSV), 401, "token_invalid")
+        check_problem(await client.post(IMPORTS, content=b"no csv"), 401, "token_invalid")
+
+    async def test_uploading_asks_for_links_write_and_reading_for_links_read(
+        self, client: httpx.AsyncClient, make_token: MakeToken
+    ) -> None:
+        for scope, method, path in (
+            (Scope.LINKS_WRITE, "POST", IMPORTS),
+            (Scope.LINKS_READ, "GET", f"{IMPORTS}/{'0' * 32}"),
+        ):
+            others = [other for other in Scope if other is not scope]
+            client.headers["Authorization"] = f"Bearer {await make_token(*others)}"
+            answer = await client.request(method, path, content=ONE, headers=CSV)
+            assert scope in check_problem(answer, 403, "scope_missing")["detail"]
+            client.headers["Authorization"] = f"Bearer {await make_token(scope)}"
+            answer = await client.request(method, path, content=ONE, headers=CSV)
+            assert answer.status_code in {202, 404}
+
+    async def test_uploads_are_limited_like_other_writes(
+        self, make_client: MakeClient, make_token: MakeToken
+    ) -> None:
+        client = make_client(rate_limit_write="1/minute")
+        client.headers["Authorization"] = f"Bearer {await make_token()}"
+        assert (await client.post(IMPORTS, content=ONE, headers=CSV)).status_code == 202
+        check_problem(await client.post(IMPORTS, content=ONE, headers=CSV), 429, "rate_limited")

@@ -1,0 +1,178 @@
+"""Who is let in: what makes a token valid, what it allows, and when its use is noted."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import update
+
+from app.features.tokens.models import Token
+from app.features.tokens.schemas import Scope
+from app.features.tokens.service import TOKEN, USED_EVERY
+from app.infra.db import transaction
+from app.infra.lifespan import Resources
+from tests.conftest import MakeToken
+from tests.features.tokens.conftest import TOKENS, Issue, Issued
+from tests.live import Live
+from tests.problems import check_problem
+
+
+async def change(resources: Resources, token: Issued, **values: Any) -> None:
+    async with transaction(resources.sessions) as session:
+        await session.execute(update(Token).where(Token.id == UUID(token.id)).values(**values))
+
+
+async def last_used(resources: Resources, token: Issued) -> datetime | None:
+    async with transaction(resources.sessions) as session:
+        return (await session.get_one(Token, UUID(token.id))).last_used_at
+
+
+def changed_at(text: str, position: int) -> str:
+    """The token with one of its characters changed to another that may stand there."""
+    other = "1" if text[position] == "0" else "0"
+    return text[:position] + other + text[position + 1 :]
+
+
+class TestInvalid:
+    """Whoever does not prove a valid token is told no more than that, with 401."""
+
+    async def test_none(self, client: httpx.AsyncClient) -> None:
+        check_problem(await client.get(TOKENS), 401, "token_invalid")
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            *("Bearer", "Bearer ", "Bearer x", "Basic YTpi", "drydock_", "Bearer drydock_0_0"),
+            f"Bearer drydock_{'0' * 32}_{'0' * 64}",
+            f"Bearer drydock_{'G' * 32}_{'0' * 64}",
+            f"Bearer  drydock_{'0' * 32}_{'0' * 64}\x00",
+            f"Bearer {'x' * 7000}",
+        ],
+    )
+    async def test_what_is_none(self, client: httpx.AsyncClient, header: str) -> None:
+        headers = {b"Authorization": header.encode()}
+        check_problem(await client.get(TOKENS, headers=headers), 401, "token_invalid")
+
+    @pytest.mark.parametrize("position", [0, 8, 20, 39, 40, 41, 70, 104])
+    async def test_one_character_changed(
+        self, client: httpx.AsyncClient, issue: Issue, position: int
+    ) -> None:
+        text = changed_at((await issue()).text, position)
+        headers = {"Authorization": f"Bearer {text}"}
+        check_problem(await client.get(TOKENS, headers=headers), 401, "token_invalid")
+
+    @pytest.mark.parametrize("change_text", [str.upper, "{}0".format, "{}\u0660".format])
+    async def test_the_same_token_in_other_letters(
+        self, client: httpx.AsyncClient, issue: Issue, change_text: Any
+    ) -> None:
+        headers = {b"Authorization": f"Bearer {change_text((await issue()).text)}".encode()}
+        check_problem(await client.get(TOKENS, headers=headers), 401, "token_invalid")
+
+    async def test_the_id_of_one_with_the_secret_of_another(
+        self, client: httpx.AsyncClient, issue: Issue
+    ) -> None:
+        mine, other = (await issue()).text, (await issue()).text
+        mixed = f"{mine.rpartition('_')[0]}_{other.rpartition('_')[2]}"
+        headers = {"Authorization": f"Bearer {mixed}"}
+        check_problem(await client.get(TOKENS, headers=headers), 401, "token_invalid")
+
+    async def test_revoked_expired_and_unknown_are_told_alike(
+        self, client: httpx.AsyncClient, issue: Issue, resources: Resources
+    ) -> None:
+        expired, revoked, wrong = await issue(), await issue(), await issue()
+        now = datetime.now(UTC)
+        await change(resources, expired, expires_at=now - timedelta(seconds=1))
+        await change(resources, revoked, revoked_at=now)
+        wrong = Issued(wrong.id, changed_at(wrong.text, 104), {})
+        details = set()
+        for token in (expired, revoked, wrong):
+            answer = await client.get(TOKENS, headers=token.authorization)
+            details.add(check_problem(answer, 401, "token_invalid")["detail"])
+        assert len(details) == 1
+
+    async def test_one_that_expires_later_is_valid(
+        self, client: httpx.AsyncClient, issue: Issue
+    ) -> None:
+        later = datetime.now(UTC) + timedelta(minutes=5)
+        token = await issue(expires_at=later.isoformat())
+        assert datetime.fromisoformat(token.answer["expires_at"]) == later
+        assert (await client.get(TOKENS, headers=token.authorization)).status_code == 200
+
+    @given(st.uuids(), st.binary(min_size=32, max_size=32))
+    def test_every_token_has_the_shape_that_scanners_look_for(
+        self, token_id: UUID, secret: bytes
+    ) -> None:
+        found = TOKEN.fullmatch(f"drydock_{token_id.hex}_{secret.hex()}")
+        assert found is not None
+        assert (UUID(hex=found[1]), bytes.fromhex(found[2])) == (token_id, secret)
+
+
+class TestScopes:
+    """A token may do what its scopes say, at every endpoint."""
+
+    REQUESTS = (("POST", TOKENS), ("GET", TOKENS), ("DELETE", f"{TOKENS}/{UUID(int=0)}"))
+
+    @pytest.mark.parametrize(("method", "path"), REQUESTS)
+    async def test_without_tokens_write_none_of_it_is_allowed(
+        self, client: httpx.AsyncClient, make_token: MakeToken, method: str, path: str
+    ) -> None:
+        others = [scope for scope in Scope if scope is not Scope.TOKENS_WRITE]
+        client.headers["Authorization"] = f"Bearer {await make_token(*others)}"
+        body = {"name": "x", "scopes": others[:1]} if method == "POST" else None
+        answer = await client.request(method, path, json=body)
+        problem = check_problem(answer, 403, "scope_missing")
+        assert "tokens:write" in problem["detail"]
+
+    @pytest.mark.parametrize(("method", "path"), REQUESTS)
+    async def test_with_it_alone_all_of_it_is(
+        self, client: httpx.AsyncClient, make_token: MakeToken, method: str, path: str
+    ) -> None:
+        client.headers["Authorization"] = f"Bearer {await make_token(Scope.TOKENS_WRITE)}"
+        body = {"name": "x", "scopes": [Scope.TOKENS_WRITE]} if method == "POST" else None
+        answer = await client.request(method, path, json=body)
+        assert answer.status_code in {200, 201, 404}
+
+
+class TestLastUsed:
+    """A token's last use is known to the minute, at the price of one write a minute."""
+
+    async def test_the_first_use_is_noted(
+        self, client: httpx.AsyncClient, issue: Issue, resources: Resources
+    ) -> None:
+        token = await issue()
+        assert await last_used(resources, token) is None
+        await client.get(TOKENS, headers=token.authorization)
+        assert await last_used(resources, token) is not None
+
+    async def test_another_within_the_minute_writes_nothing(
+        self, client: httpx.AsyncClient, issue: Issue, resources: Resources
+    ) -> None:
+        token = await issue()
+        recently = datetime.now(UTC) - USED_EVERY + timedelta(seconds=20)
+        await change(resources, token, last_used_at=recently)
+        await client.get(TOKENS, headers=token.authorization)
+        assert await last_used(resources, token) == recently
+
+    async def test_another_after_it_does(
+        self, client: httpx.AsyncClient, issue: Issue, resources: Resources
+    ) -> None:
+        token = await issue()
+        before = datetime.now(UTC) - USED_EVERY - timedelta(seconds=20)
+        await change(resources, token, last_used_at=before)
+        await client.get(TOKENS, headers=token.authorization)
+        noted = await last_used(resources, token)
+        assert noted is not None
+        assert noted > before
+
+    async def test_a_request_does_not_wait_for_another_that_notes_it(self, live: Live) -> None:
+        await live.sign_in()
+        async with transaction(live.resources.sessions) as session:
+            await session.execute(update(Token).values(name="held"))
+            # The row is locked by the transaction above.
+            async with asyncio.timeout(5):
+                assert (await live.client.get(TOKENS)).status_code == 200

@@ -1,0 +1,114 @@
+"""/docs without the internet, and an OpenAPI document that tells the truth about errors."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from app.config import Settings
+from app.infra.http.docs import ASSETS
+from app.main import create_api
+
+EXTERNAL = re.compile(r"""(?:https?:)?//[a-z]""")
+
+
+class TestPage:
+    """The page of the documentation needs nothing from elsewhere, and may load nothing else."""
+
+    async def test_it_names_no_address_outside(self, client: httpx.AsyncClient) -> None:
+        answer = await client.get("/docs")
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert not EXTERNAL.search(answer.text)
+        start = await client.get("/docs/start.js")
+        assert not EXTERNAL.search(start.text)
+
+    async def test_its_policy_allows_only_ourselves(self, client: httpx.AsyncClient) -> None:
+        policy = directives((await client.get("/docs")).headers["content-security-policy"])
+        assert policy["default-src"] == "'none'"
+        assert policy["script-src"] == "'self'"
+        assert policy["connect-src"] == "'self'"
+        assert policy["frame-ancestors"] == "'none'"
+        assert "unsafe-eval" not in str(policy)
+        assert not EXTERNAL.search(str(policy))
+
+    async def test_no_script_or_handler_stands_inline(self, client: httpx.AsyncClient) -> None:
+        page = (await client.get("/docs")).text
+        assert all("src=" in tag for tag in re.findall("<script[^>]*>", page))
+        assert "<script></script>" not in page
+        assert not re.search(r"\son[a-z]+=", page)
+        assert "<style" not in page
+
+    async def test_every_file_that_it_loads_is_served(self, client: httpx.AsyncClient) -> None:
+        page = (await client.get("/docs")).text
+        loaded = re.findall(r"""(?:src|href)="([^"]+)\"""", page)
+        assert len(loaded) == len(ASSETS) + 1
+        for path in loaded:
+            answer = await client.get(f"/{path}")
+            assert answer.status_code == 200, path
+            assert answer.content, path
+            assert "max-age" in answer.headers["cache-control"]
+
+    async def test_files_have_their_types(self, client: httpx.AsyncClient) -> None:
+        for name, kind in {**ASSETS, "start.js": "text/javascript"}.items():
+            found = (await client.get(f"/docs/{name}")).headers["content-type"]
+            assert found.partition(";")[0] == kind
+
+    @pytest.mark.parametrize("name", ["..%2F__init__.py", "swagger-ui.css.map", "index.html"])
+    async def test_no_other_file_is(self, client: httpx.AsyncClient, name: str) -> None:
+        assert (await client.get(f"/docs/{name}")).status_code == 404
+
+    async def test_it_starts_from_our_own_document(self, client: httpx.AsyncClient) -> None:
+        start = (await client.get("/docs/start.js")).text
+        found = re.search(r'url: "([^"]+)"', start)
+        assert found is not None
+        address = httpx.URL("http://testserver/docs/start.js").join(found[1])
+        assert (await client.get(address)).json()["openapi"].startswith("3.1")
+
+
+def directives(policy: str) -> dict[str, str]:
+    parts = [part.strip().partition(" ") for part in policy.split(";")]
+    return {name: value for name, _, value in parts}
+
+
+class TestDocument:
+    """Every error in the OpenAPI document is a problem document."""
+
+    @pytest.fixture
+    def document(self, settings: Settings) -> dict[str, Any]:
+        return create_api(settings).openapi()
+
+    def test_errors_are_problem_json(self, document: dict[str, Any]) -> None:
+        checked = 0
+        for path, status, answer in answers(document):
+            if path.startswith("/api/") and int(status) >= 400:
+                assert set(answer["content"]) == {"application/problem+json"}, (path, status)
+                schema = answer["content"]["application/problem+json"]["schema"]
+                assert schema == {"$ref": "#/components/schemas/Problem"}
+                checked += 1
+        assert checked > 10
+
+    def test_fastapis_own_422_is_gone(self, document: dict[str, Any]) -> None:
+        assert "HTTPValidationError" not in str(document)
+        assert "ValidationError" not in document["components"]["schemas"]
+
+    def test_each_code_is_named_where_it_may_come(self, document: dict[str, Any]) -> None:
+        listed = document["paths"]["/api/v1/tokens"]["get"]["responses"]
+        assert "`token_invalid`" in listed["401"]["description"]
+        assert "`scope_missing`" in listed["403"]["description"]
+        assert "`rate_limited`" in listed["429"]["description"]
+
+    def test_health_answers_its_report_even_when_unwell(self, document: dict[str, Any]) -> None:
+        unwell = document["paths"]["/health/ready"]["get"]["responses"]["503"]["content"]
+        assert unwell["application/json"]["schema"] == {"$ref": "#/components/schemas/Report"}
+
+    def test_pages_for_people_are_not_in_it(self, document: dict[str, Any]) -> None:
+        assert not {"/", "/docs", "/docs/{name}", "/openapi.json"} & set(document["paths"])
+
+
+def answers(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                yield path, status, answer

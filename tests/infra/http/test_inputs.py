@@ -1,0 +1,84 @@
+"""What clients may send where the plain type would let through what can't be stored."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from app.infra.http.inputs import FutureTime, Line, Moment
+
+line = TypeAdapter[str](Line)
+moment = TypeAdapter[datetime](Moment)
+future = TypeAdapter[datetime](FutureTime)
+
+
+class TestLine:
+    """One line of text is trimmed, and holds nothing that Postgres or a header refuses."""
+
+    @given(st.text())
+    def test_what_passes_can_be_stored_and_sent(self, text: str) -> None:
+        try:
+            kept = line.validate_python(text)
+        except ValidationError:
+            return
+        assert kept == text.strip()
+        assert kept.encode().decode() == kept
+        assert not any(character < " " or character == "\x7f" for character in kept)
+
+    @pytest.mark.parametrize("character", ["\x00", "\n", "\r", "\x1b", "\x7f", "\x85", "\ud800"])
+    def test_control_characters_are_refused(self, character: str) -> None:
+        with pytest.raises(ValidationError):
+            line.validate_python(f"a{character}b")
+
+    @pytest.mark.parametrize(
+        "text", ["Ærø ⚓ 船", "a\N{ZERO WIDTH JOINER}b", "a\N{NO-BREAK SPACE}b"]
+    )
+    def test_other_scripts_are_kept_to_the_letter(self, text: str) -> None:
+        assert line.validate_python(f"  {text}\t") == text
+
+
+class TestMoment:
+    """A time has an offset, lies within two centuries, and is kept in UTC."""
+
+    @given(st.datetimes(timezones=st.timezones() | st.just(UTC)))
+    def test_what_passes_is_the_same_time_in_utc(self, given_time: datetime) -> None:
+        try:
+            kept = moment.validate_python(given_time)
+        except ValidationError:
+            return
+        assert kept.timestamp() == given_time.timestamp()
+        assert kept.utcoffset() == timedelta(0)
+        # Far enough from both ends that a zone or a sum can't overflow.
+        assert kept + timedelta(days=365) > kept - timedelta(days=365)
+
+    def test_another_zone_is_turned_into_utc(self) -> None:
+        kept = moment.validate_python("2030-06-01T12:00:00+02:00")
+        assert kept == datetime(2030, 6, 1, 10, tzinfo=UTC)
+        assert kept.tzinfo is UTC
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("2030-06-01T12:00:00", "2030-06-01", "soon", ""),
+            *("1999-12-31T23:59:59Z", "2200-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59"),
+        ],
+    )
+    def test_what_is_naive_or_far_away_is_refused(self, text: str) -> None:
+        with pytest.raises(ValidationError):
+            moment.validate_python(text)
+
+
+class TestFutureTime:
+    """An expiry lies in the future."""
+
+    def test_the_past_and_the_present_are_refused(self) -> None:
+        now = datetime.now(UTC)
+        for past in (now, now - timedelta(seconds=1), now.astimezone(timezone(timedelta(hours=9)))):
+            with pytest.raises(ValidationError, match="must lie in the future"):
+                future.validate_python(past)
+
+    def test_the_future_is_kept(self) -> None:
+        later = datetime.now(UTC) + timedelta(minutes=1)
+        assert future.validate_python(later) == later

@@ -1,0 +1,179 @@
+"""Errors as RFC 9457 problem documents, whatever they come from."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import psycopg
+import pytest
+from fastapi import FastAPI
+from pydantic import BaseModel, Field, field_validator
+from sqlalchemy import exc
+from starlette.exceptions import HTTPException
+
+from app.config import Settings
+from app.errors import AppError, DependencyUnavailable, NotFound, RateLimited
+from app.infra.http.docs import describe_problems
+from app.infra.http.middleware import surround
+from app.infra.http.problems import MOST_FAULTS, install_problem_handlers, responses
+from tests.live import WithState, client_of
+from tests.logs import captured_logs, named
+from tests.problems import check_problem
+
+
+class ShipSunk(AppError):
+    code = "ship_sunk"
+    status = 409
+    title = "The ship has sunk"
+
+
+class ShipLost(AppError):
+    code = "ship_lost"
+    status = 409
+    title = "The ship is lost"
+
+
+class Voyage(BaseModel):
+    days: int = Field(ge=1)
+    ports: list[int]
+
+    @field_validator("days")
+    @classmethod
+    def refuse_friday(cls, value: int) -> int:
+        if value == 13:
+            raise ValueError("must not bring bad luck")
+        return value
+
+
+RAISED: dict[str, Exception] = {
+    "own": ShipSunk(
+        "It sank.", headers={"X-Depth": "40"}, errors=[{"field": "hull", "detail": "?"}]
+    ),
+    "limited": RateLimited("Slowly.", headers={"Retry-After": "7"}),
+    "away": DependencyUnavailable("Away.", retry_after=3),
+    "bug": KeyError("SELECT secret"),
+    "sql": exc.IntegrityError(
+        "INSERT INTO secrets", {"a": "secret"}, psycopg.errors.CheckViolation()
+    ),
+    "pool": exc.TimeoutError("QueuePool limit"),
+    "dead": exc.OperationalError("SELECT 1", {}, psycopg.OperationalError("10.0.0.7 refused")),
+    "driver": psycopg.OperationalError("10.0.0.7 refused"),
+    "teapot": HTTPException(418, "short and stout"),
+}
+
+
+@pytest.fixture
+async def ships(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """An application that fails in every way there is, inside the middleware of production."""
+    app = FastAPI()
+    install_problem_handlers(app)
+
+    @app.get("/raise/{name}")
+    async def fail(name: str) -> None:
+        raise RAISED[name]
+
+    @app.post("/voyages")
+    async def sail(voyage: Voyage, captain: str) -> None: ...
+
+    async with client_of(WithState(surround(app, settings, []), {})) as client:
+        yield client
+
+
+class TestOwnErrors:
+    """An error that the service raises carries its headers and its faults."""
+
+    async def test_all_of_it_arrives(self, ships: httpx.AsyncClient) -> None:
+        answer = await ships.get("/raise/own")
+        problem = check_problem(answer, 409, "ship_sunk")
+        assert (problem["title"], problem["detail"]) == ("The ship has sunk", "It sank.")
+        assert problem["errors"] == [{"field": "hull", "detail": "?"}]
+        assert answer.headers["x-depth"] == "40"
+
+    @pytest.mark.parametrize(("name", "seconds"), [("limited", "7"), ("away", "3")])
+    async def test_retry_after_arrives(
+        self, ships: httpx.AsyncClient, name: str, seconds: str
+    ) -> None:
+        assert (await ships.get(f"/raise/{name}")).headers["retry-after"] == seconds
+
+    async def test_a_status_that_nobody_expects_is_a_bad_request(
+        self, ships: httpx.AsyncClient
+    ) -> None:
+        problem = check_problem(await ships.get("/raise/teapot"), 400, "bad_request")
+        assert problem["detail"] == "short and stout"
+
+
+class TestInternals:
+    """A failure of ours hides what it was, and the log tells it."""
+
+    @pytest.mark.parametrize("name", ["bug", "sql"])
+    async def test_500_says_nothing(self, ships: httpx.AsyncClient, name: str) -> None:
+        with captured_logs() as events:
+            answer = await ships.get(f"/raise/{name}")
+        problem = check_problem(answer, 500, "internal_error")
+        assert problem["detail"] == "The error was logged with this request's id."
+        assert "secret" not in answer.text
+        logged = named(events, "unhandled_error")[0]
+        assert logged["request_id"] == problem["request_id"]
+        assert logged["exc_info"] is RAISED[name]
+
+    @pytest.mark.parametrize("name", ["pool", "dead", "driver"])
+    async def test_503_when_postgres_is_away(self, ships: httpx.AsyncClient, name: str) -> None:
+        with captured_logs() as events:
+            answer = await ships.get(f"/raise/{name}")
+        check_problem(answer, 503, "dependency_unavailable")
+        assert answer.headers["retry-after"] == "1"
+        assert "10.0.0.7" not in answer.text
+        assert named(events, "database_unavailable")
+        assert not named(events, "unhandled_error")
+
+
+class TestFaults:
+    """A faulty input is named by where it stands, in plain words."""
+
+    async def test_in_the_body_and_in_the_query(self, ships: httpx.AsyncClient) -> None:
+        answer = await ships.post("/voyages", json={"days": 13, "ports": [1, "x"]})
+        faults = {fault["field"]: fault["detail"] for fault in answer.json()["errors"]}
+        assert set(faults) == {"query.captain", "body.days", "body.ports.1"}
+        assert faults["body.days"] == "must not bring bad luck"
+
+    async def test_broken_json_is_told_by_its_place(self, ships: httpx.AsyncClient) -> None:
+        headers = {"Content-Type": "application/json"}
+        answer = await ships.post("/voyages?captain=x", content=b'{"days": }', headers=headers)
+        (fault,) = answer.json()["errors"]
+        assert fault["field"] == "body"
+        assert fault["detail"].startswith("is not JSON at character 9")
+
+    async def test_more_than_anyone_reads_are_left_out(self, ships: httpx.AsyncClient) -> None:
+        body = {"days": 1, "ports": ["x"] * 500}
+        answer = await ships.post("/voyages?captain=x", json=body)
+        assert len(answer.json()["errors"]) == MOST_FAULTS
+
+    async def test_no_input_is_repeated(self, ships: httpx.AsyncClient) -> None:
+        body = {"days": "hunter2", "ports": "hunter2"}
+        assert "hunter2" not in (await ships.post("/voyages?captain=x", json=body)).text
+
+
+class TestDocument:
+    """The OpenAPI document declares each error, by its status, as a problem document."""
+
+    def test_errors_of_one_status_share_an_entry(self) -> None:
+        declared = responses(ShipSunk, NotFound, ShipLost)
+        assert set(declared) == {404, 409}
+        assert "ship_sunk" in declared[409]["description"]
+        assert "ship_lost" in declared[409]["description"]
+
+    def test_problems_are_declared_with_their_media_type(self) -> None:
+        app = FastAPI()
+
+        @app.get("/ships", responses=responses(ShipSunk))
+        async def list_ships(limit: int) -> None: ...
+
+        @app.get("/ports")
+        async def list_ports() -> None: ...
+
+        describe_problems(app)
+        document = app.openapi()
+        answers = document["paths"]["/ships"]["get"]["responses"]
+        assert set(answers["409"]["content"]) == {"application/problem+json"}
+        assert set(answers["200"]["content"]) == {"application/json"}
+        assert "HTTPValidationError" not in str(document)
+        assert app.openapi() is document

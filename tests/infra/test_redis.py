@@ -1,0 +1,154 @@
+"""Redis: clients that fail fast, and the gate that goes around a Redis that fails."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+
+from app.config import Settings
+from app.infra.lifespan import Resources
+from app.infra.redis import GATE_PAUSE, RedisGate, RedisUnavailable, make_redis
+from tests.logs import captured_logs, named
+from tests.sockets import frozen_server, unused_port, with_redis_at
+
+LIMIT = 0.1
+
+
+@asynccontextmanager
+async def away(settings: Settings) -> AsyncIterator[Redis]:
+    """A client of a Redis that refuses every connection."""
+    async with make_redis(with_redis_at(settings, unused_port())) as redis:
+        yield redis
+
+
+async def fails(gate: RedisGate, command: Awaitable[object]) -> RedisUnavailable:
+    with pytest.raises(RedisUnavailable) as caught:
+        await gate.run(command)
+    return caught.value
+
+
+class TestGate:
+    """While Redis fails, one request a second asks it, and the others go around it."""
+
+    async def test_an_answer_passes_through(self, resources: Resources) -> None:
+        await resources.redis.set("key", "value")
+        assert await RedisGate(LIMIT * 20).run(resources.redis.get("key")) == b"value"
+
+    async def test_after_a_failure_nobody_asks_for_a_while(
+        self, settings: Settings, resources: Resources
+    ) -> None:
+        gate = RedisGate(LIMIT)
+        async with away(settings) as redis:
+            await fails(gate, redis.ping())
+        started = time.monotonic()
+        for _ in range(100):
+            error = await fails(gate, resources.redis.incr("asked"))
+            assert (str(error), error.applied) == ("the gate is closed", False)
+        assert time.monotonic() - started < GATE_PAUSE
+        assert await resources.redis.get("asked") is None
+
+    async def test_then_one_asks_and_an_answer_opens_the_gate(
+        self, settings: Settings, resources: Resources, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gate = RedisGate(LIMIT * 20)
+        async with away(settings) as redis:
+            await fails(gate, redis.ping())
+        monkeypatch.setattr("app.infra.redis.GATE_PAUSE", 60)
+        await asyncio.sleep(GATE_PAUSE + 0.05)
+        assert gate.enter()
+        assert not gate.enter()
+        await gate.run(resources.redis.ping(), always=True)
+        assert gate.enter()
+        assert gate.enter()
+
+    async def test_a_write_that_others_rely_on_asks_all_the_same(
+        self, settings: Settings, resources: Resources
+    ) -> None:
+        gate = RedisGate(LIMIT * 20)
+        async with away(settings) as redis:
+            await fails(gate, redis.ping())
+        await gate.run(resources.redis.set("key", "value"), always=True)
+        assert await resources.redis.get("key") == b"value"
+
+    async def test_failure_and_recovery_are_each_logged_once(
+        self, settings: Settings, resources: Resources
+    ) -> None:
+        gate = RedisGate(LIMIT * 20)
+        with captured_logs() as events:
+            async with away(settings) as redis:
+                for _ in range(3):
+                    with pytest.raises(RedisUnavailable):
+                        await gate.run(redis.ping(), always=True)
+            for _ in range(3):
+                await gate.run(resources.redis.ping(), always=True)
+        assert [event["event"] for event in events] == ["redis_failing", "redis_recovered"]
+        assert named(events, "redis_failing")[0]["log_level"] == "warning"
+
+    async def test_a_bug_is_no_failure_of_redis(self, resources: Resources) -> None:
+        async def broken() -> None:
+            raise KeyError
+
+        gate = RedisGate(LIMIT)
+        with pytest.raises(KeyError):
+            await gate.run(broken())
+        assert gate.enter()
+
+
+class TestApplied:
+    """A failure tells whether the command can have been executed."""
+
+    async def test_not_when_the_connection_was_refused(self, settings: Settings) -> None:
+        async with away(settings) as redis:
+            assert (await fails(RedisGate(LIMIT), redis.incr("x"))).applied is False
+
+    async def test_not_when_redis_refused_the_command(self, resources: Resources) -> None:
+        await resources.redis.set("text", "a")
+        error = await fails(RedisGate(LIMIT * 20), resources.redis.incr("text"))
+        assert error.applied is False
+        assert isinstance(error.__cause__, ResponseError)
+
+    async def test_unknown_when_no_answer_came_in_time(self, settings: Settings) -> None:
+        with frozen_server() as port:
+            async with make_redis(with_redis_at(settings, port)) as redis:
+                started = time.monotonic()
+                error = await fails(RedisGate(LIMIT), redis.incr("x"))
+        assert error.applied is None
+        assert time.monotonic() - started < LIMIT * 5
+
+    async def test_unknown_when_the_connection_broke(self) -> None:
+        async def broken() -> None:
+            raise RedisConnectionError("Connection closed by server.")
+
+        assert (await fails(RedisGate(LIMIT), broken())).applied is None
+
+
+class TestClient:
+    """A client fails within its timeout and never tries again by itself."""
+
+    async def test_a_refused_connection_fails_at_once(self, settings: Settings) -> None:
+        async with away(settings) as redis:
+            started = time.monotonic()
+            with pytest.raises(RedisError):
+                await redis.ping()
+        assert time.monotonic() - started < 1
+
+    async def test_a_frozen_server_costs_the_timeout(self, settings: Settings) -> None:
+        with frozen_server() as port:
+            async with make_redis(with_redis_at(settings, port), timeout=LIMIT) as redis:
+                started = time.monotonic()
+                with pytest.raises((RedisError, TimeoutError)):
+                    await redis.ping()
+        assert LIMIT * 0.9 < time.monotonic() - started < 1
+
+    async def test_more_commands_than_connections_wait_for_one(self, migrated: Settings) -> None:
+        async with make_redis(migrated, size=2) as redis:
+            answers = await asyncio.gather(*(redis.incr("counted") for _ in range(20)))
+            clients = await redis.client_list()
+            await redis.delete("counted")
+        assert sorted(answers) == list(range(1, 21))
+        assert len(clients) == 2

@@ -1,0 +1,142 @@
+"""The whole service in this process, its lifespan included, on a database of one test's own.
+
+For what the shared fixtures can't show: real commits, several connections at once, a schema that
+is behind, and the start and the stop. Each database is a copy of the migrated one.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator, MutableMapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+from psycopg import sql
+from pydantic import PostgresDsn, RedisDsn, Secret
+from redis import Redis
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.config import Settings
+from app.features.tokens.schemas import Scope as TokenScope
+from app.features.tokens.service import create_token
+from app.infra.db import transaction
+from app.infra.lifespan import Resources
+from app.main import create_app
+
+ROOT = Path(__file__).parent.parent
+BASE_URL = "http://testserver"
+
+
+def environment_of(settings: Settings, *, whole: bool = False) -> dict[str, str]:
+    """The settings that matter to a process, as its variables; `whole` adds this process's own."""
+    own = {
+        "DATABASE_URL": settings.database_dsn,
+        "REDIS_URL": settings.redis_dsn,
+        "METRICS_PORT": str(settings.metrics_port),
+        "REDIS_TIMEOUT": str(settings.redis_timeout),
+    }
+    return {**os.environ, **own} if whole else own
+
+
+class WithState:
+    """Gives each request what the lifespan would, as a server does: httpx runs none."""
+
+    def __init__(self, app: ASGIApp, state: MutableMapping[str, Any]) -> None:
+        self.app = app
+        self.state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app({**scope, "state": dict(self.state)}, receive, send)
+
+
+def client_of(app: ASGIApp, *, peer: str = "127.0.0.1") -> httpx.AsyncClient:
+    """A client at the address `peer`, whom exceptions reach as answers only."""
+    transport = httpx.ASGITransport(app=app, client=(peer, 50_000))
+    return httpx.AsyncClient(transport=transport, base_url=BASE_URL)
+
+
+@dataclass(frozen=True)
+class Live:
+    """A started service."""
+
+    app: ASGIApp
+    client: httpx.AsyncClient
+    resources: Resources
+
+    async def sign_in(self, *scopes: TokenScope) -> None:
+        """Give the client a token, one for everything unless scopes are named."""
+        async with transaction(self.resources.sessions) as session:
+            _, text = await create_token(session, name="test", scopes=list(scopes or TokenScope))
+        self.client.headers["Authorization"] = f"Bearer {text}"
+
+
+@asynccontextmanager
+async def started(app: ASGIApp) -> AsyncIterator[MutableMapping[str, Any]]:
+    """Run the application's lifespan, as a server would. Yields the state that it gives."""
+    told: asyncio.Queue[Message] = asyncio.Queue()
+    answers: asyncio.Queue[Message] = asyncio.Queue()
+    state: MutableMapping[str, Any] = {}
+    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": state}
+    told.put_nowait({"type": "lifespan.startup"})
+    running = asyncio.ensure_future(app(scope, told.get, answers.put))
+    if (await answers.get())["type"] != "lifespan.startup.complete":
+        await running  # raises what made the start fail
+    try:
+        yield state
+    finally:
+        told.put_nowait({"type": "lifespan.shutdown"})
+        assert (await answers.get())["type"] == "lifespan.shutdown.complete"
+        await running
+
+
+@asynccontextmanager
+async def run_service(settings: Settings) -> AsyncIterator[Live]:
+    app = create_app(settings)
+    async with started(app) as state:
+        whole = WithState(app, state)
+        async with client_of(whole) as client:
+            yield Live(whole, client, state["resources"])
+
+
+def copy_database(settings: Settings, *, name: str, template: str | None = None) -> str:
+    """Make a database with all that `template` holds, by default the one of the settings.
+
+    Nobody may be connected to the template meanwhile.
+    """
+    source = template or _database_in(settings.database_dsn)
+    copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+    with _administrator(settings) as connection:
+        connection.execute(copy.format(sql.Identifier(name), sql.Identifier(source)))
+    return name
+
+
+@contextmanager
+def own_data(settings: Settings, *, template: str) -> Iterator[Settings]:
+    """The settings, with a copy of the template as database and an empty Redis."""
+    name = copy_database(settings, name=f"copy_{uuid4().hex}", template=template)
+    database_url = f"{settings.database_dsn.rpartition('/')[0]}/{name}"
+    redis_url = f"{settings.redis_dsn.rpartition('/')[0]}/1"
+    with Redis.from_url(redis_url) as redis:
+        redis.flushdb()
+    yield settings.model_copy(
+        update={
+            "database_url": Secret(PostgresDsn(database_url)),
+            "redis_url": Secret(RedisDsn(redis_url)),
+        }
+    )
+    # FORCE: what a test leaves behind must not fail the next one.
+    drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
+    with _administrator(settings) as connection:
+        connection.execute(drop.format(sql.Identifier(name)))
+
+
+def _database_in(url: str) -> str:
+    return url.rpartition("/")[2]
+
+
+def _administrator(settings: Settings) -> psycopg.Connection[tuple[Any, ...]]:
+    return psycopg.connect(settings.database_dsn, dbname="postgres", autocommit=True)

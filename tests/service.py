@@ -1,0 +1,298 @@
+"""The whole service as processes of its own, for tests that break one and watch the others.
+
+Postgres, Redis, the app and the worker: each can be killed, frozen and started again. `restore`
+mends whatever a test broke, so that many tests share one. What needs only the app is in `served`.
+"""
+
+import asyncio
+import os
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import psycopg
+from alembic import command
+from alembic.config import Config
+
+from app.config import Settings
+from app.features.tokens.schemas import Scope
+from app.features.tokens.service import create_token
+from app.infra.db import make_engine, make_sessions, transaction
+from dev.guardian import release, spawn
+from dev.ports import is_taken
+from dev.processes import end
+from dev.servers import PostgresServer, RedisServer, scratch_folder, start_postgres, start_redis
+from tests.served import GENEROUS, ROOT
+
+# Where the systems' own ranges for outgoing connections don't reach: a restarted app finds its
+# port free again.
+PORTS = range(20_000, 32_000)
+START_SECONDS = 30.0  # two loaded cores, coverage on
+STOP_SECONDS = 30.0  # the service promises 25
+LOG_LINES, LOG_COLUMNS = 60, 400
+
+
+def free_port() -> int:
+    return next(port for port in iter(lambda: random.choice(PORTS), None) if not is_taken(port))
+
+
+def wait_for(what: str, holds: Callable[[], bool], *, seconds: float = START_SECONDS) -> float:
+    """Return once it holds, with the seconds that took; fail, and say what never came."""
+    started = time.monotonic()
+    while not holds():
+        assert time.monotonic() - started < seconds, f"{what}: not within {seconds} s"
+        time.sleep(0.02)
+    return time.monotonic() - started
+
+
+async def eventually(what: str, holds: Callable[[], Awaitable[bool]], *, seconds: float) -> None:
+    """`wait_for`, for what has to be awaited."""
+    started = time.monotonic()
+    while not await holds():
+        assert time.monotonic() - started < seconds, f"{what}: not within {seconds} s"
+        await asyncio.sleep(0.02)
+
+
+class Program:
+    """One process and those it starts; its output is a file, appended to by each start."""
+
+    def __init__(
+        self, name: str, command: list[str], environment: Mapping[str, str], folder: Path
+    ) -> None:
+        self.name = name
+        self.command = command
+        self.environment = environment
+        self.log = folder / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, f"{self.name} was never started"
+        return self._process
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = spawn(self.command, stdout=log, cwd=ROOT, env=self.environment)
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel does when memory runs out."""
+        self._end(signal.SIGKILL, 0)
+
+    def stop(self) -> None:
+        """Harmless when it does not run."""
+        self._end(signal.SIGTERM, STOP_SECONDS)
+
+    def terminate(self) -> None:
+        """SIGTERM, and return at once."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self, *, seconds: float = STOP_SECONDS) -> int:
+        """The exit code."""
+        code = self.process.wait(seconds)
+        release(self.process)
+        return code
+
+    def run(self, *, seconds: float = START_SECONDS) -> int:
+        """Start, wait for the end and return the exit code."""
+        self.start()
+        return self.wait(seconds=seconds)
+
+    def peak_memory(self) -> float | None:
+        """The most that it ever had resident, in MB; None where there is no /proc to tell."""
+        status = Path(f"/proc/{self.process.pid}/status")
+        if not status.exists():
+            return None
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) / 1024
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def _end(self, number: signal.Signals, seconds: float) -> None:
+        if self.is_running:
+            end({self.process.pid: number}, seconds=seconds)
+            release(self.process)
+
+
+class App(Program):
+    """The web side on a port that it keeps over restarts."""
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        folder: Path,
+        *,
+        name: str = "app",
+        server: Literal["uvicorn", "gunicorn"] = "uvicorn",
+    ) -> None:
+        self.port = free_port()
+        uvicorn = "-m uvicorn app.main:create_app --factory --no-access-log --no-proxy-headers"
+        options = {
+            "uvicorn": f"{uvicorn} --port {self.port}",
+            # All else is in gunicorn.conf.py, as in the image.
+            "gunicorn": f"-m gunicorn --bind 127.0.0.1:{self.port}",
+        }
+        command = [sys.executable, *shlex.split(options[server])]
+        super().__init__(name, command, environment, folder)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def answers(self, path: str, *, status: int = 200) -> bool:
+        try:
+            return httpx.get(self.url + path, timeout=5).status_code == status
+        except httpx.TransportError:
+            return False
+
+    def wait_until(self, path: str, *, status: int = 200, seconds: float = START_SECONDS) -> float:
+        return wait_for(
+            f"{path} of {self.name} answers {status}",
+            lambda: self.answers(path, status=status),
+            seconds=seconds,
+        )
+
+
+class Service:
+    """All of it, running and ready."""
+
+    def __init__(self, postgres: PostgresServer, redis: RedisServer, folder: Path) -> None:
+        self.postgres = postgres
+        self.redis = redis
+        self.folder = folder
+        self.environment = environment_for(postgres.url, redis.url)
+        self.app = App(self.environment, folder)
+        self.worker = self._program("worker", name="worker")
+        self.extras: list[Program] = []
+        self.token = ""
+
+    def command(self, *words: str, name: str = "", **overrides: str) -> Program:
+        """`python -m app …`, not started yet, and ended with the test."""
+        program = self._program(*words, name=name or words[0], **overrides)
+        self.extras.append(program)
+        return program
+
+    def _program(self, *words: str, name: str, **overrides: str) -> Program:
+        environment = {**self.environment, **overrides}
+        return Program(name, [sys.executable, "-m", "app", *words], environment, self.folder)
+
+    def begin(self) -> None:
+        """Start the app and the worker, before the schema is there: they wait for it.
+
+        The commands `migrate` and `token create` have tests of their own. Here each would cost
+        another second to import what this process holds already.
+        """
+        self.app.start()
+        self.worker.start()
+        settings = Settings(database_url=self.postgres.url, redis_url=self.redis.url)
+        migrate(settings)
+        self.token = asyncio.run(make_token(settings))
+
+    def restore(self) -> None:
+        """Mend what a test broke, end what it added, and return once all is well."""
+        for program in self.extras:
+            program.stop()
+        self.extras.clear()
+        for server in (self.postgres, self.redis):
+            if server.process.poll() is None:
+                server.thaw()
+            else:
+                server.start()
+        for own in (self.app, self.worker):
+            if not own.is_running:
+                own.start()
+        self.app.wait_until("/health")
+
+    def stop(self) -> None:
+        for program in (*self.extras, self.app, self.worker):
+            program.kill()
+
+    def another_app(
+        self, *, server: Literal["uvicorn", "gunicorn"] = "uvicorn", **overrides: str
+    ) -> App:
+        """One more, started, on the same Postgres and Redis unless `overrides` say otherwise."""
+        name = f"app{len(self.extras) + 2}"
+        environment = {**self.environment, **overrides}
+        app = App(environment, self.folder, name=name, server=server)
+        self.extras.append(app)
+        app.start()
+        return app
+
+    def client(self, app: App | None = None, **options: Any) -> httpx.AsyncClient:
+        """With the token that may do everything."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        url = (app or self.app).url
+        return httpx.AsyncClient(base_url=url, headers=headers, timeout=20, **options)
+
+    def get(self, path: str) -> httpx.Response:
+        """One request, for tests that need no more."""
+        return httpx.get(self.app.url + path, timeout=20)
+
+    def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        """Ask the database past the service."""
+        with psycopg.connect(self.postgres.url, autocommit=True) as connection:
+            cursor = connection.execute(sql.encode(), values)
+            return cursor.fetchall() if cursor.description else []
+
+    def logs(self) -> Iterator[tuple[str, str]]:
+        """The end of every process's output, for whoever has to find out why a test failed."""
+        for log in sorted(self.folder.glob("*.log")):
+            lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+            yield log.name, "\n".join(line[:LOG_COLUMNS] for line in lines)
+        yield "postgres", self.postgres.tail()
+        yield "redis", self.redis.tail()
+
+
+def migrate(settings: Settings) -> None:
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    config.attributes["settings"] = settings
+    command.upgrade(config, "head")
+
+
+async def make_token(settings: Settings) -> str:
+    """One that may do everything."""
+    engine = make_engine(settings, name="tests")
+    try:
+        async with transaction(make_sessions(engine)) as session:
+            _, text = await create_token(session, name="faults", scopes=list(Scope))
+    finally:
+        await engine.dispose()
+    return text
+
+
+def environment_for(database_url: str, redis_url: str) -> dict[str, str]:
+    """The service's settings are those of production, but for limits that no test means to meet."""
+    return {
+        **os.environ,
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "METRICS_PORT": "0",
+        "LOG_FORMAT": "json",
+        # With the shell's own choice, each start might compile all the packages anew.
+        "PYTHONDONTWRITEBYTECODE": "",
+        **GENEROUS,
+    }
+
+
+@contextmanager
+def running_service(folder: Path) -> Iterator[Service]:
+    """Durable, unlike the servers of other tests: what was acknowledged survives SIGKILL."""
+    with scratch_folder() as scratch, ExitStack() as stack:
+        postgres = stack.enter_context(start_postgres(scratch / "postgres"))
+        redis = stack.enter_context(start_redis(scratch / "redis"))
+        service = Service(postgres, redis, folder)
+        stack.callback(service.stop)
+        service.begin()
+        yield service

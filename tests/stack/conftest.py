@@ -1,0 +1,71 @@
+"""What the tests of the containers share. Everything here is removed at the end of the run."""
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from python_on_whales import DockerClient
+
+from tests.stack.images import ONE, Images, built_images
+from tests.stack.source import copy_of_repository
+from tests.stack.stack import Stack, production
+
+STACKS = pytest.StashKey[list[Stack]]()
+
+
+@pytest.fixture(scope="session")
+def docker() -> DockerClient:
+    return DockerClient()
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_of_repository(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="session")
+def images(docker: DockerClient, source: Path) -> Iterator[Images]:
+    with built_images(docker, source) as images:
+        yield images
+
+
+@pytest.fixture(scope="session")
+def stacks(request: pytest.FixtureRequest) -> list[Stack]:
+    """The projects whose logs are shown when a test fails."""
+    return request.config.stash.setdefault(STACKS, [])
+
+
+@pytest.fixture(scope="session")
+def stack(
+    source: Path, images: Images, stacks: list[Stack], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """Production, from empty volumes; each test leaves it as healthy as it found it."""
+    folder = tmp_path_factory.mktemp("production") / "stack"
+    with production(source, folder, images.repository, ONE) as stack:
+        stacks.append(stack)
+        stack.up()
+        yield stack
+        stacks.remove(stack)
+
+
+@pytest.fixture(scope="session")
+def token(stack: Stack) -> str:
+    return stack.make_token("links:read", "links:write")
+
+
+@pytest.fixture(scope="session")
+def api(stack: Stack, token: str) -> Iterator[httpx.Client]:
+    with stack.client(Authorization=f"Bearer {token}") as client:
+        yield client
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        for stack in item.config.stash.get(STACKS, []):
+            report.sections.append((f"containers of {stack.name}", stack.logs()))
+    return report

@@ -1,0 +1,137 @@
+"""The image's figures: `python -m tests.stack.figures`. Measured, not asserted: they need quiet.
+
+Every figure is a median; what a machine under load does to them says nothing about the image.
+"""
+
+import json
+import logging
+import socket
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from python_on_whales import DockerClient
+
+from tests.stack.images import BASE, ONE, Images, built_images
+from tests.stack.source import copy_of_repository, free_port, run
+from tests.stack.stack import Stack, production
+from tests.stack.test_image_running import TIMES
+
+RUNS = 5
+WITHOUT = "without-bytecode"
+READY = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+log = logging.getLogger("figures")
+
+
+def report(name: str, value: float, unit: str, goal: str) -> None:
+    log.info("%-58s %8.2f %-3s (%s)", name, value, unit, goal)
+
+
+def rebuild(images: Images) -> float:
+    """Time a build after a comment was added to one module."""
+    module = images.source / "app/main.py"
+    module.write_text(f"{module.read_text()}# {time.time()}\n")
+    started = time.perf_counter()
+    images.build("edited")
+    return time.perf_counter() - started
+
+
+@contextmanager
+def served(stack: Stack, image: str) -> Iterator[tuple[str, float]]:
+    """Run one app container beside the stack's db and redis; yield it and the time to its 200."""
+    environment = stack.container("app").config.env or []
+    ours = [pair for pair in environment if not pair.startswith(("PATH=", "HOSTNAME="))]
+    port = free_port()
+    secrets = [
+        f"{file}:/run/secrets/{file.name}:ro" for file in (stack.folder / "secrets").iterdir()
+    ]
+    name = f"{stack.name}-first"
+    command = [
+        *["docker", "run", "--detach", "--init", "--name", name, "--read-only"],
+        *["--tmpfs", "/tmp", "--network", f"{stack.name}_front"],
+        *["--network", f"{stack.name}_back", "--publish", f"127.0.0.1:{port}:8000"],
+        *[word for secret in secrets for word in ("--volume", secret)],
+        *[word for pair in ours for word in ("--env", pair)],
+        image,
+    ]
+    started = time.perf_counter()
+    try:
+        run(command, cwd=stack.folder)
+        while not is_ready(port):
+            time.sleep(0.005)
+        yield name, time.perf_counter() - started
+    finally:
+        run(["docker", "rm", "--force", name], cwd=stack.folder)
+
+
+def is_ready(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1) as connection:
+            connection.sendall(READY)
+            return connection.recv(16).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
+
+
+def memory(docker: DockerClient, name: str) -> float:
+    """Megabytes that an idle container holds, as `docker stats` tells."""
+    time.sleep(5)
+    [found] = docker.container.stats([name])
+    return found.memory_used / 1e6
+
+
+def first_answers(stack: Stack, image: str) -> list[float]:
+    times: list[float] = []
+    for _ in range(RUNS):
+        with served(stack, image) as (_, took):
+            times.append(took)
+    return times
+
+
+def without_bytecode(images: Images) -> str:
+    lines = f"FROM {images.name(ONE)}\nUSER 0\nRUN find /opt /srv /usr/lib -name __pycache__ "
+    lines += "-type d -prune -exec rm -rf {} +\nUSER 10001:10001\n"
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "Dockerfile").write_text(lines)
+        tag = images.name(WITHOUT)
+        run(["docker", "build", "--quiet", "--tag", tag, "."], cwd=Path(folder))
+    return images.name(WITHOUT)
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("python_on_whales").setLevel(logging.WARNING)
+    docker = DockerClient()
+    with tempfile.TemporaryDirectory() as folder:
+        source = copy_of_repository(Path(folder) / "source")
+        with (
+            built_images(docker, source) as images,
+            production(source, Path(folder) / "stack", images.repository, ONE) as stack,
+        ):
+            added = docker.image.inspect(images.name(ONE)).size - docker.image.inspect(BASE).size
+            report("image over its base", added / 1e6, "MB", "at most 85")
+            rebuild(images)  # the first edit warms what later ones find warm
+            times = [rebuild(images) for _ in range(RUNS)]
+            report("rebuild after a one-line edit", statistics.median(times), "s", "at most 0.6")
+            stack.up()
+            for service in ("app", "worker"):
+                probe = stack.container(service).config.healthcheck
+                command = probe.test[1:] if probe and probe.test else []
+                said = stack.run_in(service, "python", "-c", TIMES, *command)
+                cpu = 1000 * statistics.median(json.loads(said))
+                report(f"health check of {service}, CPU", cpu, "ms", "under 50")
+            times = first_answers(stack, images.name(ONE))
+            report("docker run to the first 200", statistics.median(times), "s", "at most 0.8")
+            times = first_answers(stack, without_bytecode(images))
+            report("the same without bytecode", statistics.median(times), "s", "what it gains")
+            with served(stack, images.name(ONE)) as (name, _):
+                report("idle memory of the web side", memory(docker, name), "MB", "under 85")
+
+
+if __name__ == "__main__":
+    main()

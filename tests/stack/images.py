@@ -1,0 +1,63 @@
+"""The images under test: two versions that work and two that don't, removed at the end."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from python_on_whales import DockerClient
+
+from tests.stack.source import own_name, run, time_of_commit
+
+BASE = "python:3.14-slim-trixie"
+ONE = "one"
+TWO = "two"  # differs in nothing but its version
+BROKEN = "broken"  # crashes at its start
+SILENT = "silent"  # starts and never answers
+TAGS = (ONE, TWO, BROKEN, SILENT)
+
+FAULTS = {
+    BROKEN: """CMD ["python", "-c", "raise SystemExit('the engine room is flooded')"]""",
+    SILENT: """CMD ["sleep", "infinity"]""",
+}
+
+
+@dataclass(frozen=True)
+class Images:
+    repository: str
+    source: Path
+
+    def name(self, tag: str) -> str:
+        return f"{self.repository}:{tag}"
+
+    def build(self, tag: str, *options: str, version: str = "") -> str:
+        """Build this commit as `make image` does; return the image's id."""
+        environment = {
+            "APP_IMAGE": self.repository,
+            "TAG": tag,
+            "GIT_SHA": version or f"sha-of-{tag}",
+            "SOURCE_DATE_EPOCH": time_of_commit(),
+        }
+        command = ["deploy/build", "--quiet", *options]
+        return run(command, cwd=self.source, env=environment).strip()
+
+    def derive(self, tag: str) -> None:
+        lines = f"FROM {self.name(ONE)}\n{FAULTS[tag]}\n"
+        folder = self.source.parent / f"{self.source.name}-{tag}"
+        folder.mkdir()
+        (folder / "Dockerfile").write_text(lines)
+        run(["docker", "build", "--quiet", "--tag", self.name(tag), "."], cwd=folder)
+
+
+@contextmanager
+def built_images(docker: DockerClient, source: Path) -> Iterator[Images]:
+    images = Images(own_name(), source)
+    try:
+        images.build(ONE)
+        images.build(TWO)
+        images.derive(BROKEN)
+        images.derive(SILENT)
+        yield images
+    finally:
+        mine = docker.image.list(images.repository)
+        docker.image.remove([tag for image in mine for tag in image.repo_tags], force=True)

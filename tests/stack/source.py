@@ -1,0 +1,54 @@
+"""A copy of the repository to build and run from: what git knows, and nothing of a developer."""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def copy_of_repository(folder: Path, source: Path = ROOT) -> Path:
+    """Copy the tracked files, and the new ones that git would take, as they are now."""
+    names = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT)
+    for name in filter(None, names.split("\0")):
+        if (source / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source / name, folder / name)
+    return folder
+
+
+def time_of_commit() -> str:
+    return run(["git", "log", "-1", "--format=%ct"], cwd=ROOT).strip()
+
+
+def run(
+    command: list[str], *, cwd: Path, env: Mapping[str, str] | None = None, check: bool = True
+) -> str:
+    """Run a program and return what it printed, errors included."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{command} answered {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout if check else done.stdout + done.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def own_name() -> str:
+    """Name a project, its volumes and images so that they can be nobody else's."""
+    return f"drydock-test-{secrets.token_hex(4)}"

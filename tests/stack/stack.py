@@ -1,0 +1,154 @@
+"""One compose project of our own: its name, ports, volumes and secrets are nobody else's."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import httpx
+from python_on_whales import Container, DockerClient
+
+from tests.stack.polling import until
+from tests.stack.source import free_port, own_name, run
+
+PATIENCE = 120  # seconds for everything to become healthy on two loaded cores
+
+
+def execute(container: Container, *command: str) -> str:
+    """Run a command inside a container and return what it printed."""
+    said = container.execute(list(command))
+    assert isinstance(said, str)
+    return said.strip()
+
+
+# gunicorn's worker is the process of that name that is no other's parent.
+SIGNAL_WORKER = """
+import os, pathlib, signal, sys
+proc = pathlib.Path("/proc")
+def parent(pid): return (proc / pid / "stat").read_text().rpartition(")")[2].split()[1]
+def runs(pid): return "gun" + "icorn" in (proc / pid / "cmdline").read_text()
+found = {path.name for path in proc.iterdir() if path.name.isdigit() and runs(path.name)}
+[worker] = found - {parent(pid) for pid in found}
+os.kill(int(worker), getattr(signal, "SIG" + sys.argv[1]))
+print(worker)
+"""
+
+
+def signal_worker(container: Container, name: str) -> str:
+    """Signal the one gunicorn worker of a container; return its process id there.
+
+    CONT does nothing to one that runs: it only asks who it is.
+    """
+    return execute(container, "python", "-c", SIGNAL_WORKER, name)
+
+
+@dataclass
+class Stack:
+    source: Path
+    folder: Path
+    files: tuple[str, ...]
+    variables: dict[str, str]
+    name: str = field(default_factory=own_name)
+
+    def set(self, **variables: str) -> None:
+        """Change what compose and the scripts of deploy/ see from now on."""
+        self.variables.update(variables)
+        lines = [f"{name}={value}\n" for name, value in self.environment.items()]
+        (self.folder / "env").write_text("".join(lines))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"COMPOSE_PROJECT_NAME": self.name, **self.variables}
+
+    @cached_property
+    def docker(self) -> DockerClient:
+        return DockerClient(
+            compose_files=[self.source / name for name in self.files],
+            compose_env_files=[self.folder / "env"],
+            compose_project_name=self.name,
+            compose_project_directory=self.source,
+        )
+
+    def up(self) -> None:
+        self.docker.compose.up(
+            detach=True, wait=True, wait_timeout=PATIENCE, quiet=True, pull="never"
+        )
+
+    def script(self, name: str, *words: str, check: bool = True, **variables: str) -> str:
+        """Run a script of deploy/ as an operator would."""
+        command = [f"deploy/{name}", *words]
+        return run(command, cwd=self.source, env={**self.environment, **variables}, check=check)
+
+    def containers(self, service: str, *, every: bool = False) -> list[Container]:
+        return self.docker.compose.ps([service], all=every)
+
+    def container(self, service: str) -> Container:
+        [found] = self.containers(service)
+        return found
+
+    def run_in(self, service: str, *command: str) -> str:
+        return execute(self.containers(service)[0], *command)
+
+    def starts(self) -> dict[str, tuple[str, int]]:
+        """When each container started and how often Docker restarted it."""
+        return {
+            found.name: (str(found.state.started_at), found.restart_count or 0)
+            for found in self.docker.compose.ps(all=True)
+        }
+
+    def until_healthy(self, service: str, *, within: float = PATIENCE) -> None:
+        def healthy() -> bool:
+            states = [found.state.health for found in self.containers(service)]
+            return all(state is not None and state.status == "healthy" for state in states)
+
+        until(healthy, within=within)
+
+    def make_token(self, *scopes: str) -> str:
+        wanted = [word for scope in scopes for word in ("--scope", scope)]
+        command = ["python", "-m", "app", "token", "create", "--name", "tests", *wanted]
+        return self.run_in("app", *command).splitlines()[-1]
+
+    @property
+    def url(self) -> str:
+        port = self.variables.get("HTTPS_PORT")
+        return f"https://localhost:{port}" if port else f"http://127.0.0.1:{self.variables['PORT']}"
+
+    def client(self, **options: str) -> httpx.Client:
+        """Talk as a stranger does. Caddy's certificate is its own: DOMAIN is localhost."""
+        return httpx.Client(base_url=self.url, verify=False, timeout=10, headers=options)
+
+    def logs(self) -> str:
+        return str(self.docker.compose.logs(tail="60"))
+
+
+@contextmanager
+def project(
+    source: Path, folder: Path, *, files: tuple[str, ...], variables: dict[str, str]
+) -> Iterator[Stack]:
+    """A project that is not up yet; whatever came of it is removed at the end."""
+    folder.mkdir()
+    stack = Stack(source, folder, files, variables)
+    stack.set()
+    try:
+        yield stack
+    finally:
+        stack.docker.compose.down(volumes=True, remove_orphans=True, timeout=1, quiet=True)
+
+
+@contextmanager
+def production(source: Path, folder: Path, repository: str, tag: str) -> Iterator[Stack]:
+    variables = {
+        "APP_IMAGE": repository,
+        "TAG": tag,
+        "SECRETS_DIR": str(folder / "secrets"),
+        "STATE_DIR": str(folder / "deployed"),
+        "HTTP_BIND": "127.0.0.1",
+        "HTTP_PORT": str(free_port()),
+        "HTTPS_PORT": str(free_port()),
+        "RATE_LIMIT_READ": "1000000/minute",
+        "RATE_LIMIT_WRITE": "1000000/minute",
+    }
+    with project(source, folder, files=("compose.yaml",), variables=variables) as stack:
+        stack.script("make-secrets")
+        yield stack

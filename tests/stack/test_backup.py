@@ -1,0 +1,102 @@
+"""What an operator does with the data: back it up, lose it, get it back; and the wrong password."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from python_on_whales.exceptions import DockerException
+
+from tests.stack.images import ONE, Images
+from tests.stack.polling import until
+from tests.stack.stack import Stack, production
+
+
+@pytest.fixture(scope="module")
+def own_stack(
+    source: Path, images: Images, stacks: list[Stack], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("backup") / "stack"
+    with production(source, folder, images.repository, ONE) as stack:
+        stacks.append(stack)
+        stack.up()
+        yield stack
+        stacks.remove(stack)
+
+
+def everything(api: httpx.Client) -> dict[str, object]:
+    """Return every link with what is told about it, and how often it was followed."""
+    links = api.get("/api/v1/links", params={"limit": 100}).json()["items"]
+    return {
+        link["slug"]: (link, api.get(f"/api/v1/links/{link['slug']}/clicks").json()["total"])
+        for link in links
+    }
+
+
+class TestBackup:
+    """backup, down -v, restore brings back every link, every count and the tokens."""
+
+    def test_round(self, own_stack: Stack, tmp_path: Path) -> None:
+        token = own_stack.make_token("links:read", "links:write")
+        with own_stack.client(Authorization=f"Bearer {token}") as api:
+            for number in range(30):
+                link = {"url": f"https://example.com/{number}", "slug": f"kept-{number}"}
+                assert api.post("/api/v1/links", json=link).status_code == 201
+                for _ in range(number % 4):
+                    assert api.get(f"/kept-{number}").status_code == 302
+            clicks = sum(number % 4 for number in range(30))
+            until(lambda: counted(everything(api)) == clicks, within=20)
+            before = everything(api)
+
+        file = tmp_path / "of.dump"
+        own_stack.script("backup", str(file))
+        assert file.stat().st_mode & 0o777 == 0o600
+        own_stack.docker.compose.down(volumes=True, quiet=True)
+        own_stack.up()
+        with own_stack.client(Authorization=f"Bearer {token}") as api:
+            assert api.get("/api/v1/links").status_code == 401
+            own_stack.script("restore", str(file))
+            until(lambda: api.get("/health").status_code == 200, within=30)
+            assert everything(api) == before
+
+
+def counted(found: dict[str, object]) -> int:
+    return sum(entry[1] for entry in found.values() if isinstance(entry, tuple))
+
+
+class TestDamagedBackup:
+    """A file that is no backup leaves the database as it was."""
+
+    def test_nothing_changes(self, own_stack: Stack, tmp_path: Path) -> None:
+        token = own_stack.make_token("links:read")
+        file = tmp_path / "of.dump"
+        own_stack.script("backup", str(file))
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        with pytest.raises(AssertionError, match="answered"):
+            own_stack.script("restore", str(file))
+        own_stack.up()
+        with own_stack.client(Authorization=f"Bearer {token}") as api:
+            assert api.get("/api/v1/links").status_code == 200
+
+
+class TestWrongPassword:
+    """Another password on a volume that exists is recognised, and the remedy is named."""
+
+    def test_it_is_explained(self, own_stack: Stack) -> None:
+        own_stack.docker.compose.down(quiet=True)
+        secrets = own_stack.folder / "secrets"
+        shutil.copy(secrets / "database_password", own_stack.folder / "kept")
+        (secrets / "database_password").unlink()
+        own_stack.script("make-secrets")
+        try:
+            with pytest.raises(DockerException):
+                own_stack.up()
+            said = str(own_stack.docker.compose.logs(["migrate"]))
+            assert "password" in said
+            assert "volume" in said
+            assert "Traceback" not in said
+        finally:
+            shutil.copy(own_stack.folder / "kept", secrets / "database_password")
+            own_stack.docker.compose.down(quiet=True)
+            own_stack.up()

@@ -1,0 +1,109 @@
+"""Under load, neither a new version nor a crash loses a request.
+
+STACK_LOAD_SECONDS=60 makes each case as long as a release claims; by default they are shorter.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from tests.stack.images import BROKEN, ONE, SILENT, TWO
+from tests.stack.load import Outcome, Target, under_load
+from tests.stack.polling import until
+from tests.stack.stack import Stack, signal_worker
+
+SECONDS = float(os.environ.get("STACK_LOAD_SECONDS", "15"))
+
+pytestmark = pytest.mark.timeout(240 + SECONDS)
+
+
+@pytest.fixture(scope="module")
+def target(stack: Stack, token: str, api: httpx.Client) -> Target:
+    links = [{"url": f"https://example.com/{n}", "slug": f"loaded-{n}"} for n in range(20)]
+    for link in links:
+        assert api.post("/api/v1/links", json=link).status_code == 201
+    return Target(int(stack.variables["HTTPS_PORT"]), token, [link["slug"] for link in links])
+
+
+@contextmanager
+def nothing_lost(stack: Stack, target: Target, api: httpx.Client) -> Iterator[Outcome]:
+    """Load the stack during the block; then every request was answered and every click counted."""
+    before = clicks(api, target)
+    with under_load(target, seconds=SECONDS) as outcome:
+        yield outcome
+    assert outcome.sent >= 100 * min(SECONDS, 10)
+    assert outcome.lost == []
+    assert outcome.wrong == {}
+    until(lambda: clicks(api, target) - before >= outcome.clicks, within=30, every=0.5)
+    assert clicks(api, target) - before == outcome.clicks
+    for slug in outcome.made[::50]:
+        assert api.get(f"/api/v1/links/{slug}").status_code == 200
+    stack.until_healthy("app")
+
+
+def clicks(api: httpx.Client, target: Target) -> int:
+    answers = [api.get(f"/api/v1/links/{slug}/clicks") for slug in target.slugs]
+    return sum(answer.json()["total"] for answer in answers)
+
+
+def versions(stack: Stack) -> set[str]:
+    with stack.client() as client:
+        return {client.get("/health/live").json()["version"] for _ in range(4)}
+
+
+class TestDeploy:
+    """A new version takes over, and the old one comes back, without a request lost."""
+
+    def test_a_new_version(self, stack: Stack, target: Target, api: httpx.Client) -> None:
+        with nothing_lost(stack, target, api):
+            stack.script("release", TWO)
+        assert versions(stack) == {"sha-of-two"}
+        [worker] = stack.containers("worker")
+        assert worker.config.image == f"{stack.variables['APP_IMAGE']}:{TWO}"
+
+    def test_and_back(self, stack: Stack, target: Target, api: httpx.Client) -> None:
+        now, before = (stack.folder / "deployed").read_text().split()
+        assert (now, before) == (TWO, ONE)
+        with nothing_lost(stack, target, api):
+            stack.script("release", before)
+        assert versions(stack) == {"sha-of-one"}
+
+
+class TestBrokenVersion:
+    """A version that does not become ready is removed, and says why; the old one serves on."""
+
+    @pytest.mark.parametrize(
+        ("tag", "reason"),
+        [
+            (BROKEN, "the engine room is flooded"),
+            (SILENT, "did not become ready within 8 s"),
+            ("never-built", "There is no image"),
+        ],
+    )
+    def test_the_old_one_stays(self, stack: Stack, tag: str, reason: str) -> None:
+        before, version = stack.container("app").id, versions(stack)
+        with pytest.raises(AssertionError, match="answered 1") as failed:
+            stack.script("release", tag, DEPLOY_TIMEOUT="8")
+        assert reason in str(failed.value)
+        assert re.search(r"The old version( \(\w+\))? stays", str(failed.value))
+        assert stack.container("app").id == before
+        assert versions(stack) == version
+
+
+class TestCrashes:
+    """A restart and a killed process lose no request."""
+
+    def test_restart(self, stack: Stack, target: Target, api: httpx.Client) -> None:
+        with nothing_lost(stack, target, api):
+            stack.docker.compose.restart(["app"])
+
+    def test_a_killed_worker_process(self, stack: Stack, target: Target, api: httpx.Client) -> None:
+        container = stack.container("app")
+        with nothing_lost(stack, target, api):
+            killed = signal_worker(container, "KILL")
+        assert signal_worker(container, "CONT") != killed
+        assert stack.container("app").restart_count == 0

@@ -1,0 +1,109 @@
+"""The production image, looked at from outside: what it is and what it holds."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from python_on_whales import DockerClient
+
+from tests.stack.images import BASE, ONE, Images
+from tests.stack.source import ROOT, copy_of_repository, run
+
+MEGABYTE = 1_000_000
+CANARY = "canary-3f1c8e0b"
+# Enough to see that the servers start, the schema is migrated and requests are answered: all of
+# them take minutes. `docker run --tmpfs /tmp:exec drydock:test` runs them all.
+QUICK = ("tests/test_main.py", "tests/test_health.py", "tests/test_cli.py")
+DOCKERFILES = ("Dockerfile", "Dockerfile.dev")
+
+
+class TestDigest:
+    """Two builds of one commit are one image, whoever checked it out and when."""
+
+    @pytest.mark.timeout(400)
+    def test_without_a_cache_from_another_checkout(
+        self, images: Images, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        other = copy_of_repository(tmp_path_factory.mktemp("other"), images.source)
+        for path in other.rglob("*"):
+            path.chmod(0o777 if path.is_dir() or path.stat().st_mode & 0o100 else 0o666)
+            path.touch()
+        again = Images(images.repository, other).build("again", "--no-cache", version="sha")
+        assert again == images.build("cached", version="sha")
+
+
+class TestCache:
+    """A change of the lock fetches what changed, and nothing that was ever fetched."""
+
+    @pytest.mark.timeout(300)
+    def test_nothing_is_downloaded_again(self, images: Images, tmp_path: Path) -> None:
+        changed = copy_of_repository(tmp_path / "changed", images.source)
+        with (changed / "requirements.txt").open("a") as lock:
+            lock.write(f"# {time.time()}\n")
+        command = ["docker", "build", "--progress", "plain", "--target", "builder", "."]
+        said = run(command, cwd=changed, check=False)
+        assert re.search(r"Installed \d+ packages", said)
+        # What uv says when it had to fetch or build something.
+        assert "Prepared" not in said
+
+
+class TestTestStage:
+    """`--target test` is the image that ships and the tests, which it can run."""
+
+    @pytest.mark.timeout(400)
+    def test_it_runs_them(self, docker: DockerClient, images: Images) -> None:
+        images.build("test", "--target", "test")
+        command = ["python", "-m", "pytest", "-q", *QUICK]
+        said = docker.run(images.name("test"), command, remove=True, tmpfs=[Path("/tmp:exec")])
+        assert re.search(r"\d+ passed", str(said))
+        shipped = docker.image.inspect(images.name(ONE)).root_fs.layers or []
+        tested = docker.image.inspect(images.name("test")).root_fs.layers or []
+        assert shipped
+        assert tested[: len(shipped)] == shipped
+
+
+class TestSize:
+    """The image adds at most 85 MB to its base, bytecode included."""
+
+    def test_over_the_base(self, docker: DockerClient, images: Images) -> None:
+        added = docker.image.inspect(images.name(ONE)).size - docker.image.inspect(BASE).size
+        assert added <= 85 * MEGABYTE
+
+
+class TestSecrets:
+    """A secret that lies in the folder reaches neither a layer nor the image's description."""
+
+    def test_neither_layers_nor_description_hold_them(
+        self, docker: DockerClient, images: Images, tmp_path: Path
+    ) -> None:
+        for name in (".env", "secrets/database_password", "app/.env", "backups/of.dump"):
+            file = images.source / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(f"CANARY={CANARY}\n")
+        tag = "with-secrets-around"
+        images.build(tag)
+        docker.image.save(images.name(tag), output=tmp_path / "image.tar")
+        # Layers in this archive are not compressed: what a file holds stands in it as it is.
+        assert CANARY.encode() not in (tmp_path / "image.tar").read_bytes()
+        for words in (["history", "--no-trunc"], ["inspect"]):
+            assert CANARY not in run(["docker", *words, images.name(tag)], cwd=tmp_path)
+
+
+class TestLinters:
+    """What looks at container files finds nothing; each exception carries its reason."""
+
+    def test_hadolint(self) -> None:
+        run(["hadolint", *DOCKERFILES], cwd=ROOT)
+
+    def test_trivy(self, source: Path) -> None:
+        ignored = ["--ignorefile", ".trivyignore.yaml"]
+        run(["trivy", "config", "--quiet", "--exit-code", "1", *ignored, "."], cwd=source)
+
+    def test_dclint(self, source: Path) -> None:
+        run(["npx", "--yes", "dclint@3.1.0", "--max-warnings", "0", "."], cwd=source)
+
+    def test_structure(self, images: Images) -> None:
+        config = "deploy/container-structure-test.yaml"
+        command = ["container-structure-test", "test", "--image", images.name(ONE)]
+        run([*command, "--config", config], cwd=ROOT)

@@ -1,0 +1,159 @@
+"""A dependency that freezes, a process that hangs, clients that never finish."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from tests.stack.images import ONE, Images
+from tests.stack.polling import until
+from tests.stack.stack import Stack, execute, signal_worker
+
+LIMIT = 2.0  # seconds within which probes answer, and notice
+HUNG = 4  # seconds until gunicorn takes a worker for hung, here; 30 by default
+SLOW_CLIENTS = 500
+
+
+@contextmanager
+def paused(stack: Stack, service: str) -> Iterator[None]:
+    container = stack.container(service)
+    container.pause()
+    try:
+        yield
+    finally:
+        container.unpause()
+
+
+def answer(client: httpx.Client, path: str) -> int:
+    """Return the status, which came in time."""
+    started = time.monotonic()
+    status = client.get(path).status_code
+    assert time.monotonic() - started < LIMIT, path
+    return status
+
+
+def becomes(client: httpx.Client, path: str, status: int) -> Callable[[], bool]:
+    return lambda: answer(client, path) == status
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[httpx.Client]:
+    with stack.client() as client:
+        until(becomes(client, "/health", 200), within=30)
+        yield client
+
+
+class TestFrozenPostgres:
+    """live goes on, ready and health say 503 within two seconds, and come back as fast."""
+
+    def test_probes_tell(self, stack: Stack, client: httpx.Client) -> None:
+        before = stack.starts()
+        with paused(stack, "db"):
+            until(becomes(client, "/health/ready", 503), within=LIMIT)
+            assert answer(client, "/health") == 503
+            assert answer(client, "/health/live") == 200
+        until(becomes(client, "/health", 200), within=LIMIT)
+        assert answer(client, "/health/ready") == 200
+        assert stack.starts() == before
+
+    def test_a_long_one_restarts_nothing(self, stack: Stack, client: httpx.Client) -> None:
+        before = stack.starts()
+        with paused(stack, "db"):
+            until(lambda: health_of(stack, "app") == "unhealthy", within=60)
+            assert answer(client, "/health/live") == 200
+        until(becomes(client, "/health", 200), within=LIMIT)
+        stack.until_healthy("app")
+        assert stack.starts() == before
+
+
+class TestFrozenRedis:
+    """live and ready go on; health says 503 within two seconds, and comes back as fast."""
+
+    def test_probes_tell(self, stack: Stack, client: httpx.Client) -> None:
+        before = stack.starts()
+        with paused(stack, "redis"):
+            until(becomes(client, "/health", 503), within=LIMIT)
+            assert answer(client, "/health/ready") == 200
+            assert answer(client, "/health/live") == 200
+        until(becomes(client, "/health", 200), within=LIMIT)
+        assert stack.starts() == before
+
+
+def health_of(stack: Stack, service: str) -> str | None:
+    health = stack.container(service).state.health
+    return health.status if health else None
+
+
+class TestHungProcess:
+    """A worker process that no longer gets through its event loop is replaced."""
+
+    def test_it_is_replaced(self, stack: Stack, images: Images) -> None:
+        model = stack.container("app")
+        env = dict(pair.split("=", 1) for pair in model.config.env or [])
+        container = stack.docker.run(
+            images.name(ONE),
+            detach=True,
+            init=True,
+            name=f"{stack.name}-hung",
+            envs={**env, "GUNICORN_CMD_ARGS": f"--timeout {HUNG}"},
+            networks=[f"{stack.name}_back"],
+            volumes=[
+                (file, f"/run/secrets/{file.name}", "ro")
+                for file in (stack.folder / "secrets").iterdir()
+            ],
+        )
+        probe = ["python", "-S", "-E", "/srv/probe.py", "web"]
+
+        def ready() -> bool:
+            return execute(container, "sh", "-c", f"{' '.join(probe)} && echo well; true") == "well"
+
+        try:
+            until(ready, within=30)
+            stopped = signal_worker(container, "STOP")
+            until(lambda: "WORKER TIMEOUT" in str(container.logs()), within=20)
+            until(ready, within=20)
+            assert signal_worker(container, "CONT") != stopped
+        finally:
+            container.remove(force=True)
+
+
+class TestSlowClients:
+    """Clients that never finish their request keep nobody else from being answered."""
+
+    def test_health_answers(self, stack: Stack, client: httpx.Client) -> None:
+        port = int(stack.variables["HTTPS_PORT"])
+        opened, worst = asyncio.run(flood(port, client))
+        assert opened == SLOW_CLIENTS
+        assert worst < LIMIT
+
+
+async def flood(port: int, client: httpx.Client) -> tuple[int, float]:
+    """Hold so many half-sent requests; return how many, and how long /health took at worst."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    writers: list[asyncio.StreamWriter] = []
+    try:
+        for _ in range(SLOW_CLIENTS):
+            _, writer = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=context, server_hostname="localhost"
+            )
+            writer.write(b"POST /api/v1/links HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+            writers.append(writer)
+        worst = 0.0
+        for _ in range(16):
+            for writer in writers:
+                writer.write(b"x")
+            started = time.monotonic()
+            response = await asyncio.to_thread(client.get, "/health")
+            worst = max(worst, time.monotonic() - started)
+            assert response.status_code == 200
+            await asyncio.sleep(0.25)
+        return len(writers), worst
+    finally:
+        for writer in writers:
+            writer.transport.abort()

@@ -1,0 +1,139 @@
+"""The production stack as `docker compose -f compose.yaml up -d --wait` makes it."""
+
+import re
+
+from tests.stack.images import ONE, Images
+from tests.stack.stack import Stack, execute
+
+SERVED = (
+    "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9100/metrics').read().decode())"
+)
+REACHED = """
+import socket, sys
+def reached(target):
+    try:
+        socket.create_connection(target.split(":"), 2).close()
+    except OSError:
+        return False
+    return True
+print([target for target in sys.argv[1:] if reached(target)])
+"""
+SCHEMA = "psql -At drydock drydock -c 'select xmin, version_num from alembic_version'"
+OURS = ("app", "worker", "migrate")
+ALL = ("db", "redis", "app", "worker", "proxy")
+
+
+class TestStart:
+    """From empty volumes everything becomes healthy, without one crash on the way."""
+
+    def test_everything_is_healthy(self, stack: Stack) -> None:
+        for service in ALL:
+            [found] = stack.containers(service)
+            assert found.state.health is not None
+            assert (found.state.health.status, found.restart_count) == ("healthy", 0)
+
+    def test_migrations_ran_and_ended(self, stack: Stack) -> None:
+        [found] = stack.containers("migrate", every=True)
+        assert (found.state.status, found.state.exit_code) == ("exited", 0)
+
+    def test_the_service_answers(self, stack: Stack) -> None:
+        with stack.client() as client:
+            report = client.get("/health").json()
+        assert report["status"] == "ok"
+        assert report["version"] == "sha-of-one"
+
+
+class TestExposure:
+    """Nobody reaches anything but the proxy, and nothing of the host is mounted as code."""
+
+    def test_only_the_proxy_publishes_a_port(self, stack: Stack) -> None:
+        publishing = {
+            service
+            for service in ALL
+            for found in stack.containers(service)
+            if any((found.network_settings.ports or {}).values())
+        }
+        assert publishing == {"proxy"}
+
+    def test_no_source_is_mounted(self, stack: Stack) -> None:
+        for service in OURS:
+            [found] = stack.containers(service, every=True)
+            mounts = {str(mount.destination) for mount in found.mounts}
+            assert mounts == {"/run/secrets/database_password", "/run/secrets/redis_password"}
+
+    def test_the_proxy_can_not_reach_what_holds_the_data(
+        self, stack: Stack, images: Images
+    ) -> None:
+        targets = [("app", "8000")]
+        for service, port in (("db", "5432"), ("redis", "6379")):
+            networks = stack.container(service).network_settings.networks or {}
+            targets += [(service, port), *((str(n.ip_address), port) for n in networks.values())]
+        # Neither it nor the service carries a tool for this: look from inside its network.
+        said = stack.docker.run(
+            images.name(ONE),
+            ["python", "-c", REACHED, *(":".join(target) for target in targets)],
+            networks=[f"container:{stack.container('proxy').id}"],
+            remove=True,
+        )
+        assert said == "['app:8000']"
+
+    def test_redis_and_postgres_ask_for_a_password(self, stack: Stack) -> None:
+        assert "NOAUTH" in stack.run_in("redis", "redis-cli", "ping")
+        look = "psql -h 127.0.0.1 -U drydock -w -c 'select 1' 2>&1; true"
+        assert "no password supplied" in stack.run_in("db", "sh", "-c", look)
+
+
+class TestLimits:
+    """No container can take the host with it, and none is cut off while it works."""
+
+    def test_every_container_is_bounded(self, stack: Stack) -> None:
+        for service in ALL:
+            host = stack.containers(service)[0].host_config
+            assert host.memory
+            assert host.pids_limit
+            assert host.readonly_rootfs
+            assert host.init
+            assert host.cap_drop == ["ALL"]
+            assert "no-new-privileges:true" in (host.security_opt or [])
+            assert host.restart_policy is not None
+            assert host.restart_policy.name == "unless-stopped"
+            assert host.log_config is not None
+            assert set(host.log_config.config or {}) == {"max-size", "max-file"}
+
+    def test_every_container_gets_time_to_finish(self, stack: Stack) -> None:
+        described = stack.docker.compose.config(return_json=True)
+        for service in ALL:
+            assert re.fullmatch(
+                r"30s|35s|1m0s", described["services"][service]["stop_grace_period"]
+            )
+
+
+class TestScale:
+    """Three containers share the work, and the schema is migrated once."""
+
+    def test_load_is_spread(self, stack: Stack) -> None:
+        before = stack.run_in("db", "sh", "-c", SCHEMA)
+        stack.docker.compose.up(
+            ["app"], detach=True, wait=True, scales={"app": 3}, recreate=False, quiet=True
+        )
+        try:
+            with stack.client() as client:
+                for _ in range(60):
+                    assert client.get("/health/live").status_code == 200
+            counts = [
+                served(execute(found, "python", "-c", SERVED)) for found in stack.containers("app")
+            ]
+            assert len(counts) == 3
+            assert min(counts) >= 15
+            # The very row, by its transaction: nothing was migrated again.
+            assert stack.run_in("db", "sh", "-c", SCHEMA) == before
+        finally:
+            stack.docker.compose.up(
+                ["app"], detach=True, wait=True, scales={"app": 1}, recreate=False, quiet=True
+            )
+
+
+def served(metrics: str) -> int:
+    """How many requests for /health/live the metrics of one container count."""
+    found = re.findall(r'^http\S*_count\{[^}]*"/health/live"[^}]*\} (\S+)$', metrics, re.MULTILINE)
+    return int(sum(map(float, found)))

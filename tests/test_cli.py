@@ -1,0 +1,155 @@
+"""`python -m app …`: what an operator does by hand."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from typing import Any
+
+import psycopg
+import pytest
+
+from app.cli import main
+from app.config import Settings
+from app.features.tokens.schemas import Scope
+from tests.live import ROOT, environment_of
+from tests.sockets import unused_port, with_postgres_at
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+SCOPE = str(Scope.TOKENS_WRITE)
+
+
+@pytest.fixture
+def environment(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment_of(own_settings).items():
+        monkeypatch.setenv(name, value)
+
+
+def execute(settings: Settings, statement: str) -> None:
+    with psycopg.connect(settings.database_dsn) as connection:
+        connection.execute(statement.encode())
+
+
+def query(settings: Settings, statement: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(settings.database_dsn) as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+class TestMigrate:
+    """`migrate` brings a database's schema up to this code."""
+
+    def test_an_empty_database_gets_the_schema(self, own_settings: Settings) -> None:
+        needed = query(own_settings, "SELECT version_num FROM alembic_version")
+        execute(own_settings, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        assert main(["migrate"]) == 0
+        assert query(own_settings, "SELECT version_num FROM alembic_version") == needed
+        assert query(own_settings, "SELECT count(*) FROM tokens") == [(0,)]
+
+    def test_a_second_run_changes_nothing(self, own_settings: Settings) -> None:
+        columns = "SELECT table_name, column_name FROM information_schema.columns ORDER BY 1, 2"
+        before = query(own_settings, columns)
+        assert main(["migrate"]) == 0
+        assert query(own_settings, columns) == before
+
+
+class TestToken:
+    """`token create` prints a token once, and stores what proves it."""
+
+    def test_prints_the_token_and_nothing_else(
+        self, own_settings: Settings, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        arguments = [
+            "--name",
+            "Ada's laptop",
+            "--scope",
+            SCOPE,
+            "--expires-at",
+            "2101-01-31T00:00Z",
+        ]
+        assert main(["token", "create", *arguments]) == 0
+        prefix, token_id, secret = capsys.readouterr().out.rstrip("\n").split("_")
+        columns = "name, scopes, hash, replace(id::text, '-', ''), expires_at::date::text"
+        stored = query(own_settings, f"SELECT {columns} FROM tokens")
+        assert prefix == "drydock"
+        assert stored == [
+            (
+                "Ada's laptop",
+                [SCOPE],
+                hashlib.sha256(bytes.fromhex(secret)).digest(),
+                token_id,
+                "2101-01-31",
+            )
+        ]
+
+    @pytest.mark.parametrize(
+        ("option", "value", "fault"),
+        [
+            ("--expires-at", "2001-01-01T00:00Z", "--expires-at: must lie in the future\n"),
+            ("--expires-at", "tomorrow", "--expires-at: "),
+            ("--name", " ", "--name: "),
+        ],
+    )
+    def test_a_value_that_is_wrong_is_told_by_its_option(
+        self,
+        option: str,
+        value: str,
+        fault: str,
+        own_settings: Settings,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        arguments = ["--name", "x", "--scope", SCOPE, option, value]
+        assert main(["token", "create", *arguments]) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith(fault)
+        assert query(own_settings, "SELECT count(*) FROM tokens") == [(0,)]
+
+    def test_an_unknown_scope_is_wrong_usage(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as caught:
+            main(["token", "create", "--name", "x", "--scope", "everything"])
+        assert caught.value.code == 2
+        assert SCOPE in capsys.readouterr().err
+
+    def test_without_a_database_it_fails_and_shows_no_password(
+        self, own_settings: Settings
+    ) -> None:
+        away = with_postgres_at(own_settings, unused_port())
+        done = subprocess.run(
+            [sys.executable, "-m", "app", "token", "create", "--name", "x", "--scope", SCOPE],
+            check=False,
+            cwd=ROOT,
+            env=environment_of(away, whole=True),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1
+        assert done.stdout == ""
+        assert "not-shown" not in done.stderr
+
+
+class TestOpenapi:
+    """`openapi` prints the document that /openapi.json serves."""
+
+    def test_it_is_one_json_document(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["openapi"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert document["info"]["title"] == "Drydock"
+        assert "/health" in document["paths"]
+
+
+class TestUsage:
+    """A command that is missing or unknown is wrong usage."""
+
+    @pytest.mark.parametrize("arguments", [[], ["serve"], ["token"], ["token", "create"]])
+    def test_exits_with_2(self, arguments: list[str]) -> None:
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+
+    def test_faulty_settings_exit_with_2(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("CACHE_TTL", "soon")
+        assert main(["openapi"]) == 2
+        assert "CACHE_TTL" in capsys.readouterr().err

@@ -1,0 +1,73 @@
+"""The OpenAPI document and the service say the same, as far as schemathesis can tell."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.served import ROOT, Served
+
+# Beside what it derives from the document itself: enough for 15 seconds on two cores.
+EXAMPLES_AN_OPERATION = 10
+
+
+@pytest.fixture(scope="module")
+def report(served: Served, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What schemathesis found, all its phases and checks on. Fails with its output."""
+    path = tmp_path_factory.mktemp("contract") / "report.json"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "run", f"{served.url}/openapi.json"),
+            *("--header", f"Authorization: Bearer {served.token}"),
+            *("--checks=all", "--continue-on-failure", "--generation-deterministic"),
+            f"--max-examples={EXAMPLES_AN_OPERATION}",
+            # Nothing made up here may lead a request to another host.
+            "--max-redirects=0",
+            *("--report=json", f"--report-json-path={path}", "--no-color"),
+        ],
+        check=False,
+        cwd=path.parent,  # it keeps a folder of its own where it is started
+        env={
+            **served.environment,
+            "PYTHONPATH": str(ROOT),
+            "SCHEMATHESIS_HOOKS": "tests.contract_hooks",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+class TestContract:
+    """Every operation does what its document says, and nothing else."""
+
+    def test_every_operation_was_tried(self, report: dict[str, Any]) -> None:
+        operations = report["operations"]
+        assert operations["tested"] == operations["selected"] == operations["total"] > 0
+
+    def test_no_answer_contradicts_the_document(self, report: dict[str, Any]) -> None:
+        assert report["failures"] == []
+        assert report["errors"] == []
+
+    def test_every_operation_accepted_something(self, report: dict[str, Any]) -> None:
+        """Else the run was about refusals alone: a token that it revoked itself would do that."""
+        accepted = {
+            operation
+            for operation, phases in report["valid_rates"].items()
+            if sum(phase["accepted"] for phase in phases.values())
+        }
+        assert accepted == set(report["valid_rates"])
+        assert len(accepted) == report["operations"]["total"]
+
+    def test_the_document_holds_together(self, report: dict[str, Any]) -> None:
+        assert report["warnings"]["unresolvable_reference"] == []
+        assert report["warnings"]["missing_auth"] == []
+
+    def test_the_token_still_works(self, report: dict[str, Any], served: Served) -> None:
+        with served.client() as client:
+            assert client.get("/api/v1/tokens").status_code == 200

@@ -1,0 +1,252 @@
+"""What strangers and broken clients send: a clear refusal each, soon, and the process lives on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.features.tokens.service import TOKEN
+from tests.hostility import QUICKLY, Answer, assert_refused, attack, message, unharmed
+from tests.served import Served, listening
+
+TOKENS = "/api/v1/tokens"
+ALIVE = "/health/live"
+MEGABYTES = 16  # of memory that an attack may cost at its peak; a refusal needs next to none
+
+
+@pytest.fixture(autouse=True)
+def watched(served: Served) -> Iterator[None]:
+    with unharmed(served), served.growing_at_most(MEGABYTES):
+        yield
+
+
+def post(served: Served, body: bytes) -> Answer:
+    """A body for POST /api/v1/tokens from somebody who may."""
+    headers = {**served.authorization, "Content-Type": "application/json"}
+    return attack(served, message("POST", TOKENS, headers=headers, body=body))
+
+
+class TestBodies:
+    """A body that is too large, too deep or no JSON is refused without being worked through."""
+
+    def test_ten_megabytes(self, served: Served) -> None:
+        body = b'{"name": "' + b"a" * 10_000_000 + b'"}'
+        assert_refused(post(served, body), 413, "body_too_large")
+
+    def test_three_gigabytes_declared_are_not_waited_for(self, served: Served) -> None:
+        headers = {**served.authorization, "Content-Length": "3000000000"}
+        answer = attack(served, message("POST", TOKENS, headers=headers))
+        assert_refused(answer, 413, "body_too_large")
+
+    def test_an_endless_body_in_chunks(self, served: Served) -> None:
+        headers = {**served.authorization, "Transfer-Encoding": "chunked"}
+        chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+        parts = (message("POST", TOKENS, headers=headers), *[chunk] * 500)
+        assert_refused(attack(served, parts), 413, "body_too_large")
+
+    def test_a_million_brackets(self, served: Served) -> None:
+        body = b"[" * 1_000_000 + b"]" * 1_000_000
+        assert_refused(post(served, body), 413, "body_too_large")
+
+    @pytest.mark.parametrize("brackets", [(b"[", b"]"), (b'{"a":', b"}")])
+    def test_as_many_brackets_as_fit(self, served: Served, brackets: tuple[bytes, bytes]) -> None:
+        opening, closing = brackets
+        depth = 60_000 // len(opening + closing)
+        body = opening * depth + b"0" + closing * depth
+        assert_refused(post(served, body), 400, "bad_request")
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(b'{"name": "\xff\xfe"}', id="invalid UTF-8"),
+            pytest.param(b'{"name": ' + b"9" * 60_000 + b"}", id="a number of 60,000 digits"),
+            pytest.param(b"\x1f\x8b\x08\x00\x00\x00\x00\x00", id="gzip"),
+        ],
+    )
+    def test_what_no_parser_takes(self, served: Served, body: bytes) -> None:
+        assert_refused(post(served, body), 400, "bad_request")
+
+    @pytest.mark.parametrize("body", [b"", b"{", b"{]", b'"name"', b"null", b"\x00"])
+    def test_what_is_no_object(self, served: Served, body: bytes) -> None:
+        assert_refused(post(served, body), 422, "validation_failed", "body")
+
+    @pytest.mark.parametrize(
+        "name", [r'"a\u0000b"', r'"\ud800"', r'"\udfff\ud800"', '"\\n"', "1e400", "NaN", "[[]]"]
+    )
+    def test_a_name_that_nothing_could_store(self, served: Served, name: str) -> None:
+        body = f'{{"name": {name}, "scopes": ["links:read"]}}'.encode()
+        assert_refused(post(served, body), 422, "validation_failed", "body.name")
+
+    def test_thousands_of_faults_are_answered_briefly(self, served: Served) -> None:
+        body = b"{" + b",".join(b'"k%d":0' % number for number in range(5000)) + b"}"
+        answer = post(served, body)
+        assert_refused(answer, 422, "validation_failed", "body.k0")
+        assert len(answer.body) < 10_000
+
+
+class TestTokens:
+    """A token opens what it was made for, to the letter, until it is revoked."""
+
+    @staticmethod
+    def create(served: Served) -> dict[str, Any]:
+        with served.client() as client:
+            body = {"name": "hostile", "scopes": ["tokens:write"]}
+            created: dict[str, Any] = client.post(TOKENS, json=body).raise_for_status().json()
+            return created
+
+    @pytest.mark.parametrize("position", [0, 8, 20, 39, 40, 41, 80, -1])
+    def test_one_character_changed(self, served: Served, position: int) -> None:
+        text = list(served.token)
+        text[position] = "0" if text[position] != "0" else "1"
+        with served.client(token="".join(text)) as client:
+            assert_no_entry(client.get(TOKENS))
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            b"",
+            b"Bearer",
+            b"Bearer  ",
+            b"Basic %s",
+            b"%s",
+            b"Bearer %s0",
+            b"Bearer %s,",
+            b"\xff\xe9",
+        ],
+    )
+    def test_another_header(self, served: Served, value: bytes) -> None:
+        token = served.token.encode()
+        line = b"Authorization: " + (value % token if b"%s" in value else value) + b"\r\n"
+        answer = attack(served, message("GET", TOKENS, headers=line))
+        assert_refused(answer, 401, "token_invalid")
+
+    def test_sixty_thousand_characters(self, served: Served) -> None:
+        with served.client(token="a" * 60_000) as client:
+            assert_no_entry(client.get(TOKENS))
+
+    def test_a_revoked_one_tells_no_more_than_a_wrong_one(self, served: Served) -> None:
+        made = self.create(served)
+        assert TOKEN.fullmatch(made["token"])
+        with served.client(token=made["token"]) as client:
+            assert client.delete(f"{TOKENS}/{made['id']}").status_code == 204
+            revoked = assert_no_entry(client.get(TOKENS))
+        with served.client(token="drydock_" + "0" * 32 + "_" + "0" * 64) as client:
+            assert assert_no_entry(client.get(TOKENS)) == revoked
+
+    @pytest.mark.parametrize(
+        "cursor",
+        [
+            *("", "0", "=", "A" * 21, "A" * 23, "A" * 21 + "B", "A" * 22 + "==", "%00", "\ud7ff"),
+            *("A" * 10_000, "../../etc/passwd", "' OR 1=1 --", "AAAAAAAAAAAAAAAAAAAAA+"),
+        ],
+    )
+    def test_a_forged_cursor(self, served: Served, cursor: str) -> None:
+        with served.client() as client:
+            answer = client.get(TOKENS, params={"cursor": cursor})
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["field"] == "query.cursor"
+
+
+def assert_no_entry(answer: httpx.Response) -> dict[str, Any]:
+    """Returns the problem without the request's id."""
+    problem: dict[str, Any] = answer.json()
+    del problem["request_id"]
+    assert (answer.status_code, problem["code"]) == (401, "token_invalid")
+    assert answer.headers["www-authenticate"] == "Bearer"
+    return problem
+
+
+class TestPaths:
+    """No path leads out of what is served, and none gets a line into an answer's head."""
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            *("/docs/../../etc/passwd", "/docs/..%2f..%2f..%2fetc%2fpasswd", "/docs/%2e%2e/x"),
+            *("/docs/..\\..\\etc\\passwd", "/docs/%00", "/docs/swagger-ui.css%00.png", "/docs/"),
+            *("/%00", "/%ff%fe", "//evil.example/..", "/a%0d%0aX-Evil:%201", "/..;/docs", "*"),
+        ],
+    )
+    def test_it_is_not_there(self, served: Served, path: str) -> None:
+        answer = attack(served, message("GET", path))
+        assert answer.problem()["status"] == answer.status == 404
+        assert "x-evil" not in answer.headers
+
+    @pytest.mark.parametrize("length", [100_000, 1_000_000])
+    def test_an_endless_one_is_cut_short(self, served: Served, length: int) -> None:
+        assert attack(served, message("GET", "/" + "a" * length)).status == 400
+
+
+class TestHeaders:
+    """What is no HTTP is refused by the server itself, in plain text, and the connection ends."""
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            *(b"X-A: \x00\r\n", b"X-A: a\rX-B: b\r\n", b"X-A : a\r\n", b"X-A: a\r\n folded\r\n"),
+            *(b"Content-Length: -1\r\n", b"Content-Length: +5\r\n", b"Content-Length: 5, 5\r\n"),
+            *(b"Content-Length: 0x5\r\n", b"Content-Length: 99999999999999999999999\r\n"),
+            b"Content-Length: 5\r\nContent-Length: 6\r\n",
+            b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+            b"Transfer-Encoding: xchunked\r\n",
+            b"Transfer-Encoding: chunked, identity\r\n",
+            b"Transfer-Encoding: \x0bchunked\r\n",
+        ],
+    )
+    def test_no_second_request_is_smuggled_past_the_first(
+        self, served: Served, line: bytes
+    ) -> None:
+        smuggled = message("GET", ALIVE)
+        answer = attack(
+            served, message("POST", ALIVE, headers=line) + b"0\r\n\r\n" + smuggled, listen=0.3
+        )
+        assert (answer.status, answer.headers["connection"]) == (400, "close")
+        assert answer.after == b""
+
+    @pytest.mark.parametrize(
+        "first",
+        [b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/9.9\r\n\r\n", b"CONNECT a:1 HTTP/1.1\r\n\r\n"],
+    )
+    def test_another_protocol(self, served: Served, first: bytes) -> None:
+        assert attack(served, first).status == 400
+
+    @pytest.mark.parametrize(
+        "host", ["evil.example", "127.0.0.1.evil.example", "a:1@127.0.0.1", ""]
+    )
+    def test_a_forged_host(self, served: Served, host: str) -> None:
+        with served.client() as client:
+            answer = client.get(TOKENS, headers={"Host": host})
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+
+    def test_a_request_id_that_would_forge_a_log_line(self, served: Served) -> None:
+        with served.client() as client:
+            answer = client.get(TOKENS, headers={"X-Request-ID": 'a","level":"error'})
+        assert len(answer.headers["x-request-id"]) == 32
+
+    def test_a_header_of_a_megabyte_costs_little(self, served: Served) -> None:
+        """Uvicorn bounds no header: in production the proxy does, before it comes here."""
+        answer = attack(served, message("GET", ALIVE, headers={"X-A": "a" * 1_000_000}))
+        assert answer.status == 200
+        assert answer.seconds < QUICKLY
+
+
+class TestForwardedFor:
+    """Somebody who is no trusted proxy can't choose the address that limits count."""
+
+    def test_it_does_not_evade_the_limit(self, served: Served, tmp_path: Path) -> None:
+        environment = {**served.environment, "RATE_LIMIT_LOGIN": "3/hour"}
+        with (
+            listening(tmp_path, environment, served.token) as limited,
+            limited.client(token="") as client,
+        ):
+            headers = [
+                {"X-Forwarded-For": f"203.0.113.{number}", "Forwarded": f"for=203.0.113.{number}"}
+                for number in range(6)
+            ]
+            answers = [client.get(TOKENS, headers=forged) for forged in headers]
+            assert [answer.status_code for answer in answers] == [401] * 3 + [429] * 3
+            assert answers[-1].json()["code"] == "rate_limited"
+            assert "203.0.113" not in limited.logged()

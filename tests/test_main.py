@@ -1,0 +1,193 @@
+"""The composition: what a start opens, what a feature may bring, and what a start refuses."""
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import APIRouter, Request
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.config import ConfigurationError, Settings
+from app.infra.feature import Feature
+from app.infra.lifespan import Resources, ResourcesDep
+from app.main import create_app
+from tests.live import ROOT, Live, run_service, started
+from tests.logs import captured_logs, named
+
+FORBIDDEN_AT_IMPORT = """
+import sys
+
+def refuse(event, arguments):
+    if event in {"socket.connect", "socket.bind", "socket.getaddrinfo"}:
+        raise SystemExit(f"{event}{arguments}")
+
+sys.addaudithook(refuse)
+import app.cli, app.main, app.worker
+"""
+
+
+class TestImport:
+    """Importing the service does no I/O and asks for no settings."""
+
+    def test_all_entry_points_import_without_either(self) -> None:
+        done = subprocess.run(
+            [sys.executable, "-c", FORBIDDEN_AT_IMPORT],
+            check=False,
+            cwd=ROOT,
+            env=dict(os.environ),
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+class TestStart:
+    """A start reads the settings, opens everything, and refuses what can't work."""
+
+    def test_without_settings_it_reads_them(self) -> None:
+        with pytest.raises(ConfigurationError, match="DATABASE_URL"):
+            create_app()
+
+    async def test_pools_that_exceed_the_server_are_refused(self, own_settings: Settings) -> None:
+        settings = own_settings.model_copy(update={"database_pool_size": 50, "replicas": 2})
+        with pytest.raises(Exception, match=r"= 105 connections, but Postgres allows 100"):
+            async with run_service(settings):
+                pass
+
+    async def test_start_and_stop_are_logged_with_the_version(self, own_settings: Settings) -> None:
+        app = create_app(own_settings.model_copy(update={"git_sha": "0a1b2c3"}))
+        with captured_logs() as events:
+            async with started(app):
+                (start,) = named(events, "started")
+                assert (start["process"], start["version"]) == ("drydock-web", "0a1b2c3")
+                assert not named(events, "stopping")
+        assert named(events, "stopping")
+
+
+class TestFrontDoor:
+    """People who open the address in a browser find the documentation."""
+
+    async def test_home_leads_to_the_documentation(self, client: httpx.AsyncClient) -> None:
+        answer = await client.get("/")
+        assert answer.status_code == 302
+        assert (await client.get(answer.headers["location"])).status_code == 200
+
+    async def test_a_slash_too_many_is_another_path(self, api: httpx.AsyncClient) -> None:
+        assert (await api.get("/api/v1/tokens/")).status_code in {404, 405}
+        assert (await api.get("/health/")).status_code == 404
+
+    async def test_metrics_are_not_on_the_public_port(self, client: httpx.AsyncClient) -> None:
+        assert (await client.get("/metrics")).status_code == 404
+
+
+@dataclass
+class Ship:
+    """What the feature of these tests holds while the process lives."""
+
+    afloat: bool = True
+
+
+@asynccontextmanager
+async def launch(resources: Resources) -> AsyncIterator[Ship]:
+    ship = Ship()
+    yield ship
+    # Closed before what it was made from.
+    await resources.redis.ping()
+    ship.afloat = False
+
+
+class Harbour:
+    """An edge: answers /edge/…, and passes everything else on."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/edge/"):
+            await PlainTextResponse("from the edge")(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+@pytest.fixture
+def ships(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service with one small feature that brings everything a feature may bring."""
+    routes, uploads, last = APIRouter(), APIRouter(), APIRouter()
+
+    @routes.get("/ship")
+    async def ship(resources: ResourcesDep) -> bool:
+        found = resources.features["ships"]
+        assert isinstance(found, Ship)
+        return found.afloat
+
+    @routes.post("/note")
+    @uploads.post("/cargo")
+    async def weigh(request: Request) -> int:
+        return len(await request.body())
+
+    @last.get("/{anything}")
+    async def catch(anything: str) -> str:
+        return f"caught {anything}"
+
+    feature = Feature(
+        name="ships",
+        routers=[routes],
+        upload_routers=[uploads],
+        last_routers=[last],
+        runtime=launch,
+        edge=Harbour,
+    )
+    monkeypatch.setattr("app.main.FEATURES", (feature,))
+
+
+@pytest.mark.usefixtures("ships")
+class TestFeature:
+    """A feature brings routes, an edge and what it holds, and nothing else knows of it."""
+
+    async def test_what_it_holds_lives_as_long_as_the_service(self, own_settings: Settings) -> None:
+        async with run_service(own_settings) as service:
+            assert (await service.client.get("/ship")).json() is True
+            ship: Any = service.resources.features["ships"]
+        assert ship.afloat is False
+
+    async def test_its_last_router_takes_what_nobody_else_wants(
+        self, own_settings: Settings
+    ) -> None:
+        async with run_service(own_settings) as service:
+            assert (await service.client.get("/submarine")).json() == "caught submarine"
+            for path in ("/ship", "/docs", "/openapi.json", "/health"):
+                assert "caught" not in (await service.client.get(path)).text
+
+    async def test_its_edge_answers_within_the_middleware(self, own_settings: Settings) -> None:
+        async with run_service(own_settings) as service:
+            with captured_logs() as events:
+                answer = await service.client.get("/edge/1")
+            refused = await service.client.get("/edge/1", headers={"Host": "evil.example"})
+        assert answer.text == "from the edge"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        request_id = answer.headers["x-request-id"]
+        assert [event["request_id"] for event in named(events, "request")] == [request_id]
+        assert refused.status_code == 400
+
+    async def test_its_uploads_may_be_larger_than_other_bodies(
+        self, own_settings: Settings
+    ) -> None:
+        settings = own_settings.model_copy(
+            update={"max_body_bytes": 1024, "max_upload_bytes": 4096}
+        )
+        async with run_service(settings) as service:
+            assert await post(service, "/note", 1024) == 200
+            assert await post(service, "/note", 1025) == 413
+            assert await post(service, "/cargo", 4096) == 200
+            assert await post(service, "/cargo", 4096 + 1024 + 1) == 413
+
+
+async def post(service: Live, path: str, size: int) -> int:
+    return (await service.client.post(path, content=b"x" * size)).status_code

@@ -1,0 +1,61 @@
+"""The features together: what holds for whatever they bring."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from app.config import Settings
+from app.main import create_api
+from app.registry import FEATURES
+
+
+@pytest.fixture
+def document(settings: Settings) -> dict[str, Any]:
+    return create_api(settings).openapi()
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+class TestFeatures:
+    """Features are told apart by name, and so are the worker's jobs."""
+
+    def test_names_are_unique(self) -> None:
+        assert len({feature.name for feature in FEATURES}) == len(FEATURES) > 0
+
+    def test_jobs_are_unique(self) -> None:
+        tasks = [job for feature in FEATURES for job in feature.jobs]
+        tasks += [cron.task for feature in FEATURES for cron in feature.crons]
+        names = Counter(task.__qualname__ for task in tasks)
+        assert all(count == 1 for count in names.values()), names
+
+
+class TestOperations:
+    """Every operation of the API asks for a token, and says so."""
+
+    async def test_none_answers_a_stranger(
+        self, client: httpx.AsyncClient, document: dict[str, Any]
+    ) -> None:
+        guarded = [(m, path) for m, path, _ in operations(document) if path.startswith("/api/")]
+        assert guarded
+        for method, path in guarded:
+            answer = await client.request(method, path.replace("{", "").replace("}", ""))
+            assert (answer.status_code, answer.json()["code"]) == (401, "token_invalid"), path
+
+    def test_each_declares_its_token_and_its_refusals(self, document: dict[str, Any]) -> None:
+        for method, path, operation in operations(document):
+            if path.startswith("/api/"):
+                assert operation["security"] == [{"HTTPBearer": []}], (method, path)
+                assert {"401", "403", "422", "429", "503"} <= set(operation["responses"])
+
+    def test_each_has_a_name_and_a_description_of_its_own(self, document: dict[str, Any]) -> None:
+        named = list(operations(document))
+        assert len({operation["operationId"] for *_, operation in named}) == len(named)
+        for method, path, operation in named:
+            assert operation.get("description"), (method, path)
