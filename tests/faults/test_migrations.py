@@ -10,8 +10,9 @@ from alembic.script import ScriptDirectory
 from psycopg import sql
 
 from app.config import Settings
+from tests.programs import Program, wait_for
 from tests.served import ROOT, own_database
-from tests.service import Program, Service, wait_for
+from tests.service import Service
 
 # One row for each table, index, view, sequence, type and function of ours.
 CATALOG = """

@@ -16,7 +16,8 @@ import pytest
 
 from tests.faults.network import Proxy
 from tests.faults.visitors import Visitors
-from tests.service import App, Service, eventually
+from tests.programs import App, eventually
+from tests.service import Service
 
 API_LIMIT = 3.0  # seconds
 HEALTH_LIMIT = 2.0  # seconds

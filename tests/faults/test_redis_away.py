@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from tests.faults.latency import Request, watch
-from tests.service import Service, eventually
+from tests.programs import eventually
+from tests.service import Service
 
 PROMISED = 0.3  # seconds that a request may take longer without Redis
 HEALTH_LIMIT = 2.0  # seconds

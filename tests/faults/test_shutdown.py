@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import httpx
 
-from tests.service import App, Service, eventually
+from tests.programs import App, eventually
+from tests.service import Service
 
 SHUTDOWN_LIMIT = 25.0  # seconds
 

@@ -4,7 +4,8 @@ import asyncio
 
 import httpx
 
-from tests.service import Service, wait_for
+from tests.programs import wait_for
+from tests.service import Service
 
 IDLE_SECONDS = 5.0  # nothing is under way that would have to be finished first
 

@@ -1,4 +1,4 @@
-"""People who follow links while things break, and who remember what they were told.
+"""Visitors who keep asking while things break, and who remember what they were told.
 
 A client of its own rather than httpx: it knows exactly whether a request was under way when a
 connection broke, and it leaves the two cores to the service.
@@ -47,10 +47,10 @@ class Connection(NamedTuple):
 
 @dataclass
 class Visitors:
-    """Follows slugs on one app, over connections that are kept and opened again when closed."""
+    """They ask one app, over connections that are kept and opened again when closed."""
 
     port: int
-    counted: Counter[str] = field(default_factory=Counter)  # answered with 302, by slug
+    redirected: Counter[str] = field(default_factory=Counter)  # answered with 302, by path
     lost: Counter[str] = field(default_factory=Counter)
     refused: int = 0
     others: Counter[int] = field(default_factory=Counter)  # any other answer, by status
@@ -68,28 +68,28 @@ class Visitors:
             *(writer.wait_closed() for writer in self._writers), return_exceptions=True
         )
 
-    async def visit(self, slug: str) -> None:
-        """Follow it and remember how that went."""
+    async def visit(self, path: str) -> None:
+        """Ask for it and remember how that went."""
         try:
-            answer = await self.follow(slug)
+            answer = await self.follow(path)
         except Refused:
             self.refused += 1
         except Lost:
-            self.lost[slug] += 1
+            self.lost[path] += 1
         else:
             self.slowest = max(self.slowest, answer.seconds)
             if answer.status == 302:
-                self.counted[slug] += 1
+                self.redirected[path] += 1
             else:
                 self.others[answer.status] += 1
 
-    async def follow(self, slug: str) -> Answer:
+    async def follow(self, path: str) -> Answer:
         """One GET. Raises `Refused` and `Lost`."""
         started = time.monotonic()
         connection = await self._connect()
         try:
             async with asyncio.timeout(PATIENCE):
-                connection.writer.write(f"GET /{slug} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+                connection.writer.write(f"GET /{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
                 head = (await connection.reader.readuntil(b"\r\n\r\n")).decode("ascii")
                 lines = head.split("\r\n")
                 headers = dict(line.lower().split(": ", 1) for line in lines[1:-2])
@@ -104,18 +104,16 @@ class Visitors:
         )
         return Answer(int(lines[0].split()[1]), location, started, ended)
 
-    async def stroll(
-        self, choose: Callable[[int], str], *, rate: float, seconds: float, first: int = 0
-    ) -> None:
+    async def stroll(self, choose: Callable[[int], str], *, rate: float, seconds: float) -> None:
         """Visit at a steady rate, each visit on its own, and return when all are answered.
 
-        `choose` names the slug of each visit by its number. A visit that is due is never left out.
+        `choose` names the path of each visit by its number. A visit that is due is never left out.
         """
         begin = time.monotonic()
         async with asyncio.TaskGroup() as visits:
             for number in range(int(rate * seconds)):
                 await asyncio.sleep(begin + number / rate - time.monotonic())
-                visits.create_task(self.visit(choose(first + number)))
+                visits.create_task(self.visit(choose(number)))
 
     async def _connect(self) -> Connection:
         while self._idle:

@@ -1,5 +1,6 @@
 """What the tests of the containers share. Everything here is removed at the end of the run."""
 
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from python_on_whales import DockerClient
 from tests.stack.images import ONE, Images, built_images
 from tests.stack.source import copy_of_repository
 from tests.stack.stack import Stack, production
+
+# A run that is stopped from outside removes what it started, as one that ends does.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 STACKS = pytest.StashKey[list[Stack]]()
 

@@ -127,15 +127,19 @@ class TestReload:
     """What is saved is served two seconds later; what can't be parsed is shown, and forgiven."""
 
     def test_an_edit(self, dev: Stack, checkout: Path) -> None:
+        until(titled(dev, "Drydock"), within=30)
         edit(checkout, 'title="Drydock"', 'title="Drydock edited"')
         until(titled(dev, "Drydock edited"), within=RELOAD)
 
     def test_a_syntax_error(self, dev: Stack, checkout: Path) -> None:
         good = (checkout / "app/main.py").read_text()
-        (checkout / "app/main.py").write_text(f"{good}\ndef broken(:\n")
-        until(lambda: "SyntaxError" in str(dev.docker.compose.logs(["app"], tail="50")), within=5)
-        (checkout / "app/main.py").write_text(good)
-        edit(checkout, 'title="Drydock edited"', 'title="Drydock mended"')
+        try:
+            (checkout / "app/main.py").write_text(f"{good}\ndef broken(:\n")
+            until(lambda: "SyntaxError" in str(dev.docker.compose.logs(["app"])), within=10)
+        finally:
+            (checkout / "app/main.py").write_text(
+                re.sub('title="[^"]*"', 'title="Drydock mended"', good, count=1)
+            )
         until(titled(dev, "Drydock mended"), within=RELOAD + 1)
         assert dev.container("app").restart_count == 0
 

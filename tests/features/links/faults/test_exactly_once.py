@@ -12,7 +12,8 @@ from redis import Redis
 from app.features.links.cache import STREAM
 from tests.conftest import Figures
 from tests.faults.visitors import Visitors
-from tests.service import Service, wait_for
+from tests.programs import wait_for
+from tests.service import Service
 
 RATE = 200.0  # clicks a second
 FIRST_LINKS = 8  # of each phase; another one comes each second
@@ -70,7 +71,7 @@ class Phase:
 
     def figures(self, visitors: Visitors, counted: Counter[str]) -> dict[str, int]:
         return {
-            "told": sum(visitors.counted[slug] for slug in self.slugs),
+            "told": sum(visitors.redirected[slug] for slug in self.slugs),
             "counted": sum(counted[slug] for slug in self.slugs),
             "lost": sum(visitors.lost[slug] for slug in self.slugs),
         }
@@ -136,7 +137,7 @@ class TestClicksAreCountedExactlyOnce:
         figures["found no app"] = visitors.refused
         # Everybody was sent on, but those who found no app, or lost it.
         assert visitors.others == Counter()
-        told = visitors.counted
+        told = visitors.redirected
         for phase in before_app:
             assert {slug: counted[slug] for slug in phase.slugs} == {
                 slug: told[slug] for slug in phase.slugs

@@ -7,7 +7,8 @@ import pytest
 
 from tests.faults.test_postgres_away import API_LIMIT, Away, assert_recovers, frozen, full, stopped
 from tests.faults.visitors import Visitors
-from tests.service import Service, wait_for
+from tests.programs import wait_for
+from tests.service import Service
 
 CLICKS = 100
 
@@ -30,7 +31,7 @@ class TestPostgresAway:
             assert (await client.get(f"/un{slug}")).status_code == 404
         for answer in (refused, made):
             assert_unavailable(answer)
-        assert visitors.counted == {slug: CLICKS}
+        assert visitors.redirected == {slug: CLICKS}
         assert visitors.slowest < API_LIMIT / 10
         await asyncio.to_thread(
             wait_for,

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from tests.faults.visitors import Answer, Visitors
-from tests.service import App, Service, eventually
+from tests.programs import App, eventually
+from tests.service import Service
 
 READERS = 4
 ROUNDS = 30
@@ -25,8 +26,9 @@ def other_app(running: Service) -> Iterator[App]:
 
     Its cache entries live for a second only, so that readers fill them again and again.
     """
-    patient = {"CACHE_TTL": "1", "DATABASE_POOL_TIMEOUT": "20", "DATABASE_LEND_LIMIT": "20"}
-    app = App({**running.environment, **patient}, running.folder, name="other-app")
+    names = ("DATABASE_CONNECT_TIMEOUT", "DATABASE_POOL_TIMEOUT", "DATABASE_LEND_LIMIT")
+    changed = {"CACHE_TTL": "1", **dict.fromkeys(names, "20")}
+    app = App({**running.environment, **changed}, running.folder, name="other-app")
     app.start()
     app.wait_until("/health/ready")
     yield app

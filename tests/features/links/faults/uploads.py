@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.service import eventually
+from tests.programs import eventually
 
 COLUMNS = ("url", "slug", "title", "expires_at")
 CSV = {"Content-Type": "text/csv"}
