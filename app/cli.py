@@ -7,12 +7,21 @@ import sys
 from collections.abc import Sequence
 
 from pydantic import ValidationError
+from sqlalchemy.exc import OperationalError
 
 from app.config import ConfigurationError, Settings
 from app.features.tokens.schemas import Scope, TokenCreate
 from app.features.tokens.service import create_token
 from app.infra.db import make_engine, make_sessions, transaction
-from app.infra.schema import PROJECT
+from app.infra.schema import PROJECT, needed_revision
+
+REFUSED_BY_POSTGRES = """\
+Postgres refuses the password in DATABASE_PASSWORD, DATABASE_URL or the secret database_password.
+A database keeps the password that it was made with, whatever the secret says later. Either put that
+one back, or give the database the new one:
+  docker compose exec db psql --username drydock --command '\\password'
+or, if its data may go: docker compose down --volumes\
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,9 +71,19 @@ def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
     from alembic import command
     from alembic.config import Config
 
+    from app.infra.telemetry import configure_logging
+
+    configure_logging(settings)  # so that each revision that is applied is told
     config = Config(toml_file=PROJECT / "pyproject.toml")
     config.attributes["settings"] = settings
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except OperationalError as error:
+        if "password authentication failed" not in str(error.orig):
+            raise
+        print(REFUSED_BY_POSTGRES, file=sys.stderr)
+        return 1
+    print(f"The schema is at {needed_revision()}.")
     return 0
 
 

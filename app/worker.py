@@ -96,20 +96,21 @@ def _make_worker(settings: Settings, resources: Resources) -> GracefulWorker:
 
 async def supervise(loop: Task, resources: Resources) -> None:
     """Run a loop for ever: what it raises is logged, and it starts again a moment later."""
-    failing = False
+    told = ""  # the failure told last: again and again, its stack trace says nothing new
     while True:
         try:
             await loop(resources)
         except Exception as error:
             # A boundary: Redis or Postgres may be away for a while, and come back.
             known = isinstance(error, REDIS_FAILURES)
+            failure = f"{type(error).__name__}: {error}"[:300]
             log.warning(
                 "loop_failed",
                 loop=loop.__name__,
-                error=f"{type(error).__name__}: {error}"[:300],
-                exc_info=None if known or failing else error,
+                error=failure,
+                exc_info=None if known or failure == told else error,
             )
-            failing = True
+            told = failure
             await asyncio.sleep(AFTER_FAILURE)
 
 

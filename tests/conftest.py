@@ -118,10 +118,16 @@ async def _features(resources: Resources) -> AsyncIterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def created(migrated: Settings) -> ASGIApp:
+    """It holds nothing of a test: what a request needs is in its state. FastAPI's first is slow."""
+    return create_app(migrated)
+
+
 @pytest.fixture
-async def app(migrated: Settings, resources: Resources) -> AsyncIterator[ASGIApp]:
+async def app(created: ASGIApp, resources: Resources) -> AsyncIterator[ASGIApp]:
     async with Health.opened(resources) as health:
-        yield WithState(create_app(migrated), {"resources": resources, "health": health})
+        yield WithState(created, {"resources": resources, "health": health})
 
 
 @pytest.fixture

@@ -47,6 +47,15 @@ class TestSecrets:
         with pytest.raises(ConfigurationError, match=str(file)):
             Settings.load()
 
+    def test_a_file_that_is_no_text_is_refused_without_showing_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "redis_url").write_bytes(b"\xff" + RANDOM.encode())
+        monkeypatch.setattr("app.config.SECRETS_FOLDER", tmp_path)
+        with pytest.raises(ConfigurationError, match="secret files") as caught:
+            Settings.load()
+        assert RANDOM not in str(caught.value)
+
     def test_showing_the_settings_shows_none(self) -> None:
         url = f"postgresql://drydock:{RANDOM}@db/drydock"
         settings = make(database_url=url, redis_password=RANDOM)

@@ -8,10 +8,11 @@ import psycopg
 import pytest
 
 from app.config import Settings
+from app.health import LIMIT
 from app.infra.lifespan import Resources
 from app.infra.queue import HEARTBEAT_KEY, beat
 from tests.live import Live, run_service
-from tests.service import eventually
+from tests.programs import eventually
 from tests.sockets import frozen_server, unused_port, with_postgres_at, with_redis_at
 
 
@@ -132,7 +133,7 @@ class TestFrozen:
                 elapsed = time.monotonic() - started
         assert status == 503
         assert set(statuses(report).values()) == {"unavailable"}
-        assert elapsed < 2
+        assert elapsed < 2 * LIMIT  # the fault tests hold the promise on a quiet machine
 
 
 class TestSchema:

@@ -10,12 +10,16 @@ from app.config import Settings
 from app.health import LIMIT, Check, Probe, Status
 from tests.live import Live, run_service
 from tests.logs import captured_logs, named
+from tests.programs import eventually
 
 
 class TestCost:
     """Each check runs once for all probes of a second, on a connection of its own."""
 
-    async def test_fifty_probes_at_once_are_one_check(self, live: Live) -> None:
+    async def test_fifty_probes_at_once_are_one_check(
+        self, live: Live, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.health.FRESH", 60)
         await live.resources.redis.config_resetstat()
         answers = await asyncio.gather(*(live.client.get("/health") for _ in range(50)))
         assert {answer.status_code for answer in answers} == {200}
@@ -49,6 +53,17 @@ class TestCost:
             answer = await service.client.get("/health/ready")
         assert answer.status_code == 200
 
+    async def test_a_table_that_is_locked_is_waited_for_no_longer_than_anything_else(
+        self, own_settings: Settings
+    ) -> None:
+        async with run_service(own_settings) as service:
+            async with await psycopg.AsyncConnection.connect(own_settings.database_dsn) as other:
+                await other.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
+                answer = await service.client.get("/health/ready")
+                assert answer.status_code == 503
+                assert answer.json()["checks"]["migrations"]["status"] == "unavailable"
+            await eventually("ready", lambda: is_ready(service), seconds=20)
+
     async def test_a_connection_that_the_server_closed_is_replaced(self, live: Live) -> None:
         assert (await live.client.get("/health/ready")).status_code == 200
         kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
@@ -59,6 +74,10 @@ class TestCost:
             assert killed.rowcount == 1
         await asyncio.sleep(1.05)  # the last result serves that long
         assert (await live.client.get("/health/ready")).status_code == 200
+
+
+async def is_ready(service: Live) -> bool:
+    return (await service.client.get("/health/ready")).status_code == 200
 
 
 class TestProbe:
@@ -80,6 +99,23 @@ class TestProbe:
         check = await Probe(hang)()
         assert (check.status, check.error) == (Status.UNAVAILABLE, "no answer within 0.05 s")
         await asyncio.wait_for(cancelled.wait(), LIMIT)
+
+    async def test_one_that_fails_after_it_was_given_up_disturbs_nobody(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.health.LIMIT", 0.05)
+        failed = asyncio.Event()
+
+        async def hang() -> Check:
+            try:
+                return await asyncio.Future()
+            except asyncio.CancelledError:
+                failed.set()
+                raise ConnectionError from None
+
+        assert (await Probe(hang)()).status is Status.UNAVAILABLE
+        await asyncio.wait_for(failed.wait(), LIMIT)
+        # pytest turns an exception that nobody retrieved into a failure of this test.
 
     async def test_one_that_fails_tells_the_log_more_than_the_stranger(self) -> None:
         async def fail() -> Check:

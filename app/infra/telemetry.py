@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -19,7 +20,7 @@ from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, Histogram, start_http_server
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 from app.config import Settings
 from app.infra.lines import LineWriter
@@ -36,6 +37,9 @@ DURATION_BUCKETS = (
 )
 
 
+ISO_TIME = structlog.processors.TimeStamper(fmt="iso", utc=True)
+
+
 def configure_logging(settings: Settings) -> None:
     """Send every log, the libraries' included, to stdout in one format.
 
@@ -44,13 +48,13 @@ def configure_logging(settings: Settings) -> None:
     """
     if settings.json_logs:
         writer = LineWriter(sys.stdout.buffer)
-        render: Processor = structlog.processors.JSONRenderer(serializer=orjson.dumps)
+        render: Processor = structlog.processors.JSONRenderer(serializer=_to_bytes)
         factory: Any = lambda *_: writer  # noqa: E731 -- a factory in structlog's sense
     else:
         render = _console_renderer()
         factory = structlog.WriteLoggerFactory(sys.stdout)
     structlog.configure(
-        processors=[*_processors(settings), render],
+        processors=[*_processors(settings, _add_time if settings.json_logs else ISO_TIME), render],
         wrapper_class=structlog.make_filtering_bound_logger(_level(settings)),
         logger_factory=factory,
         cache_logger_on_first_use=True,
@@ -58,11 +62,11 @@ def configure_logging(settings: Settings) -> None:
     logging.config.dictConfig(library_logging(settings))
 
 
-def _processors(settings: Settings) -> list[Processor]:
+def _processors(settings: Settings, time: Processor) -> list[Processor]:
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        time,
     ]
     if settings.json_logs:
         # Local variables hold what a log must not: the request's Authorization header. And writing
@@ -96,7 +100,7 @@ def library_logging(settings: Settings) -> dict[str, Any]:
     )
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
-        "foreign_pre_chain": [*_processors(settings), structlog.stdlib.add_logger_name],
+        "foreign_pre_chain": [*_processors(settings, ISO_TIME), structlog.stdlib.add_logger_name],
         "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
     }
     stdout = {
@@ -116,11 +120,22 @@ def library_logging(settings: Settings) -> dict[str, Any]:
             "uvicorn": {"handlers": [], "level": level, "propagate": True},
             "gunicorn.error": {"handlers": ["stdout"], "level": level, "propagate": False},
             # Ours says the same in one line, with the request's id.
-            "uvicorn.access": {"handlers": [], "level": logging.WARNING, "propagate": True},
+            # Without propagation: uvicorn formats its line as long as any handler might take it.
+            "uvicorn.access": {"handlers": [], "level": logging.WARNING, "propagate": False},
             # A line for each job and each second of cron is for debugging SAQ.
             "saq": {"level": logging.WARNING if level >= logging.INFO else level},
         },
     }
+
+
+def _add_time(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """The time as it is: orjson writes it faster than datetime formats itself."""
+    event["timestamp"] = datetime.now(UTC)
+    return event
+
+
+def _to_bytes(event: Any, default: Callable[[Any], Any]) -> bytes:
+    return orjson.dumps(event, default=default, option=orjson.OPT_UTC_Z)
 
 
 def _to_json(event: Any, default: Callable[[Any], Any]) -> str:

@@ -95,9 +95,12 @@ async def assert_recovers(client: httpx.AsyncClient) -> None:
     async def ready() -> bool:
         return (await client.get("/health/ready")).status_code == 200
 
+    async def all_served() -> bool:
+        answers = await asyncio.gather(*(client.get("/api/v1/tokens") for _ in range(AT_ONCE)))
+        return {answer.status_code for answer in answers} == {200}
+
     await eventually("ready again", ready, seconds=RECOVERY)
-    answers = await asyncio.gather(*(client.get("/api/v1/tokens") for _ in range(AT_ONCE)))
-    assert {answer.status_code for answer in answers} == {200}
+    await eventually("everybody is served again", all_served, seconds=RECOVERY)
 
 
 class TestPostgresAway:

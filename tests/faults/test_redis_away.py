@@ -90,9 +90,9 @@ class TestRedisAway:
     @pytest.mark.parametrize("away", [stopped, frozen, stuttering])
     async def test_while_it_is_away_and_after(self, service: Service, away: Away) -> None:
         async with service.client() as client:
-            usual = await watch(client, KINDS, seconds=1)
+            usual = await watch(service, client, KINDS, seconds=1)
             async with away(service):
-                seen = await watch(client, KINDS, seconds=2.5)
+                seen = await watch(service, client, KINDS, seconds=2.5)
                 if away is not stuttering:
                     await assert_health_tells(client)
             await assert_recovers(client)

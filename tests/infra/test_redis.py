@@ -17,6 +17,7 @@ from tests.logs import captured_logs, named
 from tests.sockets import frozen_server, unused_port, with_redis_at
 
 LIMIT = 0.1
+SLACK = 30  # two loaded cores are no measure of a timeout; the defaults would take minutes
 
 
 @asynccontextmanager
@@ -40,16 +41,15 @@ class TestGate:
         assert await RedisGate(LIMIT * 20).run(resources.redis.get("key")) == b"value"
 
     async def test_after_a_failure_nobody_asks_for_a_while(
-        self, settings: Settings, resources: Resources
+        self, settings: Settings, resources: Resources, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr("app.infra.redis.GATE_PAUSE", 60)
         gate = RedisGate(LIMIT)
         async with away(settings) as redis:
             await fails(gate, redis.ping())
-        started = time.monotonic()
         for _ in range(100):
             error = await fails(gate, resources.redis.incr("asked"))
             assert (str(error), error.applied) == ("the gate is closed", False)
-        assert time.monotonic() - started < GATE_PAUSE
         assert await resources.redis.get("asked") is None
 
     async def test_then_one_asks_and_an_answer_opens_the_gate(
@@ -118,7 +118,7 @@ class TestApplied:
                 started = time.monotonic()
                 error = await fails(RedisGate(LIMIT), redis.incr("x"))
         assert error.applied is None
-        assert time.monotonic() - started < LIMIT * 5
+        assert time.monotonic() - started < LIMIT * SLACK
 
     async def test_unknown_when_the_connection_broke(self) -> None:
         async def broken() -> None:
@@ -135,7 +135,7 @@ class TestClient:
             started = time.monotonic()
             with pytest.raises(RedisError):
                 await redis.ping()
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < LIMIT * SLACK
 
     async def test_a_frozen_server_costs_the_timeout(self, settings: Settings) -> None:
         with frozen_server() as port:
@@ -143,7 +143,7 @@ class TestClient:
                 started = time.monotonic()
                 with pytest.raises((RedisError, TimeoutError)):
                     await redis.ping()
-        assert LIMIT * 0.9 < time.monotonic() - started < 1
+        assert LIMIT * 0.9 < time.monotonic() - started < LIMIT * SLACK
 
     async def test_more_commands_than_connections_wait_for_one(self, migrated: Settings) -> None:
         async with make_redis(migrated, size=2) as redis:

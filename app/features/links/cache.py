@@ -49,12 +49,14 @@ if #entry > 2 then redis.call('XADD', KEYS[1], '*', unpack(entry)) end
 return held
 """
 
-# KEYS: the slug's key. ARGV: version, entry, seconds to live. A newer entry stays.
+# KEYS: the slugs' keys. ARGV: version, seconds to live, an entry for each. A newer entry stays.
 PUT = """
-local held = redis.call('GET', KEYS[1])
-if held and tonumber(string.match(held, '^%d+')) > tonumber(ARGV[1]) then return 0 end
-redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
-return 1
+for i, key in ipairs(KEYS) do
+  local held = redis.call('GET', key)
+  if not held or tonumber(string.match(held, '^%d+')) <= tonumber(ARGV[1]) then
+    redis.call('SET', key, ARGV[i + 2], 'EX', ARGV[2])
+  end
+end
 """
 
 
@@ -68,10 +70,16 @@ class Target:
     @classmethod
     def of_entry(cls, entry: bytes) -> Self | None:
         """None for a tombstone and for what has expired."""
-        parts = entry.split(b"|", 3)
-        if len(parts) < 4:  # noqa: PLR2004 -- the four parts of a live entry
-            return None
-        return cls(parts[2].decode(), parts[3].decode())
+        location = location_of(entry)
+        return (
+            None if location is None else cls(entry.split(b"|", 3)[2].decode(), location.decode())
+        )
+
+
+def location_of(entry: bytes) -> bytes | None:
+    """The URL as it stands in the entry; None for a tombstone and for what has expired."""
+    parts = entry.split(b"|", 3)
+    return parts[3] if len(parts) == 4 else None  # noqa: PLR2004 -- the parts of a live entry
 
 
 def make_entry(link: Link | None, version: int = READ_VERSION) -> str:
@@ -108,14 +116,11 @@ class LinkCache:
 
     async def put(self, slug: str, link: Link | None, version: int) -> None:
         """What a writer has committed. None leaves a tombstone."""
-        await self._put(keys=[KEY + slug], args=[version, make_entry(link, version), self._ttl])
+        await self._put(keys=[KEY + slug], args=[version, self._ttl, make_entry(link, version)])
 
     async def put_all(self, links: list[Link], version: int) -> None:
-        """`put` for many, in one round trip."""
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for link in links:
-                entry = make_entry(link, version)
-                await self._put(
-                    keys=[KEY + link.slug], args=[version, entry, self._ttl], client=pipe
-                )
-            await pipe.execute()
+        """`put` for many, at once: Redis serves nobody else for the 2 ms that a thousand take."""
+        await self._put(
+            keys=[KEY + link.slug for link in links],
+            args=[version, self._ttl, *(make_entry(link, version) for link in links)],
+        )

@@ -9,7 +9,7 @@ import time
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.features.links.cache import Target
+from app.features.links.cache import location_of
 from app.features.links.follower import Followed
 from app.features.links.runtime import runtime_of
 from app.features.links.schemas import RESERVED
@@ -38,13 +38,13 @@ class RedirectEdge:
         started = time.perf_counter()
         runtime = runtime_of(scope["state"]["resources"])
         followed = await runtime.follower.follow(slug, clicks_of(scope["method"]))
-        target = Target.of_entry(followed) if isinstance(followed, bytes) else None
-        if target is None:
+        location = location_of(followed) if isinstance(followed, bytes) else None
+        if location is None:
             carry: Followed = followed
             scope["state"][FOLLOWED] = carry
             await self.app(scope, receive, send)
             return
-        headers = [(b"location", target.url.encode("ascii")), *FIXED_HEADERS]
+        headers = [(b"location", location), *FIXED_HEADERS]
         await send({"type": "http.response.start", "status": 302, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
         runtime.redirect_seconds.observe(time.perf_counter() - started)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import undefer
 
 from app.features.links.csvfile import HEADER_ROW, CsvRow, count_rows
 from app.features.links.errors import ImportNotFound, SlugTaken
-from app.features.links.models import Import, ImportStatus, RowError
+from app.features.links.models import Import, ImportStatus, Link, RowError
 from app.features.links.schemas import ImportProgress, ImportRead, LinkCreate, RowFault
 from app.features.links.service import ALPHABET, SLUG_LENGTH
 
@@ -36,7 +36,7 @@ INSERT_LINKS = text("""
          WITH ORDINALITY AS given (slug, url, title, expires_at, place)
     ORDER BY given.slug, given.place
     ON CONFLICT (slug) DO NOTHING
-    RETURNING slug
+    RETURNING id, slug, url, expires_at
 """)
 FIND_URLS = text("SELECT slug, url FROM links WHERE slug = ANY(CAST(:slugs AS text[]))")
 
@@ -127,10 +127,11 @@ async def load_source(session: AsyncSession, *, import_id: UUID) -> tuple[bytes,
 
 async def apply_batch(
     session: AsyncSession, *, import_id: UUID, rows: list[CsvRow], last: bool
-) -> list[str] | None:
+) -> list[Link] | None:
     """Do these rows and move the position behind them. The caller commits.
 
-    Returns the slugs of the links that are new, or None if another worker has done these rows.
+    Returns the links that are new, without what a redirect does not need, or None if another
+    worker has done these rows.
     """
     locked = select(Import).where(Import.id == import_id).with_for_update()
     job = await session.scalar(locked)
@@ -184,9 +185,9 @@ def _say(error: ValidationError) -> str:
 
 async def _insert(
     session: AsyncSession, candidates: list[Candidate], created_by: UUID | None
-) -> tuple[list[str], list[RowFault]]:
+) -> tuple[list[Link], list[RowFault]]:
     """Make the links that are not there yet. A row is done when its slug leads to its URL."""
-    made: list[str] = []
+    made: list[Link] = []
     faults: list[RowFault] = []
     attempt = 0
     while candidates:
@@ -203,9 +204,11 @@ async def _insert(
             "expiries": [row.expires_at for _, row in tried],
             "created_by": created_by,
         }
-        made += await session.scalars(INSERT_LINKS, values)
-        found = await session.execute(FIND_URLS, {"slugs": values["slugs"]})
-        urls: dict[str, str] = dict(found.all())
+        new = [Link(**row) for row in (await session.execute(INSERT_LINKS, values)).mappings()]
+        made += new
+        urls = {link.slug: link.url for link in new}
+        if others := [slug for slug, _ in tried if slug not in urls]:
+            urls |= dict((await session.execute(FIND_URLS, {"slugs": others})).all())
         candidates = [row for slug, row in tried if urls.get(slug) != row.url]
         attempt += 1
     return made, faults

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, update
 
 from app.features.links import clicks, imports
 from app.features.links.csvfile import CsvRow, read_rows
@@ -71,12 +71,13 @@ async def _run_batch(resources: Resources, job_id: UUID, rows: list[CsvRow], *, 
     return True
 
 
-async def _write_through(resources: Resources, slugs: list[str], version: int) -> None:
-    """The new links, read again, into the cache: it may hold that there is none."""
-    if not slugs:
+async def _write_through(resources: Resources, links: list[Link], version: int) -> None:
+    """The new links into the cache: it may hold that there is none.
+
+    One that was changed or deleted since has been written with a higher version, which stays.
+    """
+    if not links:
         return
-    async with transaction(resources.sessions) as session:
-        links = list(await session.scalars(select(Link).where(Link.slug.in_(slugs))))
     cache = runtime_of(resources).cache
     try:
         await resources.gate.run(cache.put_all(links, version), always=True)

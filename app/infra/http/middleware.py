@@ -7,11 +7,11 @@ pass the same. Plain ASGI because each `@app.middleware("http")` costs a task an
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bind_contextvars, clear_contextvars
+from structlog.contextvars import bind_contextvars
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.config import Settings
@@ -24,6 +24,7 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 PROBES = "/health/"
 
 Edge = Callable[[ASGIApp], ASGIApp]
+Header = tuple[bytes, bytes]
 
 
 def surround(app: ASGIApp, settings: Settings, edges: Sequence[Edge]) -> ASGIApp:
@@ -32,8 +33,9 @@ def surround(app: ASGIApp, settings: Settings, edges: Sequence[Edge]) -> ASGIApp
     for edge in edges:
         app = edge(app)
     app = AllowedHosts(app, settings.allowed_hosts)
-    app = SecurityHeaders(app, https=settings.public_url.startswith("https://"))
-    app = RequestContext(app)
+    app = Envelope(app, https=settings.public_url.startswith("https://"))
+    if not settings.trusted_proxies:
+        return app
     return ProxyHeadersMiddleware(app, list(settings.trusted_proxies))  # type: ignore[arg-type,return-value] # uvicorn's own ASGI types
 
 
@@ -45,47 +47,72 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     return None
 
 
-class RequestContext:
-    """Gives each request an id, writes one line about it, and answers 500 when all else failed."""
+class Envelope:
+    """An id and a log line for each request; for each response the headers that browsers heed.
 
-    def __init__(self, app: ASGIApp) -> None:
+    And 500 when all else failed. One class rather than three: each wrapper around `send` costs a
+    redirect several percent.
+    """
+
+    POLICY = (
+        b"content-security-policy",
+        b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
+    )
+
+    def __init__(self, app: ASGIApp, *, https: bool) -> None:
         self.app = app
+        self.headers = [
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"x-frame-options", b"DENY"),
+            (b"cross-origin-opener-policy", b"same-origin"),
+        ]
+        if https:
+            # Two years, the shortest that browsers' preload lists accept.
+            self.headers.append((b"strict-transport-security", b"max-age=63072000"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        given = header(scope, b"x-request-id")
-        request_id = (
-            given.decode() if given and REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
-        )
+        request_id = _request_id(scope)
         scope["state"]["request_id"] = request_id
-        clear_contextvars()
+        # Every request is a task with a context of its own, so nothing needs to be unbound.
         bind_contextvars(request_id=request_id)
         status = 0
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message["headers"],
-                    (b"x-request-id", request_id.encode()),
-                ]
+                message["headers"] = self._complete(message["headers"], request_id)
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_id)
+            await self.app(scope, receive, send_with_headers)
         except Exception:
             # The last boundary. What FastAPI raised again after its 500, and what failed around
             # it, ends here: logged, and answered if nothing was sent yet.
             log.exception("request_failed")
             if not status:
                 error = InternalError("The error was logged with this request's id.")
-                await problem_response(error, request_id)(scope, receive, send_with_id)
+                await problem_response(error, request_id)(scope, receive, send_with_headers)
         finally:
             _log_request(scope, status, time.perf_counter() - started)
+
+    def _complete(self, given: Iterable[Header], request_id: str) -> list[Header]:
+        headers = [*given, *self.headers, (b"x-request-id", request_id.encode())]
+        # A page that needs more brings a policy of its own.
+        if all(name != self.POLICY[0] for name, _ in headers):
+            headers.append(self.POLICY)
+        return headers
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's, if it looks like one, so that a request can be found in the logs of both."""
+    given = header(scope, b"x-request-id")
+    return given.decode() if given and REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
 
 
 def _log_request(scope: Scope, status: int, seconds: float) -> None:
@@ -105,41 +132,6 @@ def _log_request(scope: Scope, status: int, seconds: float) -> None:
         duration_ms=round(seconds * 1000, 2),
         client=client[0] if client else None,
     )
-
-
-class SecurityHeaders:
-    """Adds the headers that make a browser careful. A response may bring its own policy."""
-
-    def __init__(self, app: ASGIApp, *, https: bool) -> None:
-        self.app = app
-        self.policy = (
-            b"content-security-policy",
-            b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
-        )
-        self.headers = [
-            (b"x-content-type-options", b"nosniff"),
-            (b"referrer-policy", b"no-referrer"),
-            (b"x-frame-options", b"DENY"),
-            (b"cross-origin-opener-policy", b"same-origin"),
-        ]
-        if https:
-            # Two years, the shortest that browsers' preload lists accept.
-            self.headers.append((b"strict-transport-security", b"max-age=63072000"))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = [*message["headers"], *self.headers]
-                if all(key != self.policy[0] for key, _ in headers):
-                    headers.append(self.policy)
-                message["headers"] = headers
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers)
 
 
 class OversizeProblems:

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from app.config import Settings
 from app.features.links import clicks
+from app.features.links.cache import KEY
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from tests.features.links.conftest import IMPORTS, LINKS
@@ -87,7 +88,10 @@ async def expire(resources: Resources) -> None:
 class TestRedisSilent:
     """When nobody knows whether a click reached the stream, it is noted and settled later."""
 
-    async def test_the_stream_is_asked_before_it_counts(self, own_settings: Settings) -> None:
+    async def test_the_stream_is_asked_before_it_counts(
+        self, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.infra.redis.GATE_PAUSE", 60)
         async with with_frozen_redis(own_settings) as service:
             for _ in range(3):
                 assert (await service.client.get("/deck")).status_code == 302
@@ -108,6 +112,26 @@ async def age_noted_clicks(resources: Resources) -> None:
             text("UPDATE unsettled_clicks SET created_at = now() - 2 * CAST(:age AS interval)"),
             {"age": clicks.SETTLE_AFTER},
         )
+
+
+class TestRedisFull:
+    """A Redis that takes no more writes is gone around, too."""
+
+    async def test_redirects_are_answered_and_counted(self, live: Live) -> None:
+        await live.sign_in()
+        for slug in ("cached", "other"):
+            answer = await live.client.post(LINKS, json={**DECK, "slug": slug})
+            assert answer.status_code == 201
+        await live.resources.redis.delete(f"{KEY}other")
+        await live.resources.redis.config_set("maxmemory", 1)
+        try:
+            for slug in ("cached", "other"):
+                answer = await live.client.get(f"/{slug}")
+                assert answer.headers["location"] == DECK["url"]
+        finally:
+            await live.resources.redis.config_set("maxmemory", 0)
+        assert sum((await counts(live.resources)).values()) == 2
+        assert await unsettled(live.resources) == 0
 
 
 class TestPostgresDown:

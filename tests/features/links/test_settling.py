@@ -20,7 +20,7 @@ from tests.live import Live
 class TestSettling:
     """Clicks that were noted count once: where the stream holds them, or else here."""
 
-    DUE = SETTLE_AFTER + timedelta(seconds=2)
+    DUE = SETTLE_AFTER + timedelta(minutes=5)
 
     async def test_those_in_the_stream_are_not_counted_again(
         self, deck: UUID, resources: Resources, roll_up: RollUp

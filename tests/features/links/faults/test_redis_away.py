@@ -57,9 +57,9 @@ class TestRedisAway:
     async def test_stopped_and_frozen(self, service: Service, away: Away) -> None:
         async with service.client() as client:
             await prepare(client)
-            usual = await watch(client, KINDS, seconds=1)
+            usual = await watch(service, client, KINDS, seconds=1)
             async with away(service):
-                seen = await watch(client, KINDS, seconds=2.5)
+                seen = await watch(service, client, KINDS, seconds=2.5)
             await assert_recovers(client)
         seen.assert_answered(make=201, change=200, cached=302, unknown=404)
         seen.assert_no_slower_than(usual, by=PROMISED)
@@ -71,9 +71,9 @@ class TestRedisAway:
             await asyncio.to_thread(app.wait_until, "/health")
             async with service.client(app) as client:
                 await prepare(client)
-                usual = await watch(client, KINDS, seconds=1)
+                usual = await watch(service, client, KINDS, seconds=1)
                 network.delay = SLOW
-                seen = await watch(client, KINDS, seconds=2.5)
+                seen = await watch(service, client, KINDS, seconds=2.5)
                 network.delay = 0
                 await assert_recovers(client)
         seen.assert_answered(make=201, change=200, cached=302, unknown=404)
