@@ -9,8 +9,9 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import hypothesis
@@ -25,20 +26,28 @@ from app.features.tokens.schemas import Scope as TokenScope
 from app.features.tokens.service import create_token
 from app.health import Health
 from app.infra.db import make_engine, transaction
-from app.infra.http.limits import RateLimiter
 from app.infra.lifespan import Resources, open_resources, start_features
 from app.infra.telemetry import Metrics
-from app.main import create_app
+from app.main import create_api, create_app
 from app.registry import FEATURES
 from dev.servers import PostgresServer, RedisServer, scratch_folder, start_postgres, start_redis
-from tests.live import BASE_URL, Live, WithState, client_of, copy_database, own_data, run_service
+from tests.live import (
+    BASE_URL,
+    Live,
+    WithState,
+    client_of,
+    client_under,
+    copy_database,
+    own_data,
+    run_service,
+)
 from tests.served import Served, own_database, serve
 from tests.service import Service, running_service
 
 ROOT = Path(__file__).parent.parent
 
 # No deadline: the time that an example takes says more about the machine's load than about us.
-hypothesis.settings.register_profile("drydock", deadline=None, database=None)
+hypothesis.settings.register_profile("drydock", deadline=None, database=None, max_examples=50)
 hypothesis.settings.load_profile("drydock")
 
 
@@ -124,8 +133,14 @@ def created(migrated: Settings) -> ASGIApp:
     return create_app(migrated)
 
 
+@pytest.fixture(scope="session")
+def document(settings: Settings) -> dict[str, Any]:
+    """The OpenAPI document."""
+    return create_api(settings).openapi()
+
+
 @pytest.fixture
-async def app(created: ASGIApp, resources: Resources) -> AsyncIterator[ASGIApp]:
+async def app(created: ASGIApp, resources: Resources) -> AsyncIterator[WithState]:
     async with Health.opened(resources) as health:
         yield WithState(created, {"resources": resources, "health": health})
 
@@ -220,18 +235,9 @@ MakeClient = Callable[..., httpx.AsyncClient]
 
 
 @pytest.fixture
-def make_client(app: ASGIApp, resources: Resources) -> MakeClient:
-    def make(*, peer: str = "127.0.0.1", **changed: Any) -> httpx.AsyncClient:
-        """A client of the service under other settings, from another address."""
-        settings = resources.settings.model_copy(update=changed)
-        limiter = RateLimiter(settings, resources.redis, resources.gate)
-        state = {
-            **cast("WithState", app).state,
-            "resources": replace(resources, settings=settings, limiter=limiter),
-        }
-        return client_of(WithState(create_app(settings), state), peer=peer)
-
-    return make
+def make_client(app: WithState) -> MakeClient:
+    """Make a client of the service under other settings, from another address."""
+    return partial(client_under, app)
 
 
 @pytest.fixture(scope="session")

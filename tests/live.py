@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,6 +24,7 @@ from app.config import Settings
 from app.features.tokens.schemas import Scope as TokenScope
 from app.features.tokens.service import create_token
 from app.infra.db import transaction
+from app.infra.http.limits import RateLimiter
 from app.infra.lifespan import Resources
 from app.main import create_app
 
@@ -57,6 +58,15 @@ def client_of(app: ASGIApp, *, peer: str = "127.0.0.1") -> httpx.AsyncClient:
     """A client at the address `peer`, whom exceptions reach as answers only."""
     transport = httpx.ASGITransport(app=app, client=(peer, 50_000))
     return httpx.AsyncClient(transport=transport, base_url=BASE_URL)
+
+
+def client_under(app: WithState, *, peer: str = "127.0.0.1", **changed: Any) -> httpx.AsyncClient:
+    """A client of the same service under other settings."""
+    resources: Resources = app.state["resources"]
+    settings = resources.settings.model_copy(update=changed)
+    limiter = RateLimiter(settings, resources.redis, resources.gate)
+    state = {**app.state, "resources": replace(resources, settings=settings, limiter=limiter)}
+    return client_of(WithState(create_app(settings), state), peer=peer)
 
 
 @dataclass(frozen=True)

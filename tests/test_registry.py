@@ -5,16 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import pytest
 
-from app.config import Settings
-from app.main import create_api
 from app.registry import FEATURES
-
-
-@pytest.fixture
-def document(settings: Settings) -> dict[str, Any]:
-    return create_api(settings).openapi()
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -43,11 +43,9 @@ def bring(monkeypatch: pytest.MonkeyPatch) -> Bring:
 async def working(settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
     """A worker in this process, which stops at the end."""
     configure_logging(settings)
-    before = signal.getsignal(signal.SIGTERM)
     worker = asyncio.create_task(run_worker(settings))
-    async with asyncio.timeout(20):
-        while signal.getsignal(signal.SIGTERM) is before:  # noqa: ASYNC110 -- SAQ tells nobody
-            await asyncio.sleep(0.01)
+    async with make_redis(settings) as redis:
+        await eventually("a worker", lambda: has_worker(redis), seconds=20)
     try:
         yield worker
     finally:
@@ -56,8 +54,12 @@ async def working(settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
             await worker
 
 
+async def has_worker(redis: Redis) -> bool:
+    return bool((await make_queue(redis).info())["workers"])
+
+
 def stop(worker: asyncio.Task[None]) -> None:
-    """Tell it as a platform does. It listens since `working` began."""
+    """Tell it as a platform does. It listens to signals before it can be seen in Redis."""
     if not worker.done():
         signal.raise_signal(signal.SIGTERM)
 

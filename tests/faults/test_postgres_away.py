@@ -23,7 +23,8 @@ API_LIMIT = 3.0  # seconds
 HEALTH_LIMIT = 2.0  # seconds
 REMEMBERED = 1.0  # seconds that a probe's last finding is told again
 RECOVERY = 2.0  # seconds
-AT_ONCE = 30  # requests: three times as many as the pool has connections
+POOL = 10  # connections
+AT_ONCE = 3 * POOL  # requests
 PROBES = 100
 
 Away = Callable[[Service], AbstractAsyncContextManager[None]]
@@ -96,7 +97,7 @@ async def assert_recovers(client: httpx.AsyncClient) -> None:
         return (await client.get("/health/ready")).status_code == 200
 
     async def all_served() -> bool:
-        answers = await asyncio.gather(*(client.get("/api/v1/tokens") for _ in range(AT_ONCE)))
+        answers = await asyncio.gather(*(client.get("/api/v1/tokens") for _ in range(POOL)))
         return {answer.status_code for answer in answers} == {200}
 
     await eventually("ready again", ready, seconds=RECOVERY)

@@ -78,6 +78,13 @@ class TestBombs:
         answer = upload(served, b"url\n" + b"a" * (LARGEST - 4 + extra))
         assert_refused(answer, 413, "body_too_large")
 
+    def test_a_strangers_file_is_not_read(self, served: Served) -> None:
+        request = message(
+            "POST", IMPORTS, headers=b"Content-Type: text/csv\r\n", body=b"a" * LARGEST
+        )
+        with served.growing_at_most(4):
+            assert_refused(attack(served, request), 401, "token_invalid")
+
     def test_an_endless_one_in_chunks(self, served: Served) -> None:
         headers = {
             **served.authorization,

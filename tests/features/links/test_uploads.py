@@ -4,7 +4,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from app.features.links.csvfile import MOST_ROWS
+from app.features.links.csvfile import MOST_LINES
 from app.features.links.models import Import
 from app.features.tokens.schemas import Scope
 from app.infra.db import transaction
@@ -69,7 +69,7 @@ class TestRefused:
 
     @pytest.mark.parametrize(
         "content",
-        [b"", b"url\n", b"slug\nx\n", b"\xff\xfe\n", b"url\n" + b"x\n" * (MOST_ROWS + 1)],
+        [b"", b"url\n", b"slug\nx\n", b"\xff\xfe\n", b"url\n" + b"\n" * MOST_LINES + b"x\n"],
     )
     async def test_a_file_that_is_none(
         self, api: httpx.AsyncClient, resources: Resources, content: bytes

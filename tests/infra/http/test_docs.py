@@ -7,9 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.config import Settings
 from app.infra.http.docs import ASSETS
-from app.main import create_api
 
 EXTERNAL = re.compile(r"""(?:https?:)?//[a-z]""")
 
@@ -74,10 +72,6 @@ def directives(policy: str) -> dict[str, str]:
 
 class TestDocument:
     """Every error in the OpenAPI document is a problem document."""
-
-    @pytest.fixture
-    def document(self, settings: Settings) -> dict[str, Any]:
-        return create_api(settings).openapi()
 
     def test_errors_are_problem_json(self, document: dict[str, Any]) -> None:
         checked = 0
