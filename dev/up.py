@@ -61,6 +61,8 @@ def up() -> int:
 def app_command(port: int) -> list[str]:
     """Return the server that restarts itself when a file under app/ changes."""
     options = ["--factory", "--reload", "--reload-dir", "app", "--no-access-log"]
+    # The service judges its proxies itself, and speaks no WebSocket.
+    options += ["--no-proxy-headers", "--ws", "none"]
     options += ["--host", ports.LOCALHOST, "--port", str(port)]
     options += ["--timeout-graceful-shutdown", str(OPEN_REQUEST_SECONDS)]
     options += ["--use-colors" if output.is_coloured() else "--no-use-colors"]
