@@ -14,9 +14,11 @@ VENV := .venv/bin
 DEV := $(VENV)/python -m dev
 PROD := docker compose -f compose.yaml
 
-# Whole suites run in parallel, and what runs without faults must cover the code.
-WHOLE = -n 4 --ignore-glob='*/faults' --cov --cov-report=term:skip-covered
-FAULTS = -n 4 $(wildcard tests/faults tests/features/*/faults)
+# Whole suites run in parallel. The quick one must cover the code; the other one goes at running
+# services, with faults, hostile input and whatever the OpenAPI document allows.
+HARD := $(wildcard tests/faults tests/test_contract.py tests/test_hostile*.py \
+	tests/features/*/faults tests/features/*/test_hostile*.py)
+WHOLE = -n 4 $(HARD:%=--ignore=%) --cov --cov-report=term:skip-covered
 
 MAKEFLAGS += --no-print-directory
 # Some machines set it. Every start would compile every package again: 16 s instead of 6.
@@ -55,8 +57,8 @@ test: env ## Run the tests: make test [T="tests/test_x.py -k name"]
 	@exec $(VENV)/python -m pytest $(if $(T),$(T),$(WHOLE))
 
 .PHONY: test-faults
-test-faults: env ## Break a running service on purpose: kill -9, frozen servers, 100,000 rows
-	@exec $(VENV)/python -m pytest $(if $(T),$(T),$(FAULTS))
+test-faults: env ## Go at running services: kill -9, frozen servers, hostile input, 100,000 rows
+	@exec $(VENV)/python -m pytest $(if $(T),$(T),-n 4 $(HARD))
 
 ##@ Code
 

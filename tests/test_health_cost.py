@@ -71,7 +71,7 @@ class TestCost:
             live.resources.settings.database_dsn, autocommit=True
         ) as connection:
             killed = await connection.execute(kill, ["drydock-health"])
-            assert killed.rowcount == 1
+            assert killed.rowcount >= 1
         await asyncio.sleep(1.05)  # the last result serves that long
         assert (await live.client.get("/health/ready")).status_code == 200
 
