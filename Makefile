@@ -114,7 +114,7 @@ image: ## Build the production image: make image [TAG=…]
 .PHONY: test-stack
 test-stack: env ## Run the tests against real containers
 	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r requirements-stack.txt
-	@exec $(VENV)/python -m pytest -p no:xdist --confcutdir=tests/stack $(if $(T),$(T),tests/stack)
+	@PATH="$(CURDIR)/$(VENV):$$PATH" exec $(VENV)/python -m pytest -p no:xdist --confcutdir=tests/stack $(if $(T),$(T),tests/stack)
 
 .PHONY: secrets
 secrets: ## Write the secret files that are missing

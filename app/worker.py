@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
@@ -21,6 +22,7 @@ log = structlog.get_logger(__name__)
 # A worker's transactions are longer than a request's, and nobody waits for its answers.
 LEND_LIMIT = 60.0  # seconds
 REDIS_LIMIT = 2.0  # seconds
+CANCEL_AGAIN = 1.0  # seconds
 AFTER_FAILURE = 1.0  # seconds until a loop that failed starts again
 
 
@@ -41,10 +43,21 @@ class GracefulWorker(Worker[Any]):
                 while running := [context["task"] for context in self.job_task_contexts.values()]:
                     await asyncio.wait(running)
         # What is left is waiting for work, or has used up its time.
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await _cancel(self.tasks)
         await super().stop()
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel until all have ended: before Python 3.12 one cancellation may get lost.
+
+    asyncio.wait_for, within which redis-py sends, swallows the one that finds it just done.
+    """
+    cancelled = left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN)
+    await asyncio.gather(*cancelled, return_exceptions=True)
 
 
 async def run_worker(settings: Settings) -> None:
@@ -63,9 +76,7 @@ async def run_worker(settings: Settings) -> None:
         try:
             await _make_worker(settings, resources).start()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _cancel(tasks)
 
 
 def _make_worker(settings: Settings, resources: Resources) -> GracefulWorker:

@@ -60,9 +60,11 @@ class TestPool:
             update={"database_pool_size": 1, "database_pool_timeout": 0.1}
         )
         async with engine_of(settings) as engine, engine.connect():
+            started = time.monotonic()
             with pytest.raises(exc.TimeoutError) as caught:
                 await engine.connect()
         assert is_unavailable(caught.value)
+        assert time.monotonic() - started < 5  # SQLAlchemy's own limit is thirty seconds
 
     async def test_an_idle_connection_that_the_server_closed_is_replaced(
         self, migrated: Settings

@@ -103,8 +103,12 @@ class TestOutsideALoop:
         script = (
             "import asyncio, sys; from app.infra.lines import LineWriter\n"
             "writer = LineWriter(sys.stdout.buffer)\n"
-            "async def log(): writer.info(b'last words')\n"
-            "asyncio.run(log())\n"
+            "loop = asyncio.new_event_loop()\n"
+            "task = loop.create_task(asyncio.sleep(0))\n"
+            # In the loop's last turn: there is no other that would flush.
+            "task.add_done_callback(lambda _: writer.info(b'last words'))\n"
+            "loop.run_until_complete(task)\n"
+            "loop.close()\n"
         )
         done = subprocess.run(
             [sys.executable, "-c", script], check=True, cwd=ROOT, stdout=subprocess.PIPE

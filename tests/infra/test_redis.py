@@ -89,6 +89,14 @@ class TestGate:
         assert [event["event"] for event in events] == ["redis_failing", "redis_recovered"]
         assert named(events, "redis_failing")[0]["log_level"] == "warning"
 
+    async def test_what_is_under_way_already_is_left_to_itself(self, settings: Settings) -> None:
+        gate = RedisGate(LIMIT)
+        async with away(settings) as redis:
+            await fails(gate, redis.ping())
+        running: asyncio.Future[bytes] = asyncio.Future()
+        assert (await fails(gate, running)).applied is False
+        assert not running.done()
+
     async def test_a_bug_is_no_failure_of_redis(self, resources: Resources) -> None:
         async def broken() -> None:
             raise KeyError
@@ -130,12 +138,20 @@ class TestApplied:
 class TestClient:
     """A client fails within its timeout and never tries again by itself."""
 
-    async def test_a_refused_connection_fails_at_once(self, settings: Settings) -> None:
-        async with away(settings) as redis:
-            started = time.monotonic()
-            with pytest.raises(RedisError):
-                await redis.ping()
-        assert time.monotonic() - started < LIMIT * SLACK
+    async def test_a_connection_that_breaks_is_not_tried_again(self, settings: Settings) -> None:
+        tries = 0
+
+        async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal tries
+            tries += 1
+            writer.close()
+
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            async with make_redis(with_redis_at(settings, port)) as redis:
+                with pytest.raises(RedisError):
+                    await redis.ping()
+        assert tries == 1
 
     async def test_a_frozen_server_costs_the_timeout(self, settings: Settings) -> None:
         with frozen_server() as port:

@@ -3,28 +3,26 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from sqlalchemy import select, update
 
 from app.features.links import imports, tasks
 from app.features.links.cache import STREAM
 from app.features.links.csvfile import read_rows
 from app.features.links.imports import apply_batch, load_source
-from app.features.links.models import ClickCount, Import, Link
-from app.features.links.tasks import purge, resume_imports, roll_up_clicks, run_import
+from app.features.links.tasks import resume_imports, roll_up_clicks, run_import
 from app.infra.db import transaction
 from app.infra.feature import Task
 from app.infra.lifespan import Resources
 from app.infra.queue import make_queue
-from tests.features.links.conftest import LINKS, MakeLink, RollUp
+from tests.features.links.conftest import LINKS
 from tests.features.links.counting import append, counts, id_of
-from tests.features.links.uploading import result, upload, work
+from tests.features.links.uploading import age, result, upload, work
 from tests.live import Live
 from tests.logs import captured_logs, named
 from tests.programs import eventually
@@ -124,15 +122,6 @@ class TestImport:
             assert (await api.get(f"/link-{number}")).status_code == 302
 
 
-async def age(resources: Resources, job: dict[str, Any], by: timedelta) -> None:
-    async with transaction(resources.sessions) as session:
-        await session.execute(
-            update(Import)
-            .where(Import.id == UUID(job["id"]))
-            .values(updated_at=datetime.now(UTC) - by, created_at=datetime.now(UTC) - by)
-        )
-
-
 async def enqueued(resources: Resources) -> list[str]:
     """The imports that a worker would take up, in order."""
     queue = make_queue(resources.redis)
@@ -202,55 +191,3 @@ async def has_counted(live: Live, total: int) -> bool:
 
 async def is_short(live: Live) -> bool:
     return int(await live.resources.redis.xlen(STREAM)) == 1
-
-
-class TestPurge:
-    """What expired a month ago goes, links with their clicks; the rest stays."""
-
-    @pytest.mark.parametrize(
-        ("expired_for", "kept"),
-        [
-            (None, True),
-            (timedelta(days=-1), True),
-            (timedelta(days=29), True),
-            (timedelta(days=31), False),
-        ],
-    )
-    async def test_links(
-        self,
-        make_link: MakeLink,
-        deck: UUID,
-        resources: Resources,
-        roll_up: RollUp,
-        expired_for: timedelta | None,
-        *,
-        kept: bool,
-    ) -> None:
-        await make_link(slug="other")
-        await append(resources, deck, 1)
-        await roll_up()
-        async with transaction(resources.sessions) as session:
-            expiry = None if expired_for is None else datetime.now(UTC) - expired_for
-            await session.execute(update(Link).where(Link.id == deck).values(expires_at=expiry))
-        await purge({"resources": resources})
-        async with transaction(resources.sessions) as session:
-            slugs = set(await session.scalars(select(Link.slug)))
-            counted = list(await session.scalars(select(ClickCount.link_id)))
-        assert slugs == ({"deck", "other"} if kept else {"other"})
-        assert counted == ([deck] if kept else [])
-
-    async def test_imports(self, api: httpx.AsyncClient, resources: Resources) -> None:
-        old, young, unfinished = [await upload(api, row) for row in ROWS[:3]]
-        for job in (old, young):
-            await work(resources, job)
-        for job in (old, unfinished):
-            await age(resources, job, tasks.KEEP_IMPORTS + timedelta(days=1))
-        with captured_logs() as events:
-            await purge({"resources": resources})
-        assert (named(events, "purged")[0]["links"], named(events, "purged")[0]["imports"]) == (
-            0,
-            1,
-        )
-        async with transaction(resources.sessions) as session:
-            left = {str(found) for found in await session.scalars(select(Import.id))}
-        assert left == {young["id"], unfinished["id"]}

@@ -1,10 +1,15 @@
 """Importing as a client does it, and the worker's part done at once."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
+from sqlalchemy import update
 
+from app.features.links.models import Import
 from app.features.links.tasks import run_import
+from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from tests.features.links.conftest import IMPORTS
 
@@ -43,3 +48,13 @@ async def imported(
     job = await upload(api, *lines, header=header)
     await work(resources, job)
     return await result(api, job)
+
+
+async def age(resources: Resources, job: dict[str, Any], by: timedelta) -> None:
+    """Have the import made, and moved last, so long ago."""
+    async with transaction(resources.sessions) as session:
+        await session.execute(
+            update(Import)
+            .where(Import.id == UUID(job["id"]))
+            .values(updated_at=datetime.now(UTC) - by, created_at=datetime.now(UTC) - by)
+        )

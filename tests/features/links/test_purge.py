@@ -1,0 +1,72 @@
+"""What the worker deletes when its time has come."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import httpx
+import pytest
+from sqlalchemy import select, update
+
+from app.features.links import tasks
+from app.features.links.models import ClickCount, Import, Link
+from app.features.links.tasks import purge
+from app.infra.db import transaction
+from app.infra.lifespan import Resources
+from tests.features.links.conftest import MakeLink, RollUp
+from tests.features.links.counting import append
+from tests.features.links.uploading import age, upload, work
+from tests.logs import captured_logs, named
+
+ROWS = [f"https://example.com/{number},link-{number},," for number in range(3)]
+
+
+class TestPurge:
+    """What expired a month ago goes, links with their clicks; the rest stays."""
+
+    @pytest.mark.parametrize(
+        ("expired_for", "kept"),
+        [
+            (None, True),
+            (timedelta(days=-1), True),
+            (timedelta(days=29), True),
+            (timedelta(days=31), False),
+        ],
+    )
+    async def test_links(
+        self,
+        make_link: MakeLink,
+        deck: UUID,
+        resources: Resources,
+        roll_up: RollUp,
+        expired_for: timedelta | None,
+        *,
+        kept: bool,
+    ) -> None:
+        await make_link(slug="other")
+        await append(resources, deck, 1)
+        await roll_up()
+        async with transaction(resources.sessions) as session:
+            expiry = None if expired_for is None else datetime.now(UTC) - expired_for
+            await session.execute(update(Link).where(Link.id == deck).values(expires_at=expiry))
+        await purge({"resources": resources})
+        async with transaction(resources.sessions) as session:
+            slugs = set(await session.scalars(select(Link.slug)))
+            counted = list(await session.scalars(select(ClickCount.link_id)))
+        assert slugs == ({"deck", "other"} if kept else {"other"})
+        assert counted == ([deck] if kept else [])
+
+    async def test_imports(self, api: httpx.AsyncClient, resources: Resources) -> None:
+        old, young, unfinished = [await upload(api, row) for row in ROWS]
+        for job in (old, young):
+            await work(resources, job)
+        for job in (old, unfinished):
+            await age(resources, job, tasks.KEEP_IMPORTS + timedelta(days=1))
+        with captured_logs() as events:
+            await purge({"resources": resources})
+        assert (named(events, "purged")[0]["links"], named(events, "purged")[0]["imports"]) == (
+            0,
+            1,
+        )
+        async with transaction(resources.sessions) as session:
+            left = {str(found) for found in await session.scalars(select(Import.id))}
+        assert left == {young["id"], unfinished["id"]}
