@@ -29,11 +29,15 @@ CATALOG = """
 # Alembic's own note of the revision stays, empty.
 ALEMBIC = {"alembic_version", "_alembic_version", "alembic_version_pkc"}
 
+# Notes each table that is created, and takes its time over the first, so that both are at it.
 COUNT_CREATED = """
     CREATE TABLE created (name text);
-    CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS
-        $$ BEGIN INSERT INTO created SELECT object_identity
-            FROM pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE'; END $$;
+    CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            INSERT INTO created SELECT object_identity
+                FROM pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE';
+            IF (SELECT count(*) FROM created) = 1 THEN PERFORM pg_sleep(2); END IF;
+        END $$;
     CREATE EVENT TRIGGER note ON ddl_command_end WHEN TAG IN ('CREATE TABLE')
         EXECUTE FUNCTION note();
 """
