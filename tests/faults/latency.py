@@ -15,7 +15,7 @@ from tests.service import Service
 Request = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
 
 LIVE = "/health/live"
-PAUSE = 0.02  # seconds between one answer and the next request of its kind
+PAUSE = 0.05  # seconds between one answer and the next request of its kind
 
 
 @dataclass

@@ -5,8 +5,6 @@ import json
 import time
 from collections.abc import AsyncIterator
 
-import httpx
-
 from tests.programs import App, eventually
 from tests.service import Service
 
@@ -46,8 +44,9 @@ class TestShutdown:
 
 async def refuses(app: App) -> bool:
     try:
-        async with httpx.AsyncClient() as client:
-            await client.get(app.url + "/health/live")
-    except httpx.TransportError:
+        _, writer = await asyncio.open_connection("127.0.0.1", app.port)
+    except OSError:
         return True
+    writer.close()
+    await writer.wait_closed()
     return False

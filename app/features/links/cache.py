@@ -7,9 +7,11 @@ it only where nothing stands.
 An entry is `<version>|<expires, ms, 0 for never>|<link id>|<url>`; a tombstone is `<version>|-`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Self
+from typing import NamedTuple, Self
+from uuid import UUID
 
 from redis.asyncio import Redis
 
@@ -82,7 +84,16 @@ def location_of(entry: bytes) -> bytes | None:
     return parts[3] if len(parts) == 4 else None  # noqa: PLR2004 -- the parts of a live entry
 
 
-def make_entry(link: Link | None, version: int = READ_VERSION) -> str:
+class NewLink(NamedTuple):
+    """What the cache needs of a link. An import makes thousands, too many for whole entities."""
+
+    id: UUID
+    slug: str
+    url: str
+    expires_at: datetime | None
+
+
+def make_entry(link: Link | NewLink | None, version: int = READ_VERSION) -> str:
     if link is None:
         return f"{version}|{TOMBSTONE}"
     expires = int(link.expires_at.timestamp() * 1000) if link.expires_at else 0
@@ -118,7 +129,7 @@ class LinkCache:
         """What a writer has committed. None leaves a tombstone."""
         await self._put(keys=[KEY + slug], args=[version, self._ttl, make_entry(link, version)])
 
-    async def put_all(self, links: list[Link], version: int) -> None:
+    async def put_all(self, links: Sequence[Link | NewLink], version: int) -> None:
         """`put` for many, at once: Redis serves nobody else for the 2 ms that a thousand take."""
         await self._put(
             keys=[KEY + link.slug for link in links],

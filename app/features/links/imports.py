@@ -15,9 +15,10 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import undefer
 
+from app.features.links.cache import NewLink
 from app.features.links.csvfile import HEADER_ROW, CsvRow, count_rows
 from app.features.links.errors import ImportNotFound, SlugTaken
-from app.features.links.models import Import, ImportStatus, Link, RowError
+from app.features.links.models import Import, ImportStatus, RowError
 from app.features.links.schemas import ImportProgress, ImportRead, LinkCreate, RowFault
 from app.features.links.service import ALPHABET, SLUG_LENGTH
 
@@ -127,11 +128,10 @@ async def load_source(session: AsyncSession, *, import_id: UUID) -> tuple[bytes,
 
 async def apply_batch(
     session: AsyncSession, *, import_id: UUID, rows: list[CsvRow], last: bool
-) -> list[Link] | None:
+) -> list[NewLink] | None:
     """Do these rows and move the position behind them. The caller commits.
 
-    Returns the links that are new, without what a redirect does not need, or None if another
-    worker has done these rows.
+    Returns the links that are new, or None if another worker has done these rows.
     """
     locked = select(Import).where(Import.id == import_id).with_for_update()
     job = await session.scalar(locked)
@@ -185,9 +185,9 @@ def _say(error: ValidationError) -> str:
 
 async def _insert(
     session: AsyncSession, candidates: list[Candidate], created_by: UUID | None
-) -> tuple[list[Link], list[RowFault]]:
+) -> tuple[list[NewLink], list[RowFault]]:
     """Make the links that are not there yet. A row is done when its slug leads to its URL."""
-    made: list[Link] = []
+    made: list[NewLink] = []
     faults: list[RowFault] = []
     attempt = 0
     while candidates:
@@ -204,7 +204,7 @@ async def _insert(
             "expiries": [row.expires_at for _, row in tried],
             "created_by": created_by,
         }
-        new = [Link(**row) for row in (await session.execute(INSERT_LINKS, values)).mappings()]
+        new = [NewLink(*row) for row in await session.execute(INSERT_LINKS, values)]
         made += new
         urls = {link.slug: link.url for link in new}
         if others := [slug for slug, _ in tried if slug not in urls]:

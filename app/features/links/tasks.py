@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import delete, func, update
 
 from app.features.links import clicks, imports
+from app.features.links.cache import NewLink
 from app.features.links.csvfile import CsvRow, read_rows
 from app.features.links.models import Import, ImportStatus, Link
 from app.features.links.runtime import runtime_of
@@ -71,7 +72,7 @@ async def _run_batch(resources: Resources, job_id: UUID, rows: list[CsvRow], *, 
     return True
 
 
-async def _write_through(resources: Resources, links: list[Link], version: int) -> None:
+async def _write_through(resources: Resources, links: list[NewLink], version: int) -> None:
     """The new links into the cache: it may hold that there is none.
 
     One that was changed or deleted since has been written with a higher version, which stays.
