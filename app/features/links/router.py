@@ -99,9 +99,8 @@ async def read_link(
     slug: SlugPath, _reader: Reader, session: SessionDep, resources: ResourcesDep
 ) -> LinkRead:
     """One link, expired or not."""
-    link = await service.find_link(session, slug=slug)
-    clicks = await service.total_clicks(session, links=[link])
-    return _read(resources, link, clicks.get(link.id, 0))
+    link, clicks = await service.find_counted(session, slug=slug)
+    return _read(resources, link, clicks)
 
 
 @links_router.patch("/{slug}", responses=responses(LinkNotFound))

@@ -23,6 +23,13 @@ Bucket = Literal["hour", "day"]
 MOST_BUCKETS = 2000  # a series; 83 days by the hour, 5 years by the day
 DEFAULT_BUCKETS = {"hour": timedelta(days=2), "day": timedelta(days=30)}
 
+COUNTED = select(
+    Link,
+    select(func.coalesce(func.sum(ClickCount.clicks), 0))
+    .where(ClickCount.link_id == Link.id)
+    .scalar_subquery(),
+)
+
 
 def make_slug() -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(SLUG_LENGTH))
@@ -62,6 +69,14 @@ async def find_link(session: AsyncSession, *, slug: str, lock: bool = False) -> 
     if link is None:
         raise LinkNotFound(f"No link is called {slug!r}.")
     return link
+
+
+async def find_counted(session: AsyncSession, *, slug: str) -> tuple[Link, int]:
+    """A link and its clicks since it was made, in one query. Raises `LinkNotFound`."""
+    row = (await session.execute(COUNTED.where(Link.slug == slug))).one_or_none()
+    if row is None:
+        raise LinkNotFound(f"No link is called {slug!r}.")
+    return row[0], row[1]
 
 
 async def list_links(session: AsyncSession, *, limit: int, before: UUID | None) -> list[Link]:
