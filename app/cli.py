@@ -24,6 +24,12 @@ or, if its data may go: docker compose down --volumes\
 """
 
 
+NEWER_SCHEMA = """\
+{error}: a newer version of this code has migrated the database. Deploy that version or, if its
+migrations leave this one working, put ACCEPT_NEWER_SCHEMA=true into .env until then.\
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes: 0 done, 1 failed, 2 wrong usage or settings."""
     options = _parser().parse_args(arguments)
@@ -70,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
 def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
     from alembic import command
     from alembic.config import Config
+    from alembic.script.revision import ResolutionError
+    from alembic.util import CommandError
 
     from app.infra.telemetry import configure_logging
 
@@ -83,6 +91,14 @@ def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
             raise
         print(REFUSED_BY_POSTGRES, file=sys.stderr)
         return 1
+    except CommandError as error:
+        if not isinstance(error.__cause__, ResolutionError):
+            raise
+        if not settings.accept_newer_schema:
+            print(NEWER_SCHEMA.format(error=error), file=sys.stderr)
+            return 1
+        print("The schema is newer than this code, which ACCEPT_NEWER_SCHEMA allows.")
+        return 0
     print(f"The schema is at {needed_revision()}.")
     return 0
 

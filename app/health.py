@@ -5,43 +5,23 @@ at most once a second however many probes come, and one that hangs is given up, 
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from enum import StrEnum
 from typing import Annotated, Any, Self, TypeVar
 
 import psycopg
-import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 from redis.asyncio import Redis
 
 from app.infra.db import connect_arguments, open_connection
 from app.infra.lifespan import Resources
+from app.infra.probes import LIMIT, Check, Probe, Status, Unwell, forget
 from app.infra.queue import HEARTBEAT_STALE, heartbeat_age
 from app.infra.redis import make_redis
-from app.infra.schema import needed_revision
-
-log = structlog.get_logger(__name__)
+from app.infra.schema import known_revisions, needed_revision
 
 T = TypeVar("T")
-
-LIMIT = 1.5  # seconds a check may take: with all else an answer comes within two
-FRESH = 1.0  # seconds that a result serves further probes
-
-
-class Status(StrEnum):
-    OK = "ok"
-    DEGRADED = "degraded"
-    UNAVAILABLE = "unavailable"
-
-
-class Check(BaseModel):
-    status: Status
-    latency_ms: float | None = None
-    revision: str | None = None
-    error: str | None = None
 
 
 class Report(BaseModel):
@@ -50,68 +30,13 @@ class Report(BaseModel):
     checks: dict[str, Check] = {}
 
 
-class _Unwell(Exception):
-    """A check's finding, in words for an operator."""
-
-    def __init__(self, check: Check) -> None:
-        super().__init__(check.error)
-        self.check = check
-
-
-class Probe:
-    """One check: single-flight, remembered for a second, bounded in time."""
-
-    def __init__(self, run: Callable[[], Awaitable[Check]]) -> None:
-        self._run = run
-        self._result: Check | None = None
-        self._until = 0.0
-        self._flight: asyncio.Task[Check] | None = None
-
-    async def __call__(self) -> Check:
-        if self._result is not None and time.monotonic() < self._until:
-            return self._result
-        if self._flight is None:
-            self._flight = asyncio.create_task(self._measure())
-            self._flight.add_done_callback(self._land)
-        return await asyncio.shield(self._flight)
-
-    def _land(self, flight: "asyncio.Task[Check]") -> None:
-        self._flight = None
-        if not flight.cancelled() and flight.exception() is None:
-            self._result = flight.result()
-            self._until = time.monotonic() + FRESH
-
-    async def _measure(self) -> Check:
-        started = time.perf_counter()
-        running = asyncio.ensure_future(self._run())
-        done, _ = await asyncio.wait({running}, timeout=LIMIT)
-        if not done:
-            # Not awaited: the driver's own clean-up would wait for the frozen server again.
-            running.cancel()
-            running.add_done_callback(_forget)
-            return Check(status=Status.UNAVAILABLE, error=f"no answer within {LIMIT} s")
-        error = running.exception()
-        if isinstance(error, _Unwell):
-            return error.check
-        if error is not None:
-            log.info("check_failed", error=type(error).__name__, detail=str(error)[:200])
-            return Check(status=Status.UNAVAILABLE, error=type(error).__name__)
-        check = running.result()
-        check.latency_ms = round((time.perf_counter() - started) * 1000, 2)
-        return check
-
-
-def _forget(task: "asyncio.Future[Any]") -> None:
-    if not task.cancelled():
-        task.exception()  # retrieved, so that asyncio does not report it as lost
-
-
 class Health:
     """The probes and what they hold open."""
 
     def __init__(self, resources: Resources, redis: Redis) -> None:
         settings = resources.settings
         self.version = settings.git_sha
+        self._accept_newer = settings.accept_newer_schema
         self._conninfo = connect_arguments(settings, name="drydock-health", statement_timeout=LIMIT)
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._redis = redis
@@ -161,22 +86,18 @@ class Health:
         return Check(status=Status.OK)
 
     async def _check_migrations(self) -> Check:
-        needed = needed_revision()
         try:
             rows = await self._ask("SELECT version_num FROM alembic_version")
         except psycopg.errors.UndefinedTable:
             rows = []
         found = ", ".join(row[0] for row in rows) or None
-        if found != needed:
-            raise _Unwell(
-                Check(
-                    status=Status.UNAVAILABLE,
-                    revision=found,
-                    error=f"the schema is at {found or 'no revision'}, this code needs {needed}: "
-                    "run `python -m app migrate` or deploy the version that fits",
-                )
-            )
-        return Check(status=Status.OK, revision=found)
+        if found == needed_revision():
+            return Check(status=Status.OK, revision=found)
+        error = f"the schema is at {found or 'no revision'}, this code needs {needed_revision()}"
+        if found and found not in known_revisions() and self._accept_newer:
+            raise Unwell(Check(status=Status.DEGRADED, revision=found, error=error))
+        error += ": run `python -m app migrate` or deploy the version that fits"
+        raise Unwell(Check(status=Status.UNAVAILABLE, revision=found, error=error))
 
     async def _check_redis(self) -> Check:
         await self._redis.ping()
@@ -187,7 +108,7 @@ class Health:
         if age is None or age > HEARTBEAT_STALE:
             seen = "never" if age is None else f"{age:.0f} s ago"
             # Clicks and imports wait, and nothing is lost: no reason to answer 503.
-            raise _Unwell(Check(status=Status.DEGRADED, error=f"worker last seen: {seen}"))
+            raise Unwell(Check(status=Status.DEGRADED, error=f"worker last seen: {seen}"))
         return Check(status=Status.OK)
 
     async def report(self, *names: str) -> Report:
@@ -218,7 +139,7 @@ async def _detached(coroutine: Coroutine[Any, Any, T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         task.cancel()
-        task.add_done_callback(_forget)
+        task.add_done_callback(forget)
         raise
 
 

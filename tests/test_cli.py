@@ -52,6 +52,23 @@ class TestMigrate:
         assert main(["migrate"]) == 0
         assert query(own_settings, columns) == before
 
+    def test_a_newer_schema_is_refused(
+        self, own_settings: Settings, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        execute(own_settings, "UPDATE alembic_version SET version_num = '9999'")
+        assert main(["migrate"]) == 1
+        told = capsys.readouterr()
+        assert "'9999': a newer version of this code has migrated the database" in told.err
+        assert "ACCEPT_NEWER_SCHEMA=true" in told.err
+
+    def test_or_left_as_it_is(
+        self, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        execute(own_settings, "UPDATE alembic_version SET version_num = '9999'")
+        monkeypatch.setenv("ACCEPT_NEWER_SCHEMA", "true")
+        assert main(["migrate"]) == 0
+        assert query(own_settings, "SELECT version_num FROM alembic_version") == [("9999",)]
+
 
 class TestToken:
     """`token create` prints a token once, and stores what proves it."""

@@ -8,9 +8,10 @@ import psycopg
 import pytest
 
 from app.config import Settings
-from app.health import LIMIT
 from app.infra.lifespan import Resources
+from app.infra.probes import LIMIT
 from app.infra.queue import HEARTBEAT_KEY, beat
+from app.infra.schema import needed_revision
 from tests.live import Live, run_service
 from tests.programs import eventually
 from tests.sockets import frozen_server, unused_port, with_postgres_at, with_redis_at
@@ -148,6 +149,26 @@ class TestSchema:
         assert status == 503
         assert (check["status"], check["revision"]) == ("unavailable", found)
         assert f"the schema is at {found}, this code needs " in check["error"]
+
+    async def test_a_newer_one_can_be_accepted(self, own_settings: Settings) -> None:
+        await set_revision(own_settings, "9999")
+        accepting = own_settings.model_copy(update={"accept_newer_schema": True})
+        async with run_service(accepting) as service:
+            status, report = await ask(service, "/health/ready")
+        check = report["checks"]["migrations"]
+        assert status == 200
+        assert (report["status"], check["status"]) == ("degraded", "degraded")
+        assert "the schema is at 9999, this code needs " in check["error"]
+
+    async def test_one_that_is_known_and_not_the_newest_never_is(
+        self, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await set_revision(own_settings, "older")
+        monkeypatch.setattr("app.health.known_revisions", lambda: {"older", needed_revision()})
+        accepting = own_settings.model_copy(update={"accept_newer_schema": True})
+        async with run_service(accepting) as service:
+            status, report = await ask(service, "/health/ready")
+        assert (status, report["checks"]["migrations"]["status"]) == (503, "unavailable")
 
     async def test_no_schema_at_all_is_503(self, own_settings: Settings) -> None:
         await execute(own_settings, "DROP TABLE alembic_version")

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from app.config import Settings
-from app.health import LIMIT, Check, Probe, Status
+from app.infra.probes import LIMIT, Check, Probe, Status
 from tests.live import Live, run_service
 from tests.logs import captured_logs, named
 from tests.programs import eventually
@@ -19,7 +19,7 @@ class TestCost:
     async def test_fifty_probes_at_once_are_one_check(
         self, live: Live, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.health.FRESH", 60)
+        monkeypatch.setattr("app.infra.probes.FRESH", 60)
         await live.resources.redis.config_resetstat()
         answers = await asyncio.gather(*(live.client.get("/health") for _ in range(50)))
         assert {answer.status_code for answer in answers} == {200}
@@ -86,7 +86,7 @@ class TestProbe:
     async def test_one_that_hangs_is_given_up_and_cancelled(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.health.LIMIT", 0.05)
+        monkeypatch.setattr("app.infra.probes.LIMIT", 0.05)
         cancelled = asyncio.Event()
 
         async def hang() -> Check:
@@ -103,7 +103,7 @@ class TestProbe:
     async def test_one_that_fails_after_it_was_given_up_disturbs_nobody(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.health.LIMIT", 0.05)
+        monkeypatch.setattr("app.infra.probes.LIMIT", 0.05)
         failed = asyncio.Event()
 
         async def hang() -> Check:
@@ -127,7 +127,7 @@ class TestProbe:
         assert named(events, "check_failed")[0]["detail"] == "10.0.0.7:5432 refused"
 
     async def test_it_runs_again_after_a_failure(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("app.health.FRESH", 0)
+        monkeypatch.setattr("app.infra.probes.FRESH", 0)
         runs = itertools.count()
 
         async def run() -> Check:

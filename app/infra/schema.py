@@ -16,12 +16,20 @@ _DOWN_REVISION = re.compile(r"^down_revision\b[^=]*= ['\"]([^'\"]+)['\"]", re.MU
 
 
 @cache
+def known_revisions(versions: Path = VERSIONS) -> frozenset[str]:
+    """Every migration that this code has. One that it lacks was made by a newer version."""
+    return _named_by(_REVISION, versions)
+
+
+@cache
 def needed_revision(versions: Path = VERSIONS) -> str:
     """The newest migration. Raises `ValueError` unless there is exactly one."""
-    sources = [path.read_text() for path in sorted(versions.glob("*.py"))]
-    revisions = {found[1] for source in sources if (found := _REVISION.search(source))}
-    followed = {found[1] for source in sources if (found := _DOWN_REVISION.search(source))}
-    heads = sorted(revisions - followed)
+    heads = sorted(known_revisions(versions) - _named_by(_DOWN_REVISION, versions))
     if len(heads) != 1:
         raise ValueError(f"{versions} has {len(heads)} newest migrations {heads}, not one")
     return heads[0]
+
+
+def _named_by(pattern: re.Pattern[str], versions: Path) -> frozenset[str]:
+    sources = (path.read_text() for path in versions.glob("*.py"))
+    return frozenset(found[1] for source in sources if (found := pattern.search(source)))
