@@ -8,9 +8,11 @@ import gc
 import sys
 from typing import Any, ClassVar
 
+from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 from uvicorn_worker import UvicornWorker
 
 from app.config import ConfigurationError, Settings
+from app.infra.http.draining import DrainingServer
 from app.infra.telemetry import library_logging
 
 try:
@@ -52,6 +54,15 @@ class worker_class(UvicornWorker):  # type: ignore[misc] # noqa: N801 -- untyped
         "server_header": False,
         "ws": "none",
     }
+
+    async def _serve(self) -> None:
+        """As uvicorn's worker does, with a server that resets no connection when it stops."""
+        self.config.app = self.wsgi
+        server = DrainingServer(self.config)
+        self._install_sigquit_handler()
+        await server.serve(sockets=self.sockets)
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
 
 def pre_fork(_arbiter: object, _worker: object) -> None:
