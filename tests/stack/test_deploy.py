@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.stack.images import BROKEN, ONE, SILENT, TWO
+from tests.stack.images import BROKEN, LAME, ONE, SILENT, TWO, WRONG
 from tests.stack.load import Outcome, Target, under_load
 from tests.stack.polling import until
 from tests.stack.stack import Stack, signal_worker
@@ -76,22 +76,33 @@ class TestDeploy:
 class TestBrokenVersion:
     """A version that does not become ready is removed, and says why; the old one serves on."""
 
+    def test_it_answers_nobody(self, stack: Stack, target: Target, api: httpx.Client) -> None:
+        with (
+            nothing_lost(stack, target, api),
+            pytest.raises(AssertionError, match="did not become ready within 8 s"),
+        ):
+            stack.script("release", WRONG, DEPLOY_TIMEOUT="8")
+
     @pytest.mark.parametrize(
         ("tag", "reason"),
         [
             (BROKEN, "the engine room is flooded"),
             (SILENT, "did not become ready within 8 s"),
+            (LAME, "the stoker is asleep"),
             ("never-built", "There is no image"),
         ],
     )
     def test_the_old_one_stays(self, stack: Stack, tag: str, reason: str) -> None:
         before, version = stack.container("app").id, versions(stack)
+        worker = stack.container("worker").config.image
         with pytest.raises(AssertionError, match="answered 1") as failed:
             stack.script("release", tag, DEPLOY_TIMEOUT="8")
         assert reason in str(failed.value)
         assert re.search(r"The old version( \(\w+\))? stays", str(failed.value))
         assert stack.container("app").id == before
         assert versions(stack) == version
+        stack.until_healthy("worker")
+        assert stack.container("worker").config.image == worker
 
 
 class TestCrashes:
