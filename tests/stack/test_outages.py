@@ -83,6 +83,24 @@ class TestFrozenRedis:
         assert stack.starts() == before
 
 
+class TestUnreachableRedis:
+    """Off the network its name is unknown and its address silent: nothing else gets slow."""
+
+    def test_redirects_go_on(self, stack: Stack, client: httpx.Client) -> None:
+        before, network = stack.starts(), f"{stack.name}_back"
+        redis = stack.container("redis")
+        stack.docker.network.disconnect(network, redis)
+        try:
+            until(becomes(client, "/health", 503), within=LIMIT)
+            for _ in range(20):
+                assert answer(client, "/no-such-link") == 404
+                assert answer(client, "/health/ready") == 200
+        finally:
+            stack.docker.network.connect(network, redis, alias="redis")
+        until(becomes(client, "/health", 200), within=2 * LIMIT)
+        assert stack.starts() == before
+
+
 def health_of(stack: Stack, service: str) -> str | None:
     health = stack.container(service).state.health
     return health.status if health else None
