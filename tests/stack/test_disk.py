@@ -1,6 +1,6 @@
 """Disks that are full: the service says so, goes on where it can, and miscounts no click."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,8 +77,8 @@ def click(api: httpx.Client, slug: str) -> None:
         assert api.get(f"/{slug}").status_code == 302
 
 
-def clicks(api: httpx.Client, slug: str) -> int:
-    return int(api.get(f"/api/v1/links/{slug}/clicks").json()["total"])
+def counted(api: httpx.Client, slug: str, clicks: int) -> Callable[[], bool]:
+    return lambda: api.get(f"/api/v1/links/{slug}/clicks").json()["total"] == clicks
 
 
 class TestFullRedis:
@@ -94,7 +94,7 @@ class TestFullRedis:
         assert small.container("redis").restart_count
         # What was on its way when Redis stopped is settled fifteen seconds later.
         for slug in ("redis-full", "redis-gone"):
-            until(lambda slug=slug: clicks(api, slug) == CLICKS, within=40)
+            until(counted(api, slug, CLICKS), within=40)
 
 
 class TestFullPostgres:
@@ -114,5 +114,5 @@ class TestFullPostgres:
             assert problem.json()["code"] == "dependency_unavailable"
             assert api.get("/before").status_code == 302
         until(lambda: write() == 201, within=10)
-        until(lambda: clicks(api, "before") == CLICKS + 1, within=40)
+        until(counted(api, "before", CLICKS + 1), within=40)
         assert small.starts() == before
