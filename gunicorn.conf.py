@@ -8,11 +8,8 @@ import gc
 import sys
 from typing import Any, ClassVar
 
-from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
-from uvicorn_worker import UvicornWorker
-
 from app.config import ConfigurationError, Settings
-from app.infra.http.draining import DrainingServer
+from app.infra.http.draining import DrainingWorker
 from app.infra.telemetry import library_logging
 
 try:
@@ -43,26 +40,17 @@ control_socket_disable = True
 logconfig_dict = library_logging(settings)
 
 
-class worker_class(UvicornWorker):  # type: ignore[misc] # noqa: N801 -- untyped; gunicorn looks for this name
+class worker_class(DrainingWorker):  # type: ignore[misc] # noqa: N801 -- untyped; gunicorn looks for this name
     """uvicorn's worker without what the service does itself."""
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
-        **UvicornWorker.CONFIG_KWARGS,
+        **DrainingWorker.CONFIG_KWARGS,
         "access_log": False,
         # Peers are judged by the service (TRUSTED_PROXIES), not by the server in front of it.
         "proxy_headers": False,
         "server_header": False,
         "ws": "none",
     }
-
-    async def _serve(self) -> None:
-        """As uvicorn's worker does, with a server that resets no connection when it stops."""
-        self.config.app = self.wsgi
-        server = DrainingServer(self.config)
-        self._install_sigquit_handler()
-        await server.serve(sockets=self.sockets)
-        if not server.started:
-            sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
 
 def pre_fork(_arbiter: object, _worker: object) -> None:

@@ -12,7 +12,7 @@ import pytest
 from python_on_whales import DockerClient
 
 from tests.stack.polling import until
-from tests.stack.source import copy_of_repository, free_port, own_name
+from tests.stack.source import copy_of_repository, free_port, own_name, run
 from tests.stack.stack import Stack, project
 
 UPS = int(os.environ.get("STACK_UPS", "3"))
@@ -186,6 +186,11 @@ class TestOwner:
         dev.docker.compose.run("app", command, remove=True, tty=False, dependencies=False)
         assert list((checkout / "migrations/versions").glob("*_from_inside.py"))
         assert owners(checkout) == {(1000, 1000)}
+
+    def test_make_migration(self, dev: Stack, checkout: Path) -> None:
+        run(["make", "migration", "m=by make"], cwd=checkout, env=dev.environment)
+        [written] = (checkout / "migrations/versions").glob("*_by_make.py")
+        assert (written.stat().st_uid, written.stat().st_gid) == (1000, 1000)
 
     @pytest.mark.parametrize("uid", [0, 1000, 1234])
     def test_whoever_that_is(

@@ -7,10 +7,13 @@ lost, since nobody but we could know that it was never read.
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from typing import cast
 
+from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 from uvicorn.server import Server
+from uvicorn_worker import UvicornWorker
 
 # Seconds for requests that are on their way on connections which are open already. They arrive
 # within milliseconds; a proxy on a busy machine may take longer.
@@ -52,6 +55,18 @@ class DrainingServer(Server):
         return make(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
+
+
+class DrainingWorker(UvicornWorker):  # type: ignore[misc] # untyped
+    """uvicorn's worker for gunicorn, with that server."""
+
+    async def _serve(self) -> None:
+        self.config.app = self.wsgi
+        server = DrainingServer(self.config)
+        self._install_sigquit_handler()
+        await server.serve(sockets=self.sockets)
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
 
 def _waiting(listener: socket.socket) -> Iterator[socket.socket]:
