@@ -40,7 +40,7 @@ control_socket_disable = True
 logconfig_dict = library_logging(settings)
 
 
-class worker_class(DrainingWorker):  # type: ignore[misc] # noqa: N801 -- untyped; gunicorn looks for this name
+class worker_class(DrainingWorker):  # noqa: N801 -- gunicorn looks for this name
     """uvicorn's worker without what the service does itself."""
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
