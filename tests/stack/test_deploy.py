@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.stack.images import BROKEN, LAME, ONE, SILENT, TWO, WRONG
-from tests.stack.load import Outcome, Target, under_load
+from tests.stack.load import CONNECTIONS, Outcome, Target, under_load
 from tests.stack.polling import until
 from tests.stack.stack import Stack, signal_worker
 
@@ -33,17 +33,24 @@ def target(stack: Stack, token: str, api: httpx.Client) -> Target:
 
 
 @contextmanager
-def nothing_lost(stack: Stack, target: Target, api: httpx.Client) -> Iterator[Outcome]:
-    """Load the stack during the block; then every request was answered and every click counted."""
+def nothing_lost(
+    stack: Stack, target: Target, api: httpx.Client, *, held: int = 0
+) -> Iterator[Outcome]:
+    """Load the stack during the block; then every request was answered and every click counted.
+
+    So many requests at most may have been held by a process that was killed. Nobody can repeat a
+    POST for its client, so that one hears 502; a redirect is repeated, and may count twice.
+    """
     before = clicks(api, target)
     with under_load(target, seconds=SECONDS) as outcome:
         yield outcome
     log.info("%s", outcome)
     assert outcome.sent >= 100 * min(SECONDS, 10)
     assert outcome.lost == []
-    assert outcome.wrong == []
+    assert len(outcome.wrong) <= held
+    assert all(answer.startswith("POST: 502") for answer in outcome.wrong), outcome.wrong
     until(lambda: clicks(api, target) - before >= outcome.clicks, within=30, every=0.5)
-    assert clicks(api, target) - before == outcome.clicks
+    assert 0 <= clicks(api, target) - before - outcome.clicks <= held
     for slug in outcome.made[::50]:
         assert api.get(f"/api/v1/links/{slug}").status_code == 200
     stack.until_healthy("app")
@@ -110,7 +117,7 @@ class TestBrokenVersion:
 
 
 class TestCrashes:
-    """A restart and a killed process lose no request."""
+    """A restart loses no request, and a killed process none but the POSTs that it held."""
 
     def test_restart(self, stack: Stack, target: Target, api: httpx.Client) -> None:
         with nothing_lost(stack, target, api):
@@ -118,7 +125,7 @@ class TestCrashes:
 
     def test_a_killed_worker_process(self, stack: Stack, target: Target, api: httpx.Client) -> None:
         container = stack.container("app")
-        with nothing_lost(stack, target, api):
+        with nothing_lost(stack, target, api, held=CONNECTIONS):
             killed = signal_worker(container, "KILL")
         assert signal_worker(container, "CONT") != killed
         assert stack.container("app").restart_count == 0
