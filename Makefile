@@ -122,7 +122,8 @@ test-stack: env ## Run the tests against real containers
 
 .PHONY: test-stack-long
 test-stack-long: ## The same for as long as a release claims: 60 s of load, 20 starts, a slow database
-	@STACK_LOAD_SECONDS=60 STACK_UPS=20 STACK_SLOW_INIT=25 exec $(MAKE) test-stack
+	@STACK_LOAD_SECONDS=60 STACK_UPS=20 STACK_SLOW_INIT=25 exec $(MAKE) test-stack \
+		T="$(if $(T),$(T),tests/stack) --durations=0 -o log_cli=true --log-cli-level=INFO"
 
 .PHONY: test-image
 test-image: ## Run the tests inside the image, on its own Python: make test-image [T=…]
