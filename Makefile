@@ -10,6 +10,9 @@ RUNTIME ?=
 T ?=
 TAG ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo local)
 
+# The runtime that runs already. Asked only where a target uses it.
+WHERE = $(or $(RUNTIME),$(if $(shell docker compose ps --quiet --status running db 2>/dev/null),docker,embedded))
+
 VENV := .venv/bin
 DEV := $(VENV)/python -m dev
 PROD := docker compose -f compose.yaml
@@ -39,7 +42,7 @@ COMPILE = $(VENV)/uv pip compile --quiet --no-config --python $(VENV)/python \
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 
 .PHONY: dev
@@ -87,24 +90,25 @@ bench: env ## Measure the hot path beside a plain route
 
 ##@ Database
 
+# Of the compose stack where that runs, else embedded. RUNTIME=docker or RUNTIME=embedded forces one.
+
 .PHONY: migrate
-migrate: env ## Bring the schema up to date
-	@exec $(DEV) run -- python -m app migrate
+migrate: ## Bring the schema up to date
+	@exec $(MAKE) migrate-$(WHERE)
 
 # The message travels in the environment, where no quote or dollar in it can do harm.
 .PHONY: migration
-migration: env ## Write a migration for what the models changed: make migration m="add a column"
+migration: ## Write a migration for what the models changed: make migration m="add a column"
 	@test -n "$$m" || { echo 'Say what it does: make migration m="add a column"' >&2; exit 2; }
-	@exec $(DEV) run -- python -m alembic revision --autogenerate -m "$$m"
+	@exec $(MAKE) migration-$(WHERE)
 
 .PHONY: psql
-psql: env ## Open psql on the development database
-	@exec $(DEV) run -- psql
+psql: ## Open psql on the development database
+	@exec $(MAKE) psql-$(WHERE)
 
 .PHONY: redis-cli
-redis-cli: env ## Open redis-cli on the development Redis
-	@command -v redis-cli >/dev/null || { echo 'redis-cli is not installed: apt install redis-tools, or brew install redis' >&2; exit 1; }
-	@exec $(DEV) run -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT"'
+redis-cli: ## Open redis-cli on the development Redis
+	@exec $(MAKE) redis-cli-$(WHERE)
 
 ##@ Containers
 
@@ -116,6 +120,17 @@ image: ## Build the production image: make image [TAG=…]
 test-stack: env ## Run the tests against real containers
 	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r requirements-stack.txt
 	@PATH="$(CURDIR)/$(VENV):$$PATH" exec $(VENV)/python -m pytest -p no:xdist --confcutdir=tests/stack $(if $(T),$(T),tests/stack)
+
+.PHONY: test-stack-long
+test-stack-long: ## The same for as long as a release claims: 60 s of load, 20 starts, a slow database
+	@STACK_LOAD_SECONDS=60 STACK_UPS=20 STACK_SLOW_INIT=25 exec $(MAKE) test-stack \
+		T="$(if $(T),$(T),tests/stack) --durations=0 -o log_cli=true --log-cli-level=INFO"
+
+.PHONY: test-image
+test-image: ## Run the tests inside the image, on its own Python: make test-image [T=…]
+	@TAG=test deploy/build --quiet --target test >/dev/null
+	@exec docker run --rm --init --read-only --cap-drop ALL --security-opt no-new-privileges \
+		--tmpfs /tmp:exec,size=2g $${APP_IMAGE:-drydock}:test $(if $(T),python -m pytest -p no:cacheprovider $(T))
 
 .PHONY: secrets
 secrets: ## Write the secret files that are missing
@@ -176,6 +191,27 @@ dev-embedded: env
 .PHONY: dev-docker
 dev-docker:
 	@exec docker compose up --build --remove-orphans
+
+.PHONY: migrate-embedded migration-embedded psql-embedded redis-cli-embedded
+migrate-embedded: env
+	@exec $(DEV) run -- python -m app migrate
+migration-embedded: env
+	@exec $(DEV) run -- python -m alembic revision --autogenerate -m "$$m"
+psql-embedded: env
+	@exec $(DEV) run -- psql
+redis-cli-embedded: env
+	@command -v redis-cli >/dev/null || { echo 'redis-cli is not installed: apt install redis-tools, or brew install redis' >&2; exit 1; }
+	@exec $(DEV) run -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT"'
+
+.PHONY: migrate-docker migration-docker psql-docker redis-cli-docker
+migrate-docker:
+	@exec docker compose run --rm migrate
+migration-docker:
+	@exec docker compose run --rm --no-deps app python -m alembic revision --autogenerate -m "$$m"
+psql-docker:
+	@exec docker compose run --rm psql
+redis-cli-docker:
+	@exec docker compose run --rm redis-cli
 
 .PHONY: env
 env:

@@ -8,9 +8,8 @@ import gc
 import sys
 from typing import Any, ClassVar
 
-from uvicorn_worker import UvicornWorker
-
 from app.config import ConfigurationError, Settings
+from app.infra.http.draining import DrainingWorker
 from app.infra.telemetry import library_logging
 
 try:
@@ -41,11 +40,11 @@ control_socket_disable = True
 logconfig_dict = library_logging(settings)
 
 
-class worker_class(UvicornWorker):  # type: ignore[misc] # noqa: N801 -- untyped; gunicorn looks for this name
+class worker_class(DrainingWorker):  # noqa: N801 -- gunicorn looks for this name
     """uvicorn's worker without what the service does itself."""
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
-        **UvicornWorker.CONFIG_KWARGS,
+        **DrainingWorker.CONFIG_KWARGS,
         "access_log": False,
         # Peers are judged by the service (TRUSTED_PROXIES), not by the server in front of it.
         "proxy_headers": False,

@@ -1,5 +1,6 @@
 """What the tests of the containers share. Everything here is removed at the end of the run."""
 
+import logging
 import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -14,6 +15,10 @@ from tests.stack.stack import Stack, production
 
 # A run that is stopped from outside removes what it started, as one that ends does.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+# With --log-cli-level=INFO what remains are the figures of the tests.
+for chatty in ("httpx", "python_on_whales"):
+    logging.getLogger(chatty).setLevel(logging.WARNING)
 
 STACKS = pytest.StashKey[list[Stack]]()
 

@@ -1,4 +1,4 @@
-"""The images under test: two versions that work and two that don't, removed at the end."""
+"""The images under test: two versions that work and four that don't, removed at the end."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +14,17 @@ ONE = "one"
 TWO = "two"  # differs in nothing but its version
 BROKEN = "broken"  # crashes at its start
 SILENT = "silent"  # starts and never answers
-TAGS = (ONE, TWO, BROKEN, SILENT)
+WRONG = "wrong"  # answers, with 404 to everything
+LAME = "lame"  # serves, and its worker crashes
 
 FAULTS = {
     BROKEN: """CMD ["python", "-c", "raise SystemExit('the engine room is flooded')"]""",
     SILENT: """CMD ["sleep", "infinity"]""",
+    WRONG: """CMD ["python", "-m", "http.server", "8000", "--directory", "/tmp"]""",
+    # The bytecode is what runs: it is never compared with its source.
+    LAME: """USER 0
+RUN rm app/__pycache__/worker.* && echo "raise SystemExit('the stoker is asleep')" > app/worker.py
+USER 10001:10001""",
 }
 
 
@@ -55,8 +61,8 @@ def built_images(docker: DockerClient, source: Path) -> Iterator[Images]:
     try:
         images.build(ONE)
         images.build(TWO)
-        images.derive(BROKEN)
-        images.derive(SILENT)
+        for fault in FAULTS:
+            images.derive(fault)
         yield images
     finally:
         mine = docker.image.list(images.repository)

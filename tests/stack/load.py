@@ -28,6 +28,8 @@ LIMIT = 30.0  # seconds until an answer counts as lost
 class Outcome:
     statuses: Counter[int] = field(default_factory=Counter)
     lost: list[str] = field(default_factory=list)
+    # Answered, with what is neither a redirect nor a new link.
+    wrong: list[str] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
     retried: int = 0
     slowest: float = 0.0
@@ -37,10 +39,11 @@ class Outcome:
     def sent(self) -> int:
         return self.statuses.total() + len(self.lost)
 
-    @property
-    def wrong(self) -> dict[int, int]:
-        """How often a status came that is neither a redirect nor a new link."""
-        return {code: n for code, n in self.statuses.items() if code not in {201, 302}}
+    def __str__(self) -> str:
+        return (
+            f"{self.sent} requests: {len(self.lost)} lost, {len(self.wrong)} answered wrongly, "
+            f"{self.retried} sent again by the client, slowest {self.slowest:.2f} s"
+        )
 
 
 @dataclass
@@ -90,6 +93,7 @@ class Connection:
 
     async def ask(self, number: int) -> None:
         posts = number % POST_EVERY == 0
+        what = "POST" if posts else "GET"
         message = self._target.post() if posts else self._target.redirect(number)
         started = time.perf_counter()
         try:
@@ -105,14 +109,16 @@ class Connection:
                     status, body = await self._exchange(message)
         except (OSError, EOFError, TimeoutError, ValueError) as error:
             took = time.perf_counter() - started
-            what = "POST" if posts else "GET"
             self._outcome.lost.append(f"{what}: {type(error).__name__}: {error} ({took:.2f} s)")
             self.close()
             return
-        self._outcome.slowest = max(self._outcome.slowest, time.perf_counter() - started)
+        took = time.perf_counter() - started
+        self._outcome.slowest = max(self._outcome.slowest, took)
         self._outcome.statuses[status] += 1
         if status == 302:
             self._outcome.clicks += 1
+        if status not in {201, 302}:
+            self._outcome.wrong.append(f"{what}: {status} ({took:.2f} s)")
         if status == 201:
             self._outcome.made.append(json.loads(body)["slug"])
 

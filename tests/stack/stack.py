@@ -1,5 +1,7 @@
 """One compose project of our own: its name, ports, volumes and secrets are nobody else's."""
 
+import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -79,6 +81,18 @@ class Stack:
         """Run a script of deploy/ as an operator would."""
         command = [f"deploy/{name}", *words]
         return run(command, cwd=self.source, env={**self.environment, **variables}, check=check)
+
+    def start_script(self, name: str, *words: str, log: Path) -> subprocess.Popen[bytes]:
+        """Run it as `script` does, in a process group of its own, and return at once."""
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                [f"deploy/{name}", *words],
+                cwd=self.source,
+                env={**os.environ, **self.environment},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
 
     def containers(self, service: str, *, every: bool = False) -> list[Container]:
         return self.docker.compose.ps([service], all=every)

@@ -1,7 +1,9 @@
 """What an operator does with the data: back it up, lose it, get it back; and the wrong password."""
 
+import os
 import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -56,7 +58,7 @@ class TestBackup:
         own_stack.up()
         with own_stack.client(Authorization=f"Bearer {token}") as api:
             assert api.get("/api/v1/links").status_code == 401
-            own_stack.script("restore", str(file))
+            own_stack.script("restore", str(file), TAG="")
             until(lambda: api.get("/health").status_code == 200, within=30)
             assert everything(api) == before
 
@@ -66,18 +68,45 @@ def counted(found: dict[str, object]) -> int:
 
 
 class TestDamagedBackup:
-    """A file that is no backup leaves the database as it was."""
+    """A file that is no whole backup changes nothing, and the service goes on in its version."""
 
-    def test_nothing_changes(self, own_stack: Stack, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("damage", "reason"),
+        [
+            (lambda content: content[:-100], "The restore failed"),
+            (lambda content: b"garbage" + content, "is no backup"),
+        ],
+        ids=["cut off", "garbage"],
+    )
+    def test_nothing_changes(
+        self, own_stack: Stack, tmp_path: Path, damage: Callable[[bytes], bytes], reason: str
+    ) -> None:
         token = own_stack.make_token("links:read")
         file = tmp_path / "of.dump"
         own_stack.script("backup", str(file))
-        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-        with pytest.raises(AssertionError, match="answered"):
-            own_stack.script("restore", str(file))
-        own_stack.up()
+        file.write_bytes(damage(file.read_bytes()))
+        # Whatever TAG says at that moment: a restore is no deploy.
+        with pytest.raises(AssertionError, match=reason):
+            own_stack.script("restore", str(file), TAG="")
+        own_stack.until_healthy("worker")
         with own_stack.client(Authorization=f"Bearer {token}") as api:
-            assert api.get("/api/v1/links").status_code == 200
+            until(lambda: api.get("/api/v1/links").status_code == 200, within=10)
+            assert api.get("/health/live").json()["version"] == "sha-of-one"
+
+
+class TestFailedBackup:
+    """What is not complete gets no name."""
+
+    def test_nothing_is_left(self, own_stack: Stack, tmp_path: Path) -> None:
+        file, log = tmp_path / "of.dump", tmp_path / "log"
+        hold = "begin; lock table links in access exclusive mode; select pg_sleep(8)"
+        database = own_stack.container("db")
+        database.execute(["psql", "-U", "drydock", "-c", hold, "drydock"], detach=True)
+        backup = own_stack.start_script("backup", str(file), log=log)
+        until(lambda: list(tmp_path.glob("of.dump*")), within=10)
+        os.killpg(backup.pid, signal.SIGINT)
+        assert backup.wait(30) == 130, log.read_text()
+        assert list(tmp_path.glob("of.dump*")) == []
 
 
 class TestWrongPassword:

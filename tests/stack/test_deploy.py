@@ -3,6 +3,7 @@
 STACK_LOAD_SECONDS=60 makes each case as long as a release claims; by default they are shorter.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.stack.images import BROKEN, ONE, SILENT, TWO
-from tests.stack.load import Outcome, Target, under_load
+from tests.stack.images import BROKEN, LAME, ONE, SILENT, TWO, WRONG
+from tests.stack.load import CONNECTIONS, Outcome, Target, under_load
 from tests.stack.polling import until
 from tests.stack.stack import Stack, signal_worker
+
+log = logging.getLogger("load")
 
 SECONDS = float(os.environ.get("STACK_LOAD_SECONDS", "15"))
 
@@ -30,16 +33,24 @@ def target(stack: Stack, token: str, api: httpx.Client) -> Target:
 
 
 @contextmanager
-def nothing_lost(stack: Stack, target: Target, api: httpx.Client) -> Iterator[Outcome]:
-    """Load the stack during the block; then every request was answered and every click counted."""
+def nothing_lost(
+    stack: Stack, target: Target, api: httpx.Client, *, held: int = 0
+) -> Iterator[Outcome]:
+    """Load the stack during the block; then every request was answered and every click counted.
+
+    So many requests at most may have been held by a process that was killed. Nobody can repeat a
+    POST for its client, so that one hears 502; a redirect is repeated, and may count twice.
+    """
     before = clicks(api, target)
     with under_load(target, seconds=SECONDS) as outcome:
         yield outcome
+    log.info("%s", outcome)
     assert outcome.sent >= 100 * min(SECONDS, 10)
     assert outcome.lost == []
-    assert outcome.wrong == {}
+    assert len(outcome.wrong) <= held
+    assert all(answer.startswith("POST: 502") for answer in outcome.wrong), outcome.wrong
     until(lambda: clicks(api, target) - before >= outcome.clicks, within=30, every=0.5)
-    assert clicks(api, target) - before == outcome.clicks
+    assert 0 <= clicks(api, target) - before - outcome.clicks <= held
     for slug in outcome.made[::50]:
         assert api.get(f"/api/v1/links/{slug}").status_code == 200
     stack.until_healthy("app")
@@ -76,26 +87,37 @@ class TestDeploy:
 class TestBrokenVersion:
     """A version that does not become ready is removed, and says why; the old one serves on."""
 
+    def test_it_answers_nobody(self, stack: Stack, target: Target, api: httpx.Client) -> None:
+        with (
+            nothing_lost(stack, target, api),
+            pytest.raises(AssertionError, match="did not become ready within 8 s"),
+        ):
+            stack.script("release", WRONG, DEPLOY_TIMEOUT="8")
+
     @pytest.mark.parametrize(
         ("tag", "reason"),
         [
             (BROKEN, "the engine room is flooded"),
             (SILENT, "did not become ready within 8 s"),
+            (LAME, "the stoker is asleep"),
             ("never-built", "There is no image"),
         ],
     )
     def test_the_old_one_stays(self, stack: Stack, tag: str, reason: str) -> None:
         before, version = stack.container("app").id, versions(stack)
+        worker = stack.container("worker").config.image
         with pytest.raises(AssertionError, match="answered 1") as failed:
             stack.script("release", tag, DEPLOY_TIMEOUT="8")
         assert reason in str(failed.value)
         assert re.search(r"The old version( \(\w+\))? stays", str(failed.value))
         assert stack.container("app").id == before
         assert versions(stack) == version
+        stack.until_healthy("worker")
+        assert stack.container("worker").config.image == worker
 
 
 class TestCrashes:
-    """A restart and a killed process lose no request."""
+    """A restart loses no request, and a killed process none but the POSTs that it held."""
 
     def test_restart(self, stack: Stack, target: Target, api: httpx.Client) -> None:
         with nothing_lost(stack, target, api):
@@ -103,7 +125,7 @@ class TestCrashes:
 
     def test_a_killed_worker_process(self, stack: Stack, target: Target, api: httpx.Client) -> None:
         container = stack.container("app")
-        with nothing_lost(stack, target, api):
+        with nothing_lost(stack, target, api, held=CONNECTIONS):
             killed = signal_worker(container, "KILL")
         assert signal_worker(container, "CONT") != killed
         assert stack.container("app").restart_count == 0

@@ -12,7 +12,7 @@ import pytest
 from python_on_whales import DockerClient
 
 from tests.stack.polling import until
-from tests.stack.source import copy_of_repository, free_port, own_name
+from tests.stack.source import copy_of_repository, free_port, own_name, run
 from tests.stack.stack import Stack, project
 
 UPS = int(os.environ.get("STACK_UPS", "3"))
@@ -102,13 +102,14 @@ class TestUp:
     def test_a_slow_first_initialisation(
         self, checkout: Path, repository: str, tmp_path: Path
     ) -> None:
-        slow = checkout / "slow.yaml"
+        script, slow = tmp_path / "slow.sh", tmp_path / "slow.yaml"
+        script.write_text(f"sleep {SLOW_INIT}\n")
         slow.write_text(
-            "services:\n  db:\n    volumes: [./slow.sh:/docker-entrypoint-initdb.d/slow.sh:ro]\n"
+            f"services:\n  db:\n    volumes: [{script}:/docker-entrypoint-initdb.d/slow.sh:ro]\n"
         )
-        (checkout / "slow.sh").write_text(f"sleep {SLOW_INIT}\n")
+        open_way_to(tmp_path)
         with development(checkout, tmp_path / "stack", repository) as stack:
-            stack.files = (*DEVELOPMENT, slow.name)
+            stack.files = (*DEVELOPMENT, str(slow))
             started = time.monotonic()
             stack.up()
             assert time.monotonic() - started > float(SLOW_INIT)
@@ -120,7 +121,10 @@ def assert_up(stack: Stack) -> None:
         found = stack.container(service)
         assert found.state.health is not None
         assert (found.state.health.status, found.restart_count) == ("healthy", 0), service
-    assert "Traceback" not in str(stack.docker.compose.logs(["app", "worker", "migrate"]))
+    # Inside of the containers too: what reloads them would start a crashed process again.
+    for service, process in (("app", "drydock-web"), ("worker", "drydock-worker")):
+        said = str(stack.docker.compose.logs([service]))
+        assert len(re.findall(rf"started +process={process}", said)) == 1, said
 
 
 class TestReload:
@@ -186,6 +190,11 @@ class TestOwner:
         dev.docker.compose.run("app", command, remove=True, tty=False, dependencies=False)
         assert list((checkout / "migrations/versions").glob("*_from_inside.py"))
         assert owners(checkout) == {(1000, 1000)}
+
+    def test_make_migration(self, dev: Stack, checkout: Path) -> None:
+        run(["make", "migration", "m=by make"], cwd=checkout, env=dev.environment)
+        [written] = (checkout / "migrations/versions").glob("*_by_make.py")
+        assert (written.stat().st_uid, written.stat().st_gid) == (1000, 1000)
 
     @pytest.mark.parametrize("uid", [0, 1000, 1234])
     def test_whoever_that_is(

@@ -16,6 +16,12 @@ from tests.stack.stack import Stack, execute, signal_worker
 LIMIT = 2.0  # seconds within which probes answer, and notice
 HUNG = 4  # seconds until gunicorn takes a worker for hung, here; 30 by default
 SLOW_CLIENTS = 500
+# What each has sent when the rest begins to trickle. The proxy passes a body on as it comes.
+HALF_A_HEAD = b"POST /api/v1/links HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+HALF_A_BODY = (
+    b"POST /api/v1/links HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+)
 
 
 @contextmanager
@@ -83,6 +89,24 @@ class TestFrozenRedis:
         assert stack.starts() == before
 
 
+class TestUnreachableRedis:
+    """Off the network its name is unknown and its address silent: nothing else gets slow."""
+
+    def test_redirects_go_on(self, stack: Stack, client: httpx.Client) -> None:
+        before, network = stack.starts(), f"{stack.name}_back"
+        redis = stack.container("redis")
+        stack.docker.network.disconnect(network, redis)
+        try:
+            until(becomes(client, "/health", 503), within=LIMIT)
+            for _ in range(20):
+                assert answer(client, "/no-such-link") == 404
+                assert answer(client, "/health/ready") == 200
+        finally:
+            stack.docker.network.connect(network, redis, alias="redis")
+        until(becomes(client, "/health", 200), within=2 * LIMIT)
+        assert stack.starts() == before
+
+
 def health_of(stack: Stack, service: str) -> str | None:
     health = stack.container(service).state.health
     return health.status if health else None
@@ -124,14 +148,15 @@ class TestHungProcess:
 class TestSlowClients:
     """Clients that never finish their request keep nobody else from being answered."""
 
-    def test_health_answers(self, stack: Stack, client: httpx.Client) -> None:
+    @pytest.mark.parametrize("start", [HALF_A_HEAD, HALF_A_BODY], ids=["head", "body"])
+    def test_health_answers(self, stack: Stack, client: httpx.Client, start: bytes) -> None:
         port = int(stack.variables["HTTPS_PORT"])
-        opened, worst = asyncio.run(flood(port, client))
+        opened, worst = asyncio.run(flood(port, client, start))
         assert opened == SLOW_CLIENTS
         assert worst < LIMIT
 
 
-async def flood(port: int, client: httpx.Client) -> tuple[int, float]:
+async def flood(port: int, client: httpx.Client, start: bytes) -> tuple[int, float]:
     """Hold so many half-sent requests; return how many, and how long /health took at worst."""
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -142,7 +167,7 @@ async def flood(port: int, client: httpx.Client) -> tuple[int, float]:
             _, writer = await asyncio.open_connection(
                 "127.0.0.1", port, ssl=context, server_hostname="localhost"
             )
-            writer.write(b"POST /api/v1/links HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+            writer.write(start)
             writers.append(writer)
         worst = 0.0
         for _ in range(16):

@@ -1,0 +1,105 @@
+"""A release that is interrupted, killed, not alone, or not needed."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.stack.images import ONE, TWO
+from tests.stack.polling import until
+from tests.stack.stack import Stack
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "release.log"
+
+
+def runs(stack: Stack) -> str:
+    """Return the tag that both sides run, each in one container."""
+    images = {stack.container(name).config.image for name in ("app", "worker")}
+    [image] = images
+    assert image is not None
+    assert len(stack.containers("app", every=True)) == 1
+    return image.rpartition(":")[2]
+
+
+def other(tag: str) -> str:
+    return {ONE: TWO, TWO: ONE}[tag]
+
+
+def released(stack: Stack, tag: str) -> str:
+    """Return what a release said, or nothing while another one holds the lock."""
+    said = stack.script("release", tag, check=False)
+    return "" if "under way" in said else said
+
+
+def says(log: Path, words: str) -> None:
+    until(lambda: words in log.read_text(), within=60)
+
+
+def both_exist(stack: Stack) -> None:
+    until(lambda: len(stack.containers("app")) == 2, within=60)
+
+
+class TestTwoAtOnce:
+    """The second one is refused, and does no harm to the first."""
+
+    def test_the_second_is_refused(self, stack: Stack, log: Path) -> None:
+        wanted = other(runs(stack))
+        first = stack.start_script("release", wanted, log=log)
+        says(log, "Migrating")
+        with pytest.raises(AssertionError, match="Another deploy or restore is under way"):
+            stack.script("release", wanted)
+        assert first.wait(120) == 0, log.read_text()
+        assert runs(stack) == wanted
+
+
+class TestInterrupted:
+    """Ctrl-C takes everything back; after kill -9 the next release cleans up."""
+
+    def test_ctrl_c(self, stack: Stack, log: Path) -> None:
+        before, container = runs(stack), stack.container("app").id
+        release = stack.start_script("release", other(before), log=log)
+        both_exist(stack)
+        os.killpg(release.pid, signal.SIGINT)
+        assert release.wait(60) == 130, log.read_text()
+        assert f"The old version ({before}) stays" in log.read_text()
+        assert (runs(stack), stack.container("app").id) == (before, container)
+
+    def test_killed_before_the_new_ones_serve(self, stack: Stack, log: Path) -> None:
+        before = runs(stack)
+        release = stack.start_script("release", other(before), log=log)
+        both_exist(stack)
+        os.killpg(release.pid, signal.SIGKILL)
+        release.wait(10)
+        said = stack.script("release", other(before))
+        assert "Cleaning up behind a release that was killed" in said
+        assert runs(stack) == other(before)
+
+    def test_killed_while_the_old_ones_finish(self, stack: Stack, log: Path) -> None:
+        before = runs(stack)
+        release = stack.start_script("release", other(before), log=log)
+        says(log, "Letting")
+        release.kill()
+        release.wait(10)
+        # What the killed one had started still stops the old ones, and holds the lock meanwhile.
+        said = until(lambda: released(stack, before), within=60)
+        assert "Cleaning up behind a release that was killed" in said
+        assert runs(stack) == before
+        assert (stack.folder / "deployed").read_text().split() == [before, other(before)]
+
+
+class TestSameVersion:
+    """Releasing what runs makes new containers of it, and forgets nothing."""
+
+    def test_it_is_made_anew(self, stack: Stack) -> None:
+        before, container = runs(stack), stack.container("app").id
+        deployed = (stack.folder / "deployed").read_text()
+        stack.script("release", before)
+        assert runs(stack) == before
+        assert stack.container("app").id != container
+        assert (stack.folder / "deployed").read_text() == deployed
