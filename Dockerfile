@@ -37,17 +37,18 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     apt-get update && apt-get install -y --no-install-recommends binutils
 # The lock is mounted, not copied: the layer depends on what it says and holds nothing of it.
 # The cache mount keeps every package that was ever fetched, so a changed lock fetches the change.
-# Bytecode is compiled here, without time stamps: two builds give the same bytes, and a start
-# checks no source file.
+# Left out is what takes room and runs nowhere: the packages' own tests; pydantic.v1, which FastAPI
+# refuses, and imports (2 MB of each process) only to recognise it; the packages' docstrings.
 RUN --mount=type=cache,target=/root/.cache/uv,sharing=locked \
     --mount=type=bind,source=requirements.txt,target=/tmp/lock.txt \
+    --mount=type=bind,source=deploy/compile.py,target=/tmp/compile.py \
     python -m venv --without-pip /opt/venv \
     && UV_LINK_MODE=copy /uv/bin/uv pip install --python /opt/venv/bin/python \
         --require-hashes --no-deps -r /tmp/lock.txt \
-    && find /opt/venv -type d \( -name tests -o -name test \) -path '*/site-packages/*' \
-        -prune -exec rm -rf {} + \
+    && find /opt/venv -type d \( -name tests -o -name test -o -path '*/pydantic/v1' \) \
+        -path '*/site-packages/*' -prune -exec rm -rf {} + \
     && find /opt/venv -name '*.so*' -type f -exec strip --strip-unneeded {} + \
-    && PYTHONHASHSEED=0 python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib \
+    && PYTHONHASHSEED=0 python /tmp/compile.py --without-docstrings /opt/venv/lib \
     && rm -f /opt/venv/.lock \
     && find /opt -exec touch --no-dereference --date=@0 {} +
 
@@ -115,8 +116,10 @@ FROM builder AS test-builder
 # The development lock holds the runtime's pins too: what is there stays, the rest is added.
 RUN --mount=type=cache,target=/root/.cache/uv,sharing=locked \
     --mount=type=bind,source=requirements-dev.txt,target=/tmp/lock.txt \
+    --mount=type=bind,source=deploy/compile.py,target=/tmp/compile.py \
     UV_LINK_MODE=copy /uv/bin/uv pip install --python /opt/venv/bin/python \
-        --compile-bytecode --require-hashes --no-deps -r /tmp/lock.txt
+        --require-hashes --no-deps -r /tmp/lock.txt \
+    && python /tmp/compile.py /opt/venv/lib
 
 
 FROM runtime AS test

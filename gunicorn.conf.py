@@ -5,29 +5,30 @@ uvicorn's own supervisor never notices.
 """
 
 import gc
-import sys
-from typing import Any, ClassVar
+import os
 
-from app.config import ConfigurationError, Settings
-from app.infra.http.draining import DrainingWorker
-from app.infra.telemetry import library_logging
+from app.server import supervisor_logging
 
-try:
-    settings = Settings.load()
-except ConfigurationError as error:
-    sys.exit(str(error))
 
-wsgi_app = "app.main:create_app()"
+def _whole_number(name: str, default: int) -> int:
+    """A setting that gunicorn needs before anything checked it. What is wrong the worker tells."""
+    given = os.environ.get(name, "")
+    return max(1, int(given)) if given.isdecimal() else default
+
+
+wsgi_app = "app.server:load_app()"
+worker_class = "app.server.LateWorker"
 bind = "0.0.0.0:8000"
-workers = settings.web_concurrency
+workers = _whole_number("WEB_CONCURRENCY", 1)
 
-# The application is imported once and shared by the workers: faster to start, smaller together.
-# Nothing connects and no thread starts before the fork.
-preload_app = True
+# Several workers share what was imported before they were forked. With one, its supervisor would
+# hold the application a second time: a worker copies a third of it in its first second, because
+# counting a reference writes to the object. Nothing connects and no thread starts before the fork.
+preload_app = workers > 1
 
 # Seconds until a worker that does not answer its supervisor is killed and replaced.
 timeout = 30
-graceful_timeout = settings.shutdown_grace
+graceful_timeout = _whole_number("SHUTDOWN_GRACE", 25)
 # Longer than a proxy keeps an idle connection, so that it is never we who close one in use.
 keepalive = 75
 
@@ -36,21 +37,8 @@ worker_tmp_dir = "/dev/shm"
 # Nobody talks to it here, and it needs a home directory that can be written to.
 control_socket_disable = True
 
-# The service configures all logging, its server's included.
-logconfig_dict = library_logging(settings)
-
-
-class worker_class(DrainingWorker):  # noqa: N801 -- gunicorn looks for this name
-    """uvicorn's worker without what the service does itself."""
-
-    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
-        **DrainingWorker.CONFIG_KWARGS,
-        "access_log": False,
-        # Peers are judged by the service (TRUSTED_PROXIES), not by the server in front of it.
-        "proxy_headers": False,
-        "server_header": False,
-        "ws": "none",
-    }
+loglevel = os.environ.get("LOG_LEVEL", "info")
+logconfig_dict = supervisor_logging(os.environ)
 
 
 def pre_fork(_arbiter: object, _worker: object) -> None:

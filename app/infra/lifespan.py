@@ -14,7 +14,7 @@ from app.config import Settings
 from app.infra.db import Sessions, make_engine, make_sessions
 from app.infra.feature import Feature
 from app.infra.http.limits import RateLimiter
-from app.infra.queue import Enqueuer, make_queue
+from app.infra.queue import Enqueuer
 from app.infra.redis import RedisGate, make_redis
 from app.infra.telemetry import Metrics
 
@@ -65,7 +65,7 @@ async def open_resources(
             sessions=make_sessions(engine),
             redis=redis,
             gate=gate,
-            enqueuer=Enqueuer(make_queue(redis), gate),
+            enqueuer=Enqueuer(redis, gate),
             limiter=RateLimiter(settings, redis, gate),
             metrics=metrics,
         )

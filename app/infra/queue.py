@@ -4,19 +4,19 @@ A job is a hint that work stands in Postgres, never the only record of it: whoev
 commits it first and enqueues after, and the worker looks for work whose hint was lost.
 """
 
-import asyncio
 import time
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
-from saq import Job
-from saq.queue.redis import RedisQueue
 
 from app.config import Settings
 from app.infra.redis import RedisGate, RedisUnavailable, make_redis
+
+if TYPE_CHECKING:
+    from app.infra.patient_queue import PatientQueue
 
 log = structlog.get_logger(__name__)
 
@@ -27,30 +27,15 @@ HEARTBEAT_STALE = 15.0  # seconds; three missed ones would page people for a slo
 DEQUEUE_WAIT = 5.0  # seconds; a silent network shows within this and the socket's timeout
 
 
-class PatientQueue(RedisQueue):
-    """A SAQ queue whose worker waits out a Redis that is away.
+def make_queue(redis: Redis) -> "PatientQueue":
+    # SAQ brings its worker along, crontabs and time zones: 1.5 MB and a twentieth of the start,
+    # which a web process does without until it has a job to hand on.
+    from app.infra.patient_queue import PatientQueue  # noqa: PLC0415
 
-    SAQ asks for the next job at once after an error: with Redis down its worker burns a core.
-    """
-
-    async def dequeue(
-        self,
-        timeout: float = 0.0,  # noqa: ASYNC109 -- SAQ's signature
-        poll_interval: float = 0.0,
-    ) -> Job | None:
-        try:
-            return await super().dequeue(timeout, poll_interval)
-        except (RedisError, OSError) as error:
-            log.warning("queue_unreachable", error=type(error).__name__)
-            await asyncio.sleep(1)
-            return None
-
-
-def make_queue(redis: Redis) -> PatientQueue:
     return PatientQueue(redis, name=QUEUE)
 
 
-def make_worker_queue(settings: Settings) -> PatientQueue:
+def make_worker_queue(settings: Settings) -> "PatientQueue":
     """The worker's own: its connections block while they wait for a job."""
     redis = make_redis(settings, timeout=DEQUEUE_WAIT * 2, size=settings.worker_concurrency + 20)
     return make_queue(redis)
@@ -60,8 +45,12 @@ def make_worker_queue(settings: Settings) -> PatientQueue:
 class Enqueuer:
     """How the web side hands work to the worker."""
 
-    queue: PatientQueue
+    redis: Redis
     gate: RedisGate
+
+    @cached_property
+    def queue(self) -> "PatientQueue":
+        return make_queue(self.redis)
 
     async def enqueue(self, job: str, **kwargs: Any) -> None:
         """Give the worker a hint to run `job`. Call it after the commit.

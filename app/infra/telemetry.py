@@ -59,7 +59,7 @@ def configure_logging(settings: Settings) -> None:
         logger_factory=factory,
         cache_logger_on_first_use=True,
     )
-    logging.config.dictConfig(library_logging(settings))
+    logging.config.dictConfig(_library_logging(settings))
 
 
 def _processors(settings: Settings, time: Processor) -> list[Processor]:
@@ -90,7 +90,7 @@ def _level(settings: Settings) -> int:
     return logging.getLevelNamesMapping()[settings.log_level.upper()]
 
 
-def library_logging(settings: Settings) -> dict[str, Any]:
+def _library_logging(settings: Settings) -> dict[str, Any]:
     """The standard library's logging configuration: what libraries log, in the same format."""
     level = _level(settings)
     render = (

@@ -24,7 +24,7 @@ class TestEnqueue:
 
     async def test_without_redis_it_fails_nobody(self, settings: Settings) -> None:
         async with make_redis(with_redis_at(settings, unused_port())) as redis:
-            enqueuer = Enqueuer(make_queue(redis), RedisGate(0.5))
+            enqueuer = Enqueuer(redis, RedisGate(0.5))
             with captured_logs() as events:
                 await enqueuer.enqueue("load")
                 await enqueuer.enqueue("load")

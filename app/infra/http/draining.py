@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import cast
 
-from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
+from gunicorn.arbiter import Arbiter
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
