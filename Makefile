@@ -74,6 +74,12 @@ format: env ## Sort imports and format
 	$(VENV)/ruff check --fix
 	$(VENV)/ruff format
 
+# Outside a clone of git (an archive that was unpacked) there is nothing to install them in.
+.PHONY: hooks
+hooks: env ## Have git run make lint before each commit
+	@$(VENV)/prek install --quiet --overwrite
+	@echo 'git commit now runs make lint first; git commit --no-verify goes around it.'
+
 .PHONY: lock
 lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--upgrade]
 	$(COMPILE) --output-file requirements.txt
