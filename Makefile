@@ -74,10 +74,9 @@ format: env ## Sort imports and format
 	$(VENV)/ruff check --fix
 	$(VENV)/ruff format
 
-# Outside a clone of git (an archive that was unpacked) there is nothing to install them in.
 .PHONY: hooks
 hooks: env ## Have git run make lint before each commit
-	@$(VENV)/prek install --quiet --overwrite
+	@$(VENV)/prek install --quiet
 	@echo 'git commit now runs make lint first; git commit --no-verify goes around it.'
 
 .PHONY: lock
