@@ -32,14 +32,14 @@ class NewFile:
 
 @dataclass(frozen=True)
 class Change:
-    """One hunk. Its context says where, as it does to a person."""
+    """One hunk. Its context says where, as it does to a person; the path may be a pattern."""
 
     path: str
     old: str
     new: str
 
     def follow(self, root: Path) -> None:
-        place = root / self.path
+        [place] = root.glob(self.path)
         text = place.read_text()
         assert text.count(self.old) == 1, f"{self.path} does not hold once:\n{self.old}"
         place.write_text(text.replace(self.old, self.new))
