@@ -78,6 +78,11 @@ format: env ## Sort imports and format
 	$(VENV)/ruff check --fix
 	$(VENV)/ruff format
 
+.PHONY: hooks
+hooks: env ## Have git run make lint before each commit
+	@$(VENV)/prek install --quiet
+	@echo 'git commit now runs make lint first; git commit --no-verify goes around it.'
+
 .PHONY: lock
 lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--upgrade]
 	$(COMPILE) --output-file requirements.txt
