@@ -21,6 +21,8 @@ HARD := $(wildcard tests/faults tests/test_contract.py tests/test_hostile*.py \
 WHOLE = -n 4 $(HARD:%=--ignore=%) --cov --cov-report=term:skip-covered
 
 MAKEFLAGS += --no-print-directory
+# A variable as it was typed after make, and as nothing else: WSL, for one, sets NAME for everybody.
+typed = $(if $(filter command,$(firstword $(origin $(1)))),"$$$(1)","")
 # Some machines set it. Every start would compile every package again: 16 s instead of 6.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
@@ -52,6 +54,10 @@ dev: ## Run everything with reload: make dev [RUNTIME=embedded] [PORT=8000]
 		exec $(MAKE) dev-embedded; \
 	fi
 
+.PHONY: init
+init: ## Make it yours: make init NAME=orders [SAMPLE=no]
+	@exec $(PYTHON) dev/bootstrap.py init $(call typed,NAME) $(call typed,SAMPLE)
+
 .PHONY: test
 test: env ## Run the tests: make test [T="tests/test_x.py -k name"]
 	@exec $(VENV)/python -m pytest $(if $(T),$(T),$(WHOLE))
@@ -80,9 +86,11 @@ lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--up
 	$(COMPILE) --group dev --constraints requirements.txt --output-file requirements-dev.txt
 	$(subst pyproject.toml,,$(COMPILE)) --group pyproject.toml:stack --constraints requirements-dev.txt --output-file requirements-stack.txt
 
+# begin sample
 .PHONY: bench
 bench: env ## Measure the hot path beside a plain route
 	@exec $(VENV)/python -m bench
+# end sample
 
 ##@ Database
 

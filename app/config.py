@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     redis_url: Secret[RedisDsn]
     redis_password: Annotated[SecretStr | None, Field(validate_default=True)] = None
     redis_timeout: Seconds = 0.1
-    cache_ttl: Annotated[int, Field(ge=1, le=86400)] = 60
+    cache_ttl: Annotated[int, Field(ge=1, le=86400)] = 60  # sample
 
     public_url: Annotated[str, AfterValidator(_http_origin)] = "http://127.0.0.1:8000"
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, Field(min_length=1)] = (

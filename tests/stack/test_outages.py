@@ -142,7 +142,7 @@ async def flood(port: int, client: httpx.Client) -> tuple[int, float]:
             _, writer = await asyncio.open_connection(
                 "127.0.0.1", port, ssl=context, server_hostname="localhost"
             )
-            writer.write(b"POST /api/v1/links HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+            writer.write(b"POST /api/v1/tokens HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
             writers.append(writer)
         worst = 0.0
         for _ in range(16):
