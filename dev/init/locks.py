@@ -45,17 +45,6 @@ def write(head: str, entries: Iterable[Entry]) -> str:
     return "".join(parts)
 
 
-def sorted_as_before(entries: list[Entry], before: list[Entry]) -> list[Entry]:
-    """Return the entries with their reasons in order again, where they were before a rename.
-
-    uv lists whoever asks for an extra in front of the others, whatever it is called.
-    """
-    return [
-        entry._replace(via=sorted(entry.via)) if old.via == sorted(old.via) else entry
-        for entry, old in zip(entries, before, strict=True)
-    ]
-
-
 def normal(requirement: str) -> str:
     """Return the package's name in the spelling of lock files."""
     found = NAME.match(requirement)

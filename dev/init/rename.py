@@ -50,7 +50,6 @@ def settle_locks(tree: Tree) -> None:
         if path not in tree.texts:
             continue
         head, entries = locks.read(tree.texts[path])
-        entries = locks.sorted_as_before(entries, locks.read(tree.before[path])[1])
         entries = locks.pruned(entries, direct, constraints)
         tree.texts[path] = locks.write(head, entries)
         if path == RUNTIME_LOCK:

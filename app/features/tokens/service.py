@@ -63,8 +63,8 @@ async def authenticate(session: AsyncSession, *, text: str | None) -> Token:
 
 async def _note_use(session: AsyncSession, token_id: UUID) -> None:
     # Skipping a locked row: requests with the same token must not queue behind each other.
-    # key_share lets through those that insert a row with a reference to it: two that created the
-    # same slug, one of them noting its use, would else wait for each other.
+    # key_share lets through those that insert a row with a reference to it: two that insert the
+    # same key, one of them noting its use, would else wait for each other.
     free = (
         select(Token.id)
         .where(Token.id == token_id)
