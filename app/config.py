@@ -183,8 +183,9 @@ class Settings(BaseSettings):
         except (SettingsError, OSError) as error:
             # pydantic-settings wraps what it meets while it reads the secret files.
             raise ConfigurationError(
-                f"Drydock can't start: {error.__cause__ or error}. Let uid {os.getuid()} read the "
-                "secret files, for example: chmod 644, in a folder of mode 700."
+                f"Drydock can't start: {error.__cause__ or error}. "
+                f"Let uid {os.getuid()} read the secret files, for example: chmod 644, in a folder "
+                "of mode 700."
             ) from None
 
 
