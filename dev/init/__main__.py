@@ -17,7 +17,7 @@ from dev.init.tree import Tree, git, refuse_unsaved_work
 ROOT = Path(__file__).resolve().parents[2]
 USAGE = """\
 Say how the service is to be called: make init NAME=orders
-SAMPLE=no leaves the short links out, and everything that only they need."""
+SAMPLE=no leaves the sample feature out, and everything that only it needs."""
 
 
 def main(words: Sequence[str]) -> int:

@@ -1,7 +1,8 @@
 """Comments that say which lines are only for some.
 
-A line that ends in the comment `sample`, and the lines between `begin sample` and `end sample`,
-belong to the sample; `template` likewise to the repository that others clone, and to no clone.
+A line that ends in the comment `sample`, and the lines between the comments `begin` and `end` with
+this word, belong to the sample; those of `template` to the repository that others clone, and to no
+clone of it.
 """
 
 import re

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 from dev.errors import DevError
+from dev.init.locks import normal
 
 # Postgres, image registries, DNS labels, metrics and Linux accounts agree on no more than this.
 FORM = re.compile(r"[a-z][a-z0-9]*")
@@ -56,7 +57,7 @@ def check_name(name: str, dependencies: Iterable[str]) -> None:
         raise BadName(name, "it is a reserved word of Postgres, and the database gets this name.")
     if name in ACCOUNTS.split():
         raise BadName(name, "it is a system account, and the image makes one of this name.")
-    if name in {re.sub("[-_.].*", "", dependency) for dependency in dependencies}:
+    if name in map(normal, dependencies):
         raise BadName(name, "it is a package that this project depends on.")
 
 

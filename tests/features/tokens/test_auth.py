@@ -33,7 +33,11 @@ async def last_used(resources: Resources, token: Issued) -> datetime | None:
 
 
 def changed_at(text: str, position: int) -> str:
-    """The token with one of its characters changed to another that may stand there."""
+    """The token with one of its characters changed to another that may stand there.
+
+    Counted from the end, where id and secret have their places whatever the prefix is.
+    """
+    position %= len(text)
     other = "1" if text[position] == "0" else "0"
     return text[:position] + other + text[position + 1 :]
 
@@ -58,7 +62,7 @@ class TestInvalid:
         headers = {b"Authorization": header.encode()}
         check_problem(await client.get(TOKENS, headers=headers), 401, "token_invalid")
 
-    @pytest.mark.parametrize("position", [0, 8, 20, 39, 40, 41, 70, 104])
+    @pytest.mark.parametrize("position", [0, -97, -85, -66, -65, -64, -35, -1])
     async def test_one_character_changed(
         self, client: httpx.AsyncClient, issue: Issue, position: int
     ) -> None:
@@ -88,7 +92,7 @@ class TestInvalid:
         now = datetime.now(UTC)
         await change(resources, expired, expires_at=now - timedelta(seconds=1))
         await change(resources, revoked, revoked_at=now)
-        wrong = Issued(wrong.id, changed_at(wrong.text, 104), {})
+        wrong = Issued(wrong.id, changed_at(wrong.text, -1), {})
         details = set()
         for token in (expired, revoked, wrong):
             answer = await client.get(TOKENS, headers=token.authorization)
