@@ -174,7 +174,8 @@ clean: ## Remove caches and .venv; the data stays
 clean-data: ## Remove databases, token and logs, after asking: make clean-data [YES=1]
 	@exec $(PYTHON) -m dev remove-data $(if $(YES),--yes)
 
-# One target for each RUNTIME.
+# One target for each RUNTIME. Docker is enough for the stack: Python only adds that other clones can
+# run beside it.
 
 .PHONY: dev-embedded
 dev-embedded: env
@@ -182,7 +183,11 @@ dev-embedded: env
 
 .PHONY: dev-docker
 dev-docker:
-	@exec docker compose up --build --remove-orphans
+	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		exec $(PYTHON) -m dev stack; \
+	else \
+		exec docker compose up --build --remove-orphans; \
+	fi
 
 .PHONY: env
 env:
