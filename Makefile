@@ -58,6 +58,10 @@ dev: ## Run everything with reload: make dev [RUNTIME=embedded] [PORT=8000]
 init: ## Make it yours: make init NAME=orders [SAMPLE=no]
 	@exec $(PYTHON) dev/bootstrap.py init $(call typed,NAME) $(call typed,SAMPLE)
 
+.PHONY: doctor
+doctor: ## Look for what goes wrong on machines, and say the remedy: make doctor [JSON=1]
+	@exec $(PYTHON) dev/bootstrap.py doctor "$(RUNTIME)" $(call typed,JSON)
+
 .PHONY: test
 test: env ## Run the tests: make test [T="tests/test_x.py -k name"]
 	@exec $(VENV)/python -m pytest $(if $(T),$(T),$(WHOLE))

@@ -41,6 +41,10 @@ if __name__ == "__main__":
         from dev.init.__main__ import main as init
 
         sys.exit(init(sys.argv[2:]))
+    if sys.argv[1:2] == ["doctor"]:
+        from dev.doctor.__main__ import main as doctor
+
+        sys.exit(doctor(sys.argv[2:]))
 
     from dev.stamp import is_current
 

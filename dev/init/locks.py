@@ -51,14 +51,18 @@ def normal(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", found[0] if found else "").lower()
 
 
+def requested(pyproject: str) -> Mapping[str, list[str]]:
+    """Return the requirements as they are written, by their group; those of production by ""."""
+    described = tomllib.loads(pyproject)
+    return {"": described["project"]["dependencies"], **described["dependency-groups"]}
+
+
 def wanted(pyproject: str) -> Mapping[str, set[str]]:
     """Return what is asked for, by the words that a lock file has for who asks."""
-    described = tomllib.loads(pyproject)
-    project = described["project"]
-    groups = {f":{name}": listed for name, listed in described["dependency-groups"].items()}
+    project = tomllib.loads(pyproject)["project"]["name"]
     return {
-        f"{project['name']} (pyproject.toml{group})": {normal(line) for line in listed}
-        for group, listed in {"": project["dependencies"], **groups}.items()
+        f"{project} (pyproject.toml{group and ':'}{group})": {normal(line) for line in listed}
+        for group, listed in requested(pyproject).items()
     }
 
 
