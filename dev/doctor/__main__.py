@@ -1,5 +1,6 @@
 """`make doctor`: ask everything at once, then tell it in order."""
 
+import itertools
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -38,9 +39,8 @@ def main(words: Sequence[str]) -> int:
     runtime, as_json = (*words, "", "")[:2]
     looked_at = gather(runtime)
     with ThreadPoolExecutor(len(CHECKS)) as pool:
-        findings = [
-            one for found in pool.map(lambda check: [*check(looked_at)], CHECKS) for one in found
-        ]
+        found = pool.map(lambda check: list(check(looked_at)), CHECKS)
+        findings = [*itertools.chain.from_iterable(found)]
     if as_json:
         print(json.dumps([finding._asdict() for finding in findings], indent=1))
     else:

@@ -48,8 +48,7 @@ def check_line_ends(machine: Machine) -> Findings:
         yield bad(
             "line ends",
             f"CRLF in {named(spoilt)}",
-            "git config core.autocrlf false, save your work, then write the files anew:\n"
-            "  git rm --cached -r -q . && git reset --hard",
+            "commit your work, then write the files anew: git checkout-index --force --all",
         )
     else:
         yield ok("line ends", f"LF in all of {len(rows)} files")
@@ -119,7 +118,7 @@ def check_environment(_machine: Machine) -> Findings:
     """Whether .venv is what requirements-dev.txt says."""
     if not REQUIREMENTS.exists():
         yield bad(
-            "packages", "requirements-dev.txt is missing", "git checkout requirements-dev.txt"
+            "packages", f"{REQUIREMENTS.name} is missing", f"git checkout {REQUIREMENTS.name}"
         )
     elif is_current():
         yield ok("packages", ".venv has what requirements-dev.txt lists")
@@ -136,9 +135,7 @@ def check_settings(machine: Machine) -> Findings:
         yield ok(".env", "none: every setting has its default")
         return
     if git(machine.root, "ls-files", ".env"):
-        yield bad(
-            ".env", "is tracked by git, secrets and all", "git rm --cached .env, then change them"
-        )
+        yield bad(".env", "is tracked by git, and what is in it published", "git rm --cached .env")
     sources = (".env.example", "compose.yaml", "compose.override.yaml")
     texts = [read_text(machine.root / name) or "" for name in sources]
     known = {name for text in texts for found in EXPLAINED.findall(text) for name in found if name}
@@ -164,13 +161,10 @@ def check_secrets(machine: Machine) -> Findings:
     try:
         files = {path.name: path.read_text(encoding="utf-8").strip() for path in folder.iterdir()}
     except PermissionError:
-        yield bad(
-            "secrets", f"{folder} can't be read", "they belong to who made them: sudo make doctor"
-        )
+        yield bad("secrets", f"{folder} is closed to this user", "sudo make doctor")
         return
-    faults = [
-        f"{name} {fault}" for name, value in files.items() if (fault := fault_of_secret(value))
-    ]
+    found = {name: fault_of_secret(value) for name, value in files.items()}
+    faults = [f"{name} {fault}" for name, fault in found.items() if fault]
     if faults:
         yield bad("secrets", "; ".join(faults), f"rm {folder}/<name>, then: make secrets")
     if folder.stat().st_mode & 0o077:

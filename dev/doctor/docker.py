@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dev.doctor.findings import Findings, Machine, bad, note, ok
+from dev.doctor.findings import Finding, Findings, Machine, bad, note, ok
 from dev.stack import NAME, other_clone, project_name
 
 SECONDS = 4  # for each question to Docker: an Engine that hangs must not hang us
@@ -136,9 +136,7 @@ def check_password(machine: Machine) -> Findings:
         return
     identifier, secret = container
     if not secret.is_file():
-        yield bad(
-            what, f"{secret} is gone, and the database runs with it", "make secrets, or put it back"
-        )
+        yield bad(what, f"{secret} is gone, and the database runs with it", "put it back")
         return
     answer = ask(
         *("exec", "--interactive", identifier, "sh", "-c"),
@@ -179,7 +177,8 @@ def password_by_the_log(name: str) -> Findings:
         yield note("password", f"the volume {name}_db can be asked only while its database runs")
 
 
-def refused(name: str) -> Any:
+def refused(name: str) -> Finding:
+    """Return what is to be said of a wrong password, however it was found out."""
     return bad(
         "password",
         f"the volume {name}_db was made with another password than the secret has now",

@@ -1,6 +1,5 @@
 """The package index: whichever pip or uv are configured for, so none is named here."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -59,15 +58,18 @@ def question(machine: Machine) -> list[str] | None:
     if uv:
         options = ["--no-deps", "--no-cache", "--quiet", "--system", "--dry-run", "--reinstall"]
         return [uv, "pip", "install", *options, "--target", ".", package]
-    for python in (str(PYTHON), sys.executable):
-        asked = [python, "-c", "import pip"]
-        if (
-            os.path.exists(python)
-            and not subprocess.run(asked, check=False, capture_output=True).returncode
-        ):
-            options = ["--no-deps", "--no-cache-dir", "--quiet", "--retries", "0", "--dest", "."]
-            return [python, "-m", "pip", "download", *options, package]
-    return None
+    pythons = [python for python in (str(PYTHON), sys.executable) if has_pip(python)]
+    options = ["--no-deps", "--no-cache-dir", "--quiet", "--retries", "0", "--dest", "."]
+    return [pythons[0], "-m", "pip", "download", *options, package] if pythons else None
+
+
+def has_pip(python: str) -> bool:
+    """Whether this Python is there and can run pip."""
+    try:
+        asked = subprocess.run([python, "-c", "import pip"], check=False, capture_output=True)
+    except OSError:
+        return False
+    return asked.returncode == 0
 
 
 def bounded(machine: Machine) -> dict[str, str]:
@@ -79,5 +81,5 @@ def bounded(machine: Machine) -> dict[str, str]:
 
 def last_words(text: str) -> str:
     """Return the last line that says something, without what it stands in."""
-    lines = [line.strip(" │╰─▶├×") for line in text.splitlines() if line.strip()]
+    lines = [line.strip(" │╰─▶├\u00d7") for line in text.splitlines() if line.strip()]
     return lines[-1][:160] if lines else "no word why"

@@ -25,6 +25,7 @@ EMBEDDED = (ports.APP, ports.POSTGRES, ports.REDIS, ports.METRICS, ports.WORKER_
 def check_python(machine: Machine) -> Findings:
     """Whether .venv can be made. That Python is new enough was asked before we came here."""
     version = platform.python_version()
+    minor = ".".join(map(str, sys.version_info[:2]))
     uv = shutil.which(machine.environment.get("UV", "uv") or "nothing")
     if uv:
         yield ok("Python", f"{version}, and uv makes its environment")
@@ -34,7 +35,7 @@ def check_python(machine: Machine) -> Findings:
         yield bad(
             "Python",
             f"{version} lacks what makes virtual environments",
-            f"apt install python{sys.version_info.major}.{sys.version_info.minor}-venv, or install uv",
+            f"apt install python{minor}-venv, or install uv",
         )
 
 
@@ -69,11 +70,8 @@ def check_disk(machine: Machine) -> Findings:
         needed = DISK_NEEDED[machine.runtime if place == docker else "embedded"]
         says = f"{free / GIGABYTE:.1f} GB free for {place}"
         if free < needed:
-            remedy = (
-                "docker system df, then docker builder prune" if place == docker else "du -sh *"
-            )
             says += f", and {needed / GIGABYTE:.0f} GB are needed"
-            yield bad(what, says, f"make room; what takes it: {remedy}")
+            yield bad(what, says, "docker builder prune" if place == docker else "make room")
         else:
             yield ok(what, says)
 
