@@ -1,6 +1,5 @@
 """The package index: whichever pip or uv are configured for, so none is named here."""
 
-import re
 import shutil
 import subprocess
 import sys
@@ -8,10 +7,13 @@ import tempfile
 
 from dev.doctor.findings import Findings, Machine, bad, note, ok
 from dev.install import environment
-from dev.stamp import PYTHON, REQUIREMENTS, is_current
+from dev.stamp import PYTHON, is_current
 
 SECONDS = 5  # for the whole question: retries included, and a proxy that swallows it
 SOCKET_SECONDS = 3
+
+# Needs nothing itself, and everything needs it: pip fetches 50 kB to see that it is there.
+PACKAGE = "typing-extensions"
 
 
 def check_index(machine: Machine) -> Findings:
@@ -28,6 +30,7 @@ def check_index(machine: Machine) -> Findings:
                 capture_output=True,
                 text=True,
                 timeout=SECONDS,
+                input=PACKAGE,
                 cwd=nowhere,
                 env=bounded(machine),
             )
@@ -48,19 +51,15 @@ def check_index(machine: Machine) -> Findings:
 
 
 def question(machine: Machine) -> list[str] | None:
-    """Return a command that fetches one small file from the index, with what would install."""
-    package = next(
-        line.partition(" ")[0]
-        for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines()
-        if re.match(r"[a-z]", line)
-    )
+    """Return what asks the index for PACKAGE, told on standard input where that is the way."""
     uv = shutil.which(machine.environment.get("UV", "uv") or "nothing")
     if uv:
-        options = ["--no-deps", "--no-cache", "--quiet", "--system", "--dry-run", "--reinstall"]
-        return [uv, "pip", "install", *options, "--target", ".", package]
-    pythons = [python for python in (str(PYTHON), sys.executable) if has_pip(python)]
-    options = ["--no-deps", "--no-cache-dir", "--quiet", "--retries", "0", "--dest", "."]
-    return [pythons[0], "-m", "pip", "download", *options, package] if pythons else None
+        return [uv, "pip", "compile", "--no-deps", "--no-cache", "--quiet", "-"]
+    for python in (str(PYTHON), sys.executable):
+        if has_pip(python):
+            options = ["--no-deps", "--no-cache-dir", "--quiet", "--retries", "0", "--dest", "."]
+            return [python, "-m", "pip", "download", *options, PACKAGE]
+    return None
 
 
 def has_pip(python: str) -> bool:
