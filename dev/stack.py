@@ -52,10 +52,13 @@ def stack() -> int:
             **claim_ports(given, [c for c in containers if c.project == name], held, output.say),
         }
         output.say(f"{name} on http://{ports.LOCALHOST}:{chosen[ports.APP.variable]}")
-        # Ctrl-C reaches compose too, which stops the containers; we wait for that.
-        signal.signal(signal.SIGINT, lambda *_: None)
         command = ["docker", "compose", "up", "--build", "--remove-orphans"]
-        return subprocess.call(command, cwd=ROOT, env={**given, **chosen})
+        process = subprocess.Popen(command, cwd=ROOT, env={**given, **chosen})
+        # Ctrl-C reaches compose by itself, and it stops the containers; we wait for that.
+        signal.signal(signal.SIGINT, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: process.terminate())
+        return process.wait()
 
 
 def compose_containers() -> list[Container]:

@@ -134,11 +134,13 @@ class TestContainers:
         monkeypatch.setattr(
             stack, "given_environment", lambda: {**os.environ, "PORT": "31999", "CODE": "3"}
         )
-        before = signal.getsignal(signal.SIGINT)
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.getsignal(number) for number in numbers}
         try:
             assert stack.stack() == 3
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
         said = capfdbinary.readouterr().out.decode()
         assert "drydock on http://127.0.0.1:31999" in said
         assert "compose up --build --remove-orphans 31999 5" in said
