@@ -25,6 +25,8 @@ HARD := $(wildcard tests/faults tests/test_contract.py tests/test_hostile*.py \
 WHOLE = -n 3 -p no:schemathesis $(HARD:%=--ignore=%) --cov --cov-report=term:skip-covered
 
 MAKEFLAGS += --no-print-directory
+# A variable as it was typed after make, and as nothing else: WSL, for one, sets NAME for everybody.
+typed = $(if $(filter command,$(firstword $(origin $(1)))),"$$$(1)","")
 # Some machines set it. Every start would compile every package again: 16 s instead of 6.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
@@ -55,6 +57,14 @@ dev: ## Run everything with reload: make dev [RUNTIME=embedded] [PORT=8000]
 		echo 'No Docker Engine answers, so Postgres and Redis run embedded, under .local/'; \
 		exec $(MAKE) dev-embedded; \
 	fi
+
+.PHONY: init
+init: ## Make it yours: make init NAME=orders [SAMPLE=no]
+	@exec $(PYTHON) dev/bootstrap.py init $(call typed,NAME) $(call typed,SAMPLE)
+
+.PHONY: doctor
+doctor: ## Look for what goes wrong on machines, and say the remedy: make doctor [JSON=1]
+	@exec $(PYTHON) dev/bootstrap.py doctor "$(RUNTIME)" $(call typed,JSON)
 
 .PHONY: test
 test: env ## Run the tests: make test [T="tests/test_x.py -k name"]
@@ -89,9 +99,11 @@ lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--up
 	$(COMPILE) --group dev --constraints requirements.txt --output-file requirements-dev.txt
 	$(subst pyproject.toml,,$(COMPILE)) --group pyproject.toml:stack --constraints requirements-dev.txt --output-file requirements-stack.txt
 
+# begin sample
 .PHONY: bench
 bench: env ## Measure the hot path beside a plain route
 	@exec $(VENV)/python -m bench
+# end sample
 
 ##@ Database
 
@@ -187,7 +199,8 @@ clean: ## Remove caches and .venv; the data stays
 clean-data: ## Remove databases, token and logs, after asking: make clean-data [YES=1]
 	@exec $(PYTHON) -m dev remove-data $(if $(YES),--yes)
 
-# One target for each RUNTIME.
+# One target for each RUNTIME. Docker is enough for the stack: Python only adds that other clones can
+# run beside it.
 
 .PHONY: dev-embedded
 dev-embedded: env
@@ -195,7 +208,11 @@ dev-embedded: env
 
 .PHONY: dev-docker
 dev-docker:
-	@exec docker compose up --build --remove-orphans
+	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		exec $(PYTHON) -m dev stack; \
+	else \
+		exec docker compose up --build --remove-orphans; \
+	fi
 
 .PHONY: migrate-embedded migration-embedded psql-embedded redis-cli-embedded
 migrate-embedded: env

@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     redis_url: Secret[RedisDsn]
     redis_password: Annotated[SecretStr | None, Field(validate_default=True)] = None
     redis_timeout: Seconds = 0.1
-    cache_ttl: Annotated[int, Field(ge=1, le=86400)] = 60
+    cache_ttl: Annotated[int, Field(ge=1, le=86400)] = 60  # sample
 
     public_url: Annotated[str, AfterValidator(_http_origin)] = "http://127.0.0.1:8000"
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, Field(min_length=1)] = (
@@ -184,8 +184,9 @@ class Settings(BaseSettings):
         except (SettingsError, OSError) as error:
             # pydantic-settings wraps what it meets while it reads the secret files.
             raise ConfigurationError(
-                f"Drydock can't start: {error.__cause__ or error}. Let uid {os.getuid()} read the "
-                "secret files, for example: chmod 644, in a folder of mode 700."
+                f"Drydock can't start: {error.__cause__ or error}. "
+                f"Let uid {os.getuid()} read the secret files, for example: chmod 644, in a folder "
+                "of mode 700."
             ) from None
 
 

@@ -107,7 +107,7 @@ class Health:
         age = await heartbeat_age(self._redis)
         if age is None or age > HEARTBEAT_STALE:
             seen = "never" if age is None else f"{age:.0f} s ago"
-            # Clicks and imports wait, and nothing is lost: no reason to answer 503.
+            # Jobs wait, and nothing is lost: no reason to answer 503.
             raise Unwell(Check(status=Status.DEGRADED, error=f"worker last seen: {seen}"))
         return Check(status=Status.OK)
 

@@ -19,8 +19,10 @@ from app.infra.telemetry import Metrics, configure_logging
 from app.registry import FEATURES
 
 DESCRIPTION = """\
-Short links for a team. Send `Authorization: Bearer <token>`; the first token comes from
-`python -m app token create`. Errors are RFC 9457 problem documents: branch on `code`.
+Short links for a team.
+
+Send `Authorization: Bearer <token>`; the first token comes from `python -m app token create`.
+Errors are RFC 9457 problem documents: branch on `code`.
 """
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from app.features.links import feature as links
+from app.features.links import feature as links  # sample
 from app.features.tokens import feature as tokens
 from app.infra.feature import Feature
 
 FEATURES: Sequence[Feature] = [
     tokens,
-    links,
+    links,  # sample
 ]

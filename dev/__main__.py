@@ -5,6 +5,7 @@ import sys
 
 from dev.errors import DevError, ForeignFileError, Interrupted
 from dev.run import remove_data, run, serve, tell_environment
+from dev.stack import stack
 from dev.up import up
 
 
@@ -13,6 +14,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dev", description="Drydock without Docker.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="run app, worker, Postgres and Redis until Ctrl-C")
+    commands.add_parser("stack", help="run the compose stack until Ctrl-C")
     commands.add_parser("services", help="run Postgres and Redis only, and print how to reach them")
     commands.add_parser("env", help="print how to reach what is running")
     program = commands.add_parser(
@@ -31,6 +33,8 @@ def main() -> int:
         match chosen.command:
             case "up":
                 code = up()
+            case "stack":
+                code = stack()
             case "services":
                 code = serve()
             case "env":

@@ -1,4 +1,4 @@
-"""The gate before .venv: turns an old Python away, then sees to .venv.
+"""The gate before everything: turns an old Python away, then sees to .venv or runs what needs none.
 
 This file alone keeps to what every Python 3 can read, without even an f-string, so that an
 old one gets as far as the message instead of a SyntaxError.
@@ -37,6 +37,15 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
 
     # Importable only now, and only by a Python that is new enough.
+    if sys.argv[1:2] == ["init"]:
+        from dev.init.__main__ import main as init
+
+        sys.exit(init(sys.argv[2:]))
+    if sys.argv[1:2] == ["doctor"]:
+        from dev.doctor.__main__ import main as doctor
+
+        sys.exit(doctor(sys.argv[2:]))
+
     from dev.stamp import is_current
 
     if not is_current():

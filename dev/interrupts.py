@@ -14,7 +14,7 @@ from dev.errors import Interrupted
 from dev.processes import Patience
 
 # SIGHUP: the terminal was closed.
-ORDERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # So long at most between Ctrl-C and the first reaction.
 SLICE_SECONDS = 0.1
@@ -25,12 +25,12 @@ class Interrupts(Patience):
 
     def __init__(self) -> None:
         """Count from zero."""
-        self._orders = 0
+        self._heard = 0
         self._answered = False
 
     def __enter__(self) -> Self:
         """Take the signals over."""
-        self._before = {number: signal.signal(number, self._count) for number in ORDERS}
+        self._before = {number: signal.signal(number, self._count) for number in SIGNALS}
         return self
 
     def __exit__(
@@ -44,13 +44,13 @@ class Interrupts(Patience):
             signal.signal(number, handler)
 
     def _count(self, _number: int, _frame: FrameType | None) -> None:
-        self._orders += 1
+        self._heard += 1
 
     def pause(self, seconds: float) -> None:
         """Wait; raise Interrupted, once, when an order has come."""
         end = time.monotonic() + seconds
         while True:
-            if self._orders and not self._answered:
+            if self._heard and not self._answered:
                 self._answered = True
                 raise Interrupted
             left = end - time.monotonic()
@@ -60,4 +60,4 @@ class Interrupts(Patience):
 
     def is_over(self) -> bool:
         """Whether a second order has come."""
-        return self._orders > 1
+        return self._heard > 1

@@ -1,11 +1,8 @@
-"""What a person needs once the service is up: a token that works, and commands to paste.
-
-The one module here that knows the sample; without app/features/links it leaves it out.
-"""
+"""What a person needs once the service is up: a token that works, and commands to paste."""
 
 import http.client
 import itertools
-import json
+import json  # sample
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,8 +14,11 @@ from dev.files import write_private
 from dev.guardian import finish, spawn
 from dev.processes import Patience
 
-SCOPES = ("links:read", "links:write", "tokens:write")
-SAMPLE = ROOT / "app" / "features" / "links"
+SCOPES = (
+    "links:read",  # sample
+    "links:write",  # sample
+    "tokens:write",
+)
 
 
 class Answer(NamedTuple):
@@ -54,9 +54,8 @@ def working_token(port: int, environment: Mapping[str, str], patience: Patience)
         token = TOKEN.read_text(encoding="utf-8").strip()
         if ask(port, "/api/v1/tokens", token).status != http.HTTPStatus.UNAUTHORIZED:
             return token
-    scopes = [scope for scope in SCOPES if SAMPLE.is_dir() or not scope.startswith("links:")]
     command = [sys.executable, "-m", "app", "token", "create", "--name", "dev"]
-    command += itertools.chain.from_iterable(("--scope", scope) for scope in scopes)
+    command += itertools.chain.from_iterable(("--scope", scope) for scope in SCOPES)
     process = spawn(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=environment
     )
@@ -82,12 +81,12 @@ def banner(port: int, metrics_port: int, token: str) -> str:
         f"  token    {token}",
         "",
     ]
-    if SAMPLE.is_dir():
-        lines += sample_commands(url, token, free_slug(port, token))
+    lines += sample_commands(url, token, free_slug(port, token))  # sample
     lines += ["Ctrl-C stops everything; data stays in .local/", ""]
     return "\n".join(lines)
 
 
+# begin sample
 def free_slug(port: int, token: str) -> str:
     """Return a slug that is not taken yet, so that the first command works on every start."""
     slugs = itertools.chain(["hello"], (f"hello-{number}" for number in range(2, 100)))
@@ -113,3 +112,6 @@ def sample_commands(url: str, token: str, slug: str) -> list[str]:
         f"  curl -s {url}/api/v1/links/{slug}/clicks {bearer}",
         "",
     ]
+
+
+# end sample

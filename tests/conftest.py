@@ -157,9 +157,9 @@ MakeToken = Callable[..., Awaitable[str]]
 
 @pytest.fixture
 def make_token(resources: Resources) -> MakeToken:
-    async def make(*scopes: TokenScope, name: str = "test") -> str:
+    async def make(*scopes: str, name: str = "test") -> str:
         async with transaction(resources.sessions) as session:
-            _, text = await create_token(session, name=name, scopes=list(scopes or TokenScope))
+            _, text = await create_token(session, name=name, scopes=scopes or [*TokenScope])
         return text
 
     return make

@@ -117,7 +117,11 @@ def serve(
         **overrides,
     }
     run_app(environment, "migrate")
-    scopes = ["--scope=links:read", "--scope=links:write", "--scope=tokens:write"]
+    scopes = [
+        "--scope=links:read",  # sample
+        "--scope=links:write",  # sample
+        "--scope=tokens:write",
+    ]
     token = run_app(environment, "token", "create", "--name=test", *scopes).strip()
     with listening(folder, environment, token) as served:
         yield served

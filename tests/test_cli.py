@@ -167,6 +167,6 @@ class TestUsage:
     def test_faulty_settings_exit_with_2(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setenv("CACHE_TTL", "soon")
+        monkeypatch.setenv("SHUTDOWN_GRACE", "soon")
         assert main(["openapi"]) == 2
-        assert "CACHE_TTL" in capsys.readouterr().err
+        assert "SHUTDOWN_GRACE" in capsys.readouterr().err

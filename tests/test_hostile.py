@@ -76,7 +76,7 @@ class TestBodies:
         "name", [r'"a\u0000b"', r'"\ud800"', r'"\udfff\ud800"', '"\\n"', "1e400", "NaN", "[[]]"]
     )
     def test_a_name_that_nothing_could_store(self, served: Served, name: str) -> None:
-        body = f'{{"name": {name}, "scopes": ["links:read"]}}'.encode()
+        body = f'{{"name": {name}, "scopes": ["tokens:write"]}}'.encode()
         assert_refused(post(served, body), 422, "validation_failed", "body.name")
 
     def test_thousands_of_faults_are_answered_briefly(self, served: Served) -> None:

@@ -30,7 +30,7 @@ class Feature:
     routers: Sequence[APIRouter] = ()
     # Their bodies may be as large as MAX_UPLOAD_BYTES.
     upload_routers: Sequence[APIRouter] = ()
-    # Served after everything else, since it answers any path: `/{slug}`.
+    # Served after everything else, since it answers any path: `/{name}`.
     last_routers: Sequence[APIRouter] = ()
     # Objects that live as long as the process; found at `resources.features[name]`.
     runtime: Callable[["Resources"], AbstractAsyncContextManager[object]] | None = None

@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.Column("position", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("stream", name=op.f("pk_click_positions")),
     )
-    op.execute("INSERT INTO click_positions (stream, position) VALUES ('drydock:clicks', '0-0')")
+    op.execute("INSERT INTO click_positions VALUES ('drydock:clicks', '0-0')")
     op.create_table(
         "imports",
         sa.Column("id", sa.Uuid(), server_default=sa.text("uuidv7()"), nullable=False),

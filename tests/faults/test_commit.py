@@ -28,7 +28,7 @@ class TestCommitFails:
 
     async def test_the_client_sees_an_error(self, refusing: Service) -> None:
         async with refusing.client() as client:
-            body = {"name": "never stored", "scopes": ["links:read"]}
+            body = {"name": "never stored", "scopes": ["tokens:write"]}
             answer = await client.post("/api/v1/tokens", json=body)
         assert answer.status_code == 500
         assert answer.json()["code"] == "internal_error"

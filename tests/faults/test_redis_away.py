@@ -23,7 +23,7 @@ async def list_tokens(client: httpx.AsyncClient) -> httpx.Response:
 
 
 async def create_token(client: httpx.AsyncClient) -> httpx.Response:
-    return await client.post("/api/v1/tokens", json={"name": "t", "scopes": ["links:read"]})
+    return await client.post("/api/v1/tokens", json={"name": "t", "scopes": ["tokens:write"]})
 
 
 KINDS: dict[str, Request] = {"list": list_tokens, "create": create_token}

@@ -17,7 +17,7 @@ class TestShutdown:
     async def test_a_body_that_is_still_coming(self, service: Service) -> None:
         app = service.another_app(server="gunicorn")
         await asyncio.to_thread(app.wait_until, "/health/ready")
-        body = json.dumps({"name": "slow", "scopes": ["links:read"]}).encode()
+        body = json.dumps({"name": "slow", "scopes": ["tokens:write"]}).encode()
         halfway, go_on = asyncio.Event(), asyncio.Event()
 
         async def slowly() -> AsyncIterator[bytes]:

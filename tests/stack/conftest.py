@@ -60,7 +60,11 @@ def stack(
 
 @pytest.fixture(scope="session")
 def token(stack: Stack) -> str:
-    return stack.make_token("links:read", "links:write")
+    return stack.make_token(
+        "links:read",  # sample
+        "links:write",  # sample
+        "tokens:write",
+    )
 
 
 @pytest.fixture(scope="session")

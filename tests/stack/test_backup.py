@@ -28,20 +28,35 @@ def own_stack(
 
 
 def everything(api: httpx.Client) -> dict[str, object]:
-    """Return every link with what is told about it, and how often it was followed."""
+    """Return what the API tells of all that is stored."""
+    tokens = api.get("/api/v1/tokens", params={"limit": 100}).json()["items"]
+    # begin sample
     links = api.get("/api/v1/links", params={"limit": 100}).json()["items"]
-    return {
+    clicks = {
         link["slug"]: (link, api.get(f"/api/v1/links/{link['slug']}/clicks").json()["total"])
         for link in links
+    }
+    # end sample
+    return {
+        **{item["id"]: item["name"] for item in tokens},
+        **clicks,  # sample
     }
 
 
 class TestBackup:
-    """backup, down -v, restore brings back every link, every count and the tokens."""
+    """backup, down -v, restore brings back everything, and every count of it."""
 
     def test_round(self, own_stack: Stack, tmp_path: Path) -> None:
-        token = own_stack.make_token("links:read", "links:write")
+        token = own_stack.make_token(
+            "links:read",  # sample
+            "links:write",  # sample
+            "tokens:write",
+        )
         with own_stack.client(Authorization=f"Bearer {token}") as api:
+            for number in range(30):
+                kept = {"name": f"kept-{number}", "scopes": ["tokens:write"]}
+                assert api.post("/api/v1/tokens", json=kept).status_code == 201
+            # begin sample
             for number in range(30):
                 link = {"url": f"https://example.com/{number}", "slug": f"kept-{number}"}
                 assert api.post("/api/v1/links", json=link).status_code == 201
@@ -49,7 +64,9 @@ class TestBackup:
                     assert api.get(f"/kept-{number}").status_code == 302
             clicks = sum(number % 4 for number in range(30))
             until(lambda: counted(everything(api)) == clicks, within=20)
+            # end sample
             before = everything(api)
+            assert len(before) >= 30
 
         file = tmp_path / "of.dump"
         own_stack.script("backup", str(file))
@@ -57,14 +74,18 @@ class TestBackup:
         own_stack.docker.compose.down(volumes=True, quiet=True)
         own_stack.up()
         with own_stack.client(Authorization=f"Bearer {token}") as api:
-            assert api.get("/api/v1/links").status_code == 401
+            assert api.get("/api/v1/tokens").status_code == 401
             own_stack.script("restore", str(file), TAG="")
             until(lambda: api.get("/health").status_code == 200, within=30)
             assert everything(api) == before
 
 
+# begin sample
 def counted(found: dict[str, object]) -> int:
     return sum(entry[1] for entry in found.values() if isinstance(entry, tuple))
+
+
+# end sample
 
 
 class TestDamagedBackup:
@@ -81,7 +102,7 @@ class TestDamagedBackup:
     def test_nothing_changes(
         self, own_stack: Stack, tmp_path: Path, damage: Callable[[bytes], bytes], reason: str
     ) -> None:
-        token = own_stack.make_token("links:read")
+        token = own_stack.make_token("tokens:write")
         file = tmp_path / "of.dump"
         own_stack.script("backup", str(file))
         file.write_bytes(damage(file.read_bytes()))
@@ -90,7 +111,7 @@ class TestDamagedBackup:
             own_stack.script("restore", str(file), TAG="")
         own_stack.until_healthy("worker")
         with own_stack.client(Authorization=f"Bearer {token}") as api:
-            until(lambda: api.get("/api/v1/links").status_code == 200, within=10)
+            until(lambda: api.get("/api/v1/tokens").status_code == 200, within=10)
             assert api.get("/health/live").json()["version"] == "sha-of-one"
 
 
@@ -99,7 +120,7 @@ class TestFailedBackup:
 
     def test_nothing_is_left(self, own_stack: Stack, tmp_path: Path) -> None:
         file, log = tmp_path / "of.dump", tmp_path / "log"
-        hold = "begin; lock table links in access exclusive mode; select pg_sleep(8)"
+        hold = "begin; lock table tokens in access exclusive mode; select pg_sleep(8)"
         database = own_stack.container("db")
         database.execute(["psql", "-U", "drydock", "-c", hold, "drydock"], detach=True)
         backup = own_stack.start_script("backup", str(file), log=log)

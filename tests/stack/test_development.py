@@ -170,16 +170,17 @@ class TestData:
     """down and up keep what was stored; down -v removes it."""
 
     def test_kept_and_removed(self, dev: Stack) -> None:
-        token = dev.make_token("links:read", "links:write")
+        token = dev.make_token("tokens:write")
         with dev.client(Authorization=f"Bearer {token}") as api:
-            link = {"url": "https://example.com/", "slug": "kept"}
-            assert api.post("/api/v1/links", json=link).status_code == 201
+            kept = {"name": "kept", "scopes": ["tokens:write"]}
+            assert api.post("/api/v1/tokens", json=kept).status_code == 201
             dev.docker.compose.down(timeout=5, quiet=True)
             dev.up()
-            assert api.get("/api/v1/links/kept").status_code == 200
+            names = [item["name"] for item in api.get("/api/v1/tokens").json()["items"]]
+            assert sorted(names) == ["kept", "tests"]
             dev.docker.compose.down(volumes=True, timeout=5, quiet=True)
             dev.up()
-            assert api.get("/api/v1/links/kept").status_code == 401
+            assert api.get("/api/v1/tokens").status_code == 401
 
 
 class TestOwner:

@@ -18,7 +18,7 @@ def reached(target):
     return True
 print([target for target in sys.argv[1:] if reached(target)])
 """
-SCHEMA = "psql -At drydock drydock -c 'select xmin, version_num from alembic_version'"
+SCHEMA = "psql -At -U drydock -c 'select xmin, version_num from alembic_version'"
 OURS = ("app", "worker", "migrate")
 ALL = ("db", "redis", "app", "worker", "proxy")
 

@@ -21,8 +21,8 @@ from app.infra.db import Base
 
 Timestamp = TIMESTAMP(timezone=True)
 
-# Orders the writes to one slug's cache entry. It is read while the row's lock is held, so a later
-# transaction always holds a higher number, whichever of the two reaches Redis first.
+# Puts the writes to one slug's cache entry in order. It is read while the row's lock is held, so
+# a later transaction always holds a higher number, whichever of the two reaches Redis first.
 CACHE_VERSIONS = Sequence("link_cache_versions", metadata=Base.metadata)
 
 

@@ -13,8 +13,8 @@ from app.infra.http.inputs import FutureTime, Line
 class Scope(StrEnum):
     """What a token allows. A feature that needs another one adds it here."""
 
-    LINKS_READ = "links:read"
-    LINKS_WRITE = "links:write"
+    LINKS_READ = "links:read"  # sample
+    LINKS_WRITE = "links:write"  # sample
     TOKENS_WRITE = "tokens:write"
 
 

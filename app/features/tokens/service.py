@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -12,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.tokens.errors import TokenInvalid, TokenNotFound
 from app.features.tokens.models import Token
-from app.features.tokens.schemas import Scope
 
 # Recognisable to secret scanners: a fixed prefix, and lengths that nothing else has.
 TOKEN = re.compile(r"drydock_([0-9a-f]{32})_([0-9a-f]{64})")
@@ -20,7 +20,7 @@ USED_EVERY = timedelta(minutes=1)  # `last_used_at` is this exact: one write a m
 
 
 async def create_token(
-    session: AsyncSession, *, name: str, scopes: list[Scope], expires_at: datetime | None = None
+    session: AsyncSession, *, name: str, scopes: Sequence[str], expires_at: datetime | None = None
 ) -> tuple[Token, str]:
     """Store a new token and return it with its text, which can't be had again."""
     secret = secrets.token_bytes(32)
@@ -63,8 +63,8 @@ async def authenticate(session: AsyncSession, *, text: str | None) -> Token:
 
 async def _note_use(session: AsyncSession, token_id: UUID) -> None:
     # Skipping a locked row: requests with the same token must not queue behind each other.
-    # key_share lets through those that insert a row with a reference to it: two that created the
-    # same slug, one of them noting its use, would else wait for each other.
+    # key_share lets through those that insert a row with a reference to it: two that insert the
+    # same key, one of them noting its use, would else wait for each other.
     free = (
         select(Token.id)
         .where(Token.id == token_id)

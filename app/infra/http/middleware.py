@@ -51,7 +51,7 @@ class Envelope:
     """An id and a log line for each request; for each response the headers that browsers heed.
 
     And 500 when all else failed. One class rather than three: each wrapper around `send` costs a
-    redirect several percent.
+    small answer several percent.
     """
 
     POLICY = (

@@ -33,7 +33,11 @@ async def last_used(resources: Resources, token: Issued) -> datetime | None:
 
 
 def changed_at(text: str, position: int) -> str:
-    """The token with one of its characters changed to another that may stand there."""
+    """The token with one of its characters changed to another that may stand there.
+
+    Counted from the end, where id and secret have their places whatever the prefix is.
+    """
+    position %= len(text)
     other = "1" if text[position] == "0" else "0"
     return text[:position] + other + text[position + 1 :]
 
@@ -58,7 +62,7 @@ class TestInvalid:
         headers = {b"Authorization": header.encode()}
         check_problem(await client.get(TOKENS, headers=headers), 401, "token_invalid")
 
-    @pytest.mark.parametrize("position", [0, 8, 20, 39, 40, 41, 70, 104])
+    @pytest.mark.parametrize("position", [0, -97, -85, -66, -65, -64, -35, -1])
     async def test_one_character_changed(
         self, client: httpx.AsyncClient, issue: Issue, position: int
     ) -> None:
@@ -88,7 +92,7 @@ class TestInvalid:
         now = datetime.now(UTC)
         await change(resources, expired, expires_at=now - timedelta(seconds=1))
         await change(resources, revoked, revoked_at=now)
-        wrong = Issued(wrong.id, changed_at(wrong.text, 104), {})
+        wrong = Issued(wrong.id, changed_at(wrong.text, -1), {})
         details = set()
         for token in (expired, revoked, wrong):
             answer = await client.get(TOKENS, headers=token.authorization)
@@ -121,9 +125,9 @@ class TestScopes:
     async def test_without_tokens_write_none_of_it_is_allowed(
         self, client: httpx.AsyncClient, make_token: MakeToken, method: str, path: str
     ) -> None:
-        others = [scope for scope in Scope if scope is not Scope.TOKENS_WRITE]
-        client.headers["Authorization"] = f"Bearer {await make_token(*others)}"
-        body = {"name": "x", "scopes": others[:1]} if method == "POST" else None
+        client.headers["Authorization"] = f"Bearer {await make_token('ships:sail')}"
+        # No token can be given this scope: 422 is what whoever may make tokens would get.
+        body = {"name": "x", "scopes": ["ships:sail"]} if method == "POST" else None
         answer = await client.request(method, path, json=body)
         problem = check_problem(answer, 403, "scope_missing")
         assert "tokens:write" in problem["detail"]
