@@ -14,8 +14,8 @@ target() { printf '%s/%s' "${REGISTRY:?Say where images are pushed: REGISTRY=ghc
 # error: a registry that can't be asked must not look like an empty one.
 digest_of() {
   local said
-  if said=$(docker buildx imagetools inspect "$1" --format '{{.Manifest.Digest}}' 2>&1); then
-    printf '%s\n' "$said"
+  if said=$(docker buildx imagetools inspect "$1" --format '{{json .Manifest}}' 2>&1); then
+    jq -r .digest <<<"$said"
   elif ! grep -qiE 'not found|name unknown|manifest unknown' <<<"$said"; then
     fail "$1 can't be looked up: $said"
   fi
