@@ -169,6 +169,10 @@ push: ## Push this commit's image by digest, without a tag: make push REGISTRY=g
 promote: ## Give tags to what was pushed: make promote FROM=<digest or tag> TAG="<tag> latest"
 	@REGISTRY=$(REGISTRY) NAME=$(NAME) deploy/pipeline/promote "$(FROM)" $(TAG)
 
+.PHONY: rescan
+rescan: tools ## Scan what is published: make rescan REGISTRY=ghcr.io NAME=owner/name [TAG=latest]
+	@PATH="$(CURDIR)/$(VENV):$$PATH" REGISTRY=$(REGISTRY) NAME=$(NAME) exec deploy/pipeline/rescan "$(TAG)"
+
 .PHONY: verify
 verify: ## Check who signed and built an image: make verify REGISTRY=ghcr.io NAME=owner/name TAG=…
 	@REGISTRY=$(REGISTRY) NAME=$(NAME) deploy/pipeline/verify "$(TAG)"
