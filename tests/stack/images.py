@@ -1,5 +1,9 @@
-"""The images under test: two versions that work and two that don't, removed at the end."""
+"""The images under test: two versions that work and two that don't, removed at the end.
 
+STACK_IMAGE names one that was built already, as the pipeline does, by digest: then that is tested.
+"""
+
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +20,10 @@ BROKEN = "broken"  # crashes at its start
 SILENT = "silent"  # starts and never answers
 TAGS = (ONE, TWO, BROKEN, SILENT)
 
-FAULTS = {
+GIVEN = os.environ.get("STACK_IMAGE", "")
+
+CHANGES = {
+    TWO: f"ENV GIT_SHA=sha-of-{TWO}\nLABEL org.opencontainers.image.revision=sha-of-{TWO}",
     BROKEN: """CMD ["python", "-c", "raise SystemExit('the engine room is flooded')"]""",
     SILENT: """CMD ["sleep", "infinity"]""",
 }
@@ -42,19 +49,31 @@ class Images:
         return run(command, cwd=self.source, env=environment).strip()
 
     def derive(self, tag: str) -> None:
-        lines = f"FROM {self.name(ONE)}\n{FAULTS[tag]}\n"
+        """Build a tag on top of the first one."""
+        lines = f"FROM {self.name(ONE)}\n{CHANGES[tag]}\n"
         folder = self.source.parent / f"{self.source.name}-{tag}"
         folder.mkdir()
         (folder / "Dockerfile").write_text(lines)
         run(["docker", "build", "--quiet", "--tag", self.name(tag), "."], cwd=folder)
 
 
+    def version(self, tag: str) -> str:
+        """Return what an image says that it was built from."""
+        words = "{{index .Config.Labels \"org.opencontainers.image.revision\"}}"
+        return run(["docker", "inspect", "--format", words, self.name(tag)], cwd=self.source).strip()
+
+
 @contextmanager
 def built_images(docker: DockerClient, source: Path) -> Iterator[Images]:
     images = Images(own_name(), source)
     try:
-        images.build(ONE)
-        images.build(TWO)
+        if GIVEN:
+            docker.image.pull(GIVEN, quiet=True)
+            docker.image.tag(GIVEN, images.name(ONE))
+            images.derive(TWO)
+        else:
+            images.build(ONE)
+            images.build(TWO)
         images.derive(BROKEN)
         images.derive(SILENT)
         yield images
