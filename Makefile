@@ -125,6 +125,10 @@ image: ## Build the production image: make image [TAG=…]
 test-stack: tools ## Run the tests against real containers
 	@PATH="$(CURDIR)/$(VENV):$$PATH" exec $(VENV)/python -m pytest -p no:xdist --confcutdir=tests/stack $(if $(T),$(T),tests/stack)
 
+.PHONY: test-workflows
+test-workflows: tools ## Run the workflows here, with act, up to a registry on 127.0.0.1
+	@PATH="$(CURDIR)/$(VENV):$$PATH" exec $(VENV)/python -m pytest -p no:xdist --confcutdir=tests/workflows $(if $(T),$(T),tests/workflows)
+
 .PHONY: secrets
 secrets: ## Write the secret files that are missing
 	@deploy/make-secrets

@@ -162,7 +162,7 @@ def main() -> int:
         print(f"{mark}{'  '.join(words)}  ({found['remedy']})")
     stopping = sum(found["blocks"] for found in verdict["findings"])
     print(
-        f"{verdict['packages']} packages looked at with the database of {verdict['database'][:10]}: "
+        f"{verdict['packages']} packages looked at, database of {verdict['database'][:10]}: "
         f"{len(verdict['findings'])} findings, {stopping} stop it, {verdict['accepted']} accepted"
     )
     return 0 if verdict["passed"] else 1

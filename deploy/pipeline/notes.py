@@ -12,9 +12,11 @@ CHANGELOG = Path(__file__).parent.parent.parent / "CHANGELOG.md"
 
 
 def section(changelog: str, version: str) -> str:
-    """Return what stands below `## [version]`, up to the next heading of that level or the links."""
-    heading = rf"^## \[?{re.escape(version)}\]?(?:\s.*)?$"
-    found = re.search(rf"{heading}\n(.*?)(?=^## |^\[[^\]]+\]: |\Z)", changelog, re.M | re.S)
+    """Return what stands below `## [version]`, up to the next such heading or the links."""
+    heading = rf"^## \[?{re.escape(version)}\]?(?: [^\n]*)?$"
+    found = re.search(
+        rf"{heading}\n(.*?)(?=^## |^\[[^\]]+\]: |\Z)", changelog, re.MULTILINE | re.DOTALL
+    )
     return found[1].strip() if found else ""
 
 

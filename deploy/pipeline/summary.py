@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 MEGABYTE = 1_000_000
 
@@ -56,7 +56,7 @@ def tests(folder: Path) -> Iterator[str]:
         yield "|---|---:|---:|---:|---:|"
     for file in files:
         # Written by pytest in a job of the same run, and by nobody else.
-        suites = list(ElementTree.parse(file).getroot().iter("testsuite"))  # noqa: S314 - see above
+        suites = list(ET.parse(file).getroot().iter("testsuite"))  # noqa: S314 - see above
         counts = {
             name: sum(int(suite.get(name, 0)) for suite in suites)
             for name in ("tests", "failures", "errors", "skipped")

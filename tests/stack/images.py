@@ -56,11 +56,12 @@ class Images:
         (folder / "Dockerfile").write_text(lines)
         run(["docker", "build", "--quiet", "--tag", self.name(tag), "."], cwd=folder)
 
-
     def version(self, tag: str) -> str:
         """Return what an image says that it was built from."""
-        words = "{{index .Config.Labels \"org.opencontainers.image.revision\"}}"
-        return run(["docker", "inspect", "--format", words, self.name(tag)], cwd=self.source).strip()
+        words = '{{index .Config.Labels "org.opencontainers.image.revision"}}'
+        return run(
+            ["docker", "inspect", "--format", words, self.name(tag)], cwd=self.source
+        ).strip()
 
 
 @contextmanager
