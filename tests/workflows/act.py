@@ -14,8 +14,6 @@ from typing import Any
 
 import yaml
 
-from tests.stack.source import ROOT
-
 STUBS = Path(__file__).parent / "stubs"
 # What of this machine's environment a step needs to reach Docker and the package index.
 KEPT = ("PATH", "HOME", "SSL_", "PIP_", "UV_", "NPM_", "REQUESTS_", "DOCKER_", "HTTP", "NO_PROXY")
@@ -54,8 +52,12 @@ def run_workflow(
     variables: Mapping[str, str],
     environment: Mapping[str, str],
     matrix: Mapping[str, str],
+    programs: Path,
 ) -> Run:
-    """Run a workflow of a clone in a machine without GitHub; never raises for a red one."""
+    """Run a workflow of a clone on a machine without GitHub; never raises for a red one.
+
+    `programs` is a folder that comes first on PATH.
+    """
     workflow = copy / ".github/workflows" / name
     (copy.parent / "event.json").write_text(json.dumps(payload))
     stubs = {
@@ -71,13 +73,14 @@ def run_workflow(
     for flag, values in (("--var", variables), ("--env", {**environment, "STUBS": str(STUBS)})):
         options += [word for key, value in values.items() for word in (flag, f"{key}={value}")]
     options += [word for key, value in matrix.items() for word in ("--matrix", f"{key}:{value}")]
+    kept = {name: value for name, value in os.environ.items() if name.startswith(KEPT)}
     done = subprocess.run(
         [
             *("act", event, "--workflows", str(workflow), "--secret", "GITHUB_TOKEN=none"),
             *("--action-offline-mode", "--pull=false", "--no-cache-server", *options),
         ],
         cwd=copy,
-        env={name: value for name, value in os.environ.items() if name.startswith(KEPT)},
+        env=kept | {"PATH": f"{programs}:{kept['PATH']}"},
         capture_output=True,
         text=True,
         check=False,
@@ -103,9 +106,3 @@ def parse(code: int, printed: str) -> Run:
             run.steps.append((job, entry.get("step", ""), entry["stepResult"]))
     run.output = "\n".join(lines)
     return run
-
-
-def version() -> str:
-    return subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
