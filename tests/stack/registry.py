@@ -11,14 +11,9 @@ from python_on_whales import DockerClient
 from tests.stack.polling import until
 from tests.stack.source import ROOT, free_port, own_name, run
 
-MANIFESTS = ", ".join(
-    (
-        "application/vnd.oci.image.index.v1+json",
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-        "application/vnd.docker.distribution.manifest.v2+json",
-    )
-)
+KINDS = ("oci.image.index.v1", "oci.image.manifest.v1")
+OLDER_KINDS = ("docker.distribution.manifest.list.v2", "docker.distribution.manifest.v2")
+MANIFESTS = ", ".join(f"application/vnd.{kind}+json" for kind in (*KINDS, *OLDER_KINDS))
 
 
 @dataclass

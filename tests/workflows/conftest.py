@@ -16,6 +16,14 @@ from tests.workflows.act import Run, run_workflow
 from tests.workflows.clone import NAME, Clone
 
 
+# Has neither issues nor releases.
+GH = """echo "gh $*" >>"$NOTES"
+case "$1 $2" in
+  "issue list") echo "[]" ;;
+  "release view") exit 1 ;;
+esac"""
+
+
 @dataclass
 class Hub:
     """What stands for GitHub: its artifact store, its variables, what it was told to sign."""
@@ -77,11 +85,7 @@ def hub(docker: DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("hub")
     with running_registry(docker) as registry:
         hub = Hub(folder, Clone(folder), registry)
-        stand_in(
-            folder / "programs",
-            "gh",
-            'echo "gh $*" >>"$NOTES"; case "$1 $2" in "issue list") echo "[]" ;; "release view") exit 1 ;; esac',
-        )
+        stand_in(folder / "programs", "gh", GH)
         yield hub
         hub.stop()
         mine = docker.image.list(f"drydock-test-{hub.stage_port}")

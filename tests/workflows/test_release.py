@@ -1,4 +1,4 @@
-"""release.yml gives a version to a digest that is there, and rescan.yml tells what came to light."""
+"""release.yml names a digest that is there already; rescan.yml tells what came to light."""
 
 import pytest
 
