@@ -79,5 +79,7 @@ def built_images(docker: DockerClient, source: Path) -> Iterator[Images]:
         images.derive(SILENT)
         yield images
     finally:
+        if GIVEN:
+            docker.image.remove(GIVEN, force=True)
         mine = docker.image.list(images.repository)
         docker.image.remove([tag for image in mine for tag in image.repo_tags], force=True)

@@ -15,7 +15,6 @@ from tests.stack.trivy_database import Planted, write_database
 from tests.workflows.act import Run, run_workflow
 from tests.workflows.clone import NAME, Clone
 
-
 # Has neither issues nor releases.
 GH = """echo "gh $*" >>"$NOTES"
 case "$1 $2" in
