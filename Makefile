@@ -8,7 +8,14 @@ PYTHON ?= python3
 RUNTIME ?=
 # Narrows the tests, as in: make test T="tests/test_health.py -k frozen"
 T ?=
-TAG ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo local)
+# The commit, with -dirty behind it if anything differs from it.
+TAG ?= $(shell deploy/pipeline/revision 2>/dev/null || echo local)
+# Where `make push` copies to, as in: make push REGISTRY=ghcr.io NAME=owner/name
+REGISTRY ?=
+NAME ?= drydock
+# What scan and sbom look at, and what promote gives its tags.
+IMAGE ?= drydock:$(TAG)
+FROM ?= $(TAG)
 
 # The runtime that runs already. Asked only where a target uses it.
 WHERE = $(or $(RUNTIME),$(if $(shell docker compose ps --quiet --status running db 2>/dev/null),docker,embedded))
@@ -33,10 +40,13 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # uv alone decides what stands in a lock file: no configuration of this machine takes part,
 # and no address of it gets in.
-COMPILE = $(VENV)/uv pip compile --quiet --no-config --python $(VENV)/python \
-	--universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-	$(LOCK_FLAGS) pyproject.toml
+# The command that a file names is the one that Renovate runs to update it: only options that it
+# knows, and pyproject.toml by name (renovate.json).
+LOCKED = --universal --python-version=3.11 --generate-hashes
+define compile
+$(VENV)/uv pip compile --quiet --no-config --python $(VENV)/python --no-emit-index-url \
+	--no-emit-find-links $(LOCK_FLAGS) --custom-compile-command "uv pip compile $(1)" $(1)
+endef
 
 ##@ Start here
 
@@ -95,9 +105,9 @@ hooks: env ## Have git run make lint before each commit
 
 .PHONY: lock
 lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--upgrade]
-	$(COMPILE) --output-file requirements.txt
-	$(COMPILE) --group dev --constraints requirements.txt --output-file requirements-dev.txt
-	$(subst pyproject.toml,,$(COMPILE)) --group pyproject.toml:stack --constraints requirements-dev.txt --output-file requirements-stack.txt
+	@$(call compile,$(LOCKED) --output-file=requirements.txt pyproject.toml)
+	@$(call compile,$(LOCKED) --group=dev --constraints=requirements.txt --output-file=requirements-dev.txt pyproject.toml)
+	@$(call compile,$(LOCKED) --group=stack --constraints=requirements-dev.txt --output-file=requirements-stack.txt pyproject.toml)
 
 # begin sample
 .PHONY: bench
@@ -134,8 +144,7 @@ image: ## Build the production image: make image [TAG=…]
 	@TAG=$(TAG) deploy/build
 
 .PHONY: test-stack
-test-stack: env ## Run the tests against real containers
-	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r requirements-stack.txt
+test-stack: tools ## Run the tests against real containers
 	@PATH="$(CURDIR)/$(VENV):$$PATH" exec $(VENV)/python -m pytest -p no:xdist --confcutdir=tests/stack $(if $(T),$(T),tests/stack)
 
 .PHONY: test-stack-long
@@ -148,6 +157,10 @@ test-image: ## Run the tests inside the image, on its own Python: make test-imag
 	@TAG=test deploy/build --quiet --target test >/dev/null
 	@exec docker run --rm --init --read-only --cap-drop ALL --security-opt no-new-privileges \
 		--tmpfs /tmp:exec,size=2g $${APP_IMAGE:-drydock}:test $(if $(T),python -m pytest -p no:cacheprovider $(T))
+
+.PHONY: test-workflows
+test-workflows: tools ## Run the workflows here, with act, up to a registry on 127.0.0.1
+	@PATH="$(CURDIR)/$(VENV):$$PATH" exec $(VENV)/python -m pytest -p no:xdist --confcutdir=tests/workflows $(if $(T),$(T),tests/workflows)
 
 .PHONY: secrets
 secrets: ## Write the secret files that are missing
@@ -168,6 +181,38 @@ logs: ## Follow the stack's logs
 .PHONY: shell
 shell: ## Open a shell in the app's container
 	docker compose exec app sh
+
+##@ The pipeline, on this machine
+
+# The workflows call these and add only what GitHub alone can give: .github/workflows.
+
+.PHONY: scan
+scan: tools ## Look for what is known to be wrong with an image: make scan [IMAGE=…]
+	@PATH="$(CURDIR)/$(VENV):$$PATH" exec deploy/pipeline/scan "$(IMAGE)" $(PLATFORM)
+
+.PHONY: sbom
+sbom: tools ## List every package of an image with its version: make sbom [IMAGE=…]
+	@PATH="$(CURDIR)/$(VENV):$$PATH" exec deploy/pipeline/sbom "$(IMAGE)" $(PLATFORM)
+
+.PHONY: stage
+stage: image ## Build this commit into a registry on 127.0.0.1; its name there has its digest
+	@deploy/pipeline/stage "drydock:$(TAG)"
+
+.PHONY: push
+push: ## Push this commit's image by digest, without a tag: make push REGISTRY=ghcr.io NAME=owner/name
+	@REGISTRY=$(REGISTRY) NAME=$(NAME) deploy/pipeline/push $(STAGED)
+
+.PHONY: promote
+promote: ## Give tags to what was pushed: make promote FROM=<digest or tag> TAG="<tag> latest"
+	@REGISTRY=$(REGISTRY) NAME=$(NAME) deploy/pipeline/promote "$(FROM)" $(TAG)
+
+.PHONY: rescan
+rescan: tools ## Scan what is published: make rescan REGISTRY=ghcr.io NAME=owner/name [TAG=latest]
+	@PATH="$(CURDIR)/$(VENV):$$PATH" REGISTRY=$(REGISTRY) NAME=$(NAME) exec deploy/pipeline/rescan "$(TAG)"
+
+.PHONY: verify
+verify: ## Check who signed and built an image: make verify REGISTRY=ghcr.io NAME=owner/name TAG=…
+	@REGISTRY=$(REGISTRY) NAME=$(NAME) deploy/pipeline/verify "$(TAG)"
 
 ##@ Production on one host
 
@@ -192,7 +237,8 @@ restore: ## Put a backup in the place of the data: make restore FILE=backups/…
 
 .PHONY: clean
 clean: ## Remove caches and .venv; the data stays
-	rm -rf .venv .coverage htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@deploy/pipeline/stage --stop
+	rm -rf .pipeline .venv .coverage htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 .PHONY: clean-data
@@ -234,6 +280,10 @@ psql-docker:
 	@exec docker compose run --rm psql
 redis-cli-docker:
 	@exec docker compose run --rm redis-cli
+
+.PHONY: tools
+tools: env
+	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r requirements-stack.txt
 
 .PHONY: env
 env:

@@ -1,5 +1,9 @@
-"""The images under test: two versions that work and four that don't, removed at the end."""
+"""The images under test: two versions that work and four that don't, removed at the end.
 
+STACK_IMAGE names one that was built already, as the pipeline does, by digest: then that is tested.
+"""
+
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +21,10 @@ SILENT = "silent"  # starts and never answers
 WRONG = "wrong"  # answers, with 404 to everything
 LAME = "lame"  # serves, and its worker crashes
 
-FAULTS = {
+GIVEN = os.environ.get("STACK_IMAGE", "")
+
+CHANGES = {
+    TWO: f"ENV GIT_SHA=sha-of-{TWO}\nLABEL org.opencontainers.image.revision=sha-of-{TWO}",
     BROKEN: """CMD ["python", "-c", "raise SystemExit('the engine room is flooded')"]""",
     SILENT: """CMD ["sleep", "infinity"]""",
     WRONG: """CMD ["python", "-m", "http.server", "8000", "--directory", "/tmp"]""",
@@ -48,22 +55,37 @@ class Images:
         return run(command, cwd=self.source, env=environment).strip()
 
     def derive(self, tag: str) -> None:
-        lines = f"FROM {self.name(ONE)}\n{FAULTS[tag]}\n"
+        """Build a tag on top of the first one."""
+        lines = f"FROM {self.name(ONE)}\n{CHANGES[tag]}\n"
         folder = self.source.parent / f"{self.source.name}-{tag}"
         folder.mkdir()
         (folder / "Dockerfile").write_text(lines)
         run(["docker", "build", "--quiet", "--tag", self.name(tag), "."], cwd=folder)
+
+    def version(self, tag: str) -> str:
+        """Return what an image says that it was built from."""
+        words = '{{index .Config.Labels "org.opencontainers.image.revision"}}'
+        return run(
+            ["docker", "inspect", "--format", words, self.name(tag)], cwd=self.source
+        ).strip()
 
 
 @contextmanager
 def built_images(docker: DockerClient, source: Path) -> Iterator[Images]:
     images = Images(own_name(), source)
     try:
-        images.build(ONE)
-        images.build(TWO)
-        for fault in FAULTS:
+        if GIVEN:
+            docker.image.pull(GIVEN, quiet=True)
+            docker.image.tag(GIVEN, images.name(ONE))
+            images.derive(TWO)
+        else:
+            images.build(ONE)
+            images.build(TWO)
+        for fault in (BROKEN, SILENT, WRONG, LAME):
             images.derive(fault)
         yield images
     finally:
+        if GIVEN:
+            docker.image.remove(GIVEN, force=True)
         mine = docker.image.list(images.repository)
         docker.image.remove([tag for image in mine for tag in image.repo_tags], force=True)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.stack.images import BROKEN, LAME, ONE, SILENT, TWO, WRONG
+from tests.stack.images import BROKEN, LAME, ONE, SILENT, TWO, WRONG, Images
 from tests.stack.load import CONNECTIONS, Outcome, Target, under_load
 from tests.stack.polling import until
 from tests.stack.stack import Stack, signal_worker
@@ -76,12 +76,14 @@ class TestDeploy:
         [worker] = stack.containers("worker")
         assert worker.config.image == f"{stack.variables['APP_IMAGE']}:{TWO}"
 
-    def test_and_back(self, stack: Stack, target: Target, api: httpx.Client) -> None:
+    def test_and_back(
+        self, stack: Stack, images: Images, target: Target, api: httpx.Client
+    ) -> None:
         now, before = (stack.folder / "deployed").read_text().split()
         assert (now, before) == (TWO, ONE)
         with nothing_lost(stack, target, api):
             stack.script("release", before)
-        assert versions(stack) == {"sha-of-one"}
+        assert versions(stack) == {images.version(ONE)}
 
 
 class TestBrokenVersion:

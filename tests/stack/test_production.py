@@ -36,11 +36,11 @@ class TestStart:
         [found] = stack.containers("migrate", every=True)
         assert (found.state.status, found.state.exit_code) == ("exited", 0)
 
-    def test_the_service_answers(self, stack: Stack) -> None:
+    def test_the_service_answers(self, stack: Stack, images: Images) -> None:
         with stack.client() as client:
             report = client.get("/health").json()
         assert report["status"] == "ok"
-        assert report["version"] == "sha-of-one"
+        assert report["version"] == images.version(ONE)
 
 
 class TestExposure:

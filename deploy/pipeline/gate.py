@@ -1,0 +1,172 @@
+"""What stops an image: judges trivy's reports, and the exceptions that were made from them.
+
+    gate.py --exceptions .trivyignore.yaml --database database.json --output gate.json REPORT...
+
+A fixable vulnerability of severity HIGH or CRITICAL stops it, and so do a secret of any severity, a
+misconfiguration, and an exception without a reason, without a date or past it. trivy itself leaves
+out what an exception names, until its date; here the exceptions have to be worth it.
+
+Exit code 0: nothing stops it. 1: something does. 2: nobody can tell. A report that saw no package,
+or a database that is old or absent, is the latter: silence is a pass only if somebody looked.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+BLOCKING = {"HIGH", "CRITICAL"}
+# trivy's database is made anew every six hours.
+DATABASE_AGE = timedelta(days=7)
+# An exception is looked at again at least once a year.
+EXCEPTION_AGE = timedelta(days=366)
+LOOKED_AT = {"os-pkgs", "lang-pkgs"}
+
+
+class UnknownError(Exception):
+    """The reports don't tell whether anything is wrong."""
+
+
+class Finding(NamedTuple):
+    kind: str
+    id: str
+    severity: str
+    where: str
+    what: str
+    remedy: str
+    blocks: bool
+
+
+def findings_of(report: dict[str, Any]) -> Iterator[Finding]:
+    for result in report.get("Results") or []:
+        target = result["Target"]
+        for found in result.get("Vulnerabilities") or []:
+            fixed = found.get("FixedVersion", "")
+            yield Finding(
+                "vulnerability",
+                found["VulnerabilityID"],
+                found["Severity"],
+                f"{found['PkgName']} {found['InstalledVersion']}",
+                found.get("Title", ""),
+                f"fixed in {fixed}" if fixed else "no fix yet",
+                bool(fixed) and found["Severity"] in BLOCKING,
+            )
+        for found in result.get("Secrets") or []:
+            yield Finding(
+                *("secret", found["RuleID"], found["Severity"]),
+                *(f"{target}:{found['StartLine']}", found["Title"], "take it out and revoke it"),
+                blocks=True,
+            )
+        for found in result.get("Misconfigurations") or []:
+            line = found.get("CauseMetadata", {}).get("StartLine")
+            yield Finding(
+                *("misconfiguration", found["ID"], found["Severity"]),
+                *(f"{target}:{line}" if line else target, found["Title"], found["Resolution"]),
+                blocks=True,
+            )
+
+
+def check_coverage(reports: list[dict[str, Any]]) -> int:
+    """Count the packages that were looked at; raise if a kind of them is missing."""
+    results = [result for report in reports for result in report.get("Results") or []]
+    counts = {
+        kind: sum(len(r.get("Packages") or []) for r in results if r.get("Class") == kind)
+        for kind in LOOKED_AT
+    }
+    if missing := sorted(kind for kind, count in counts.items() if not count):
+        raise UnknownError(f"no report lists any package of the kind {' or '.join(missing)}")
+    if any(report.get("Metadata", {}).get("OS", {}).get("EOSL") for report in reports):
+        raise UnknownError("the base's release gets no security updates any more")
+    return sum(counts.values())
+
+
+def check_database(database: dict[str, Any], now: datetime) -> datetime:
+    """Return when the vulnerability database was made; raise if that is too long ago."""
+    made = database.get("VulnerabilityDB", {}).get("UpdatedAt")
+    if not made:
+        raise UnknownError("there is no vulnerability database")
+    updated = datetime.fromisoformat(made)
+    if now - updated > DATABASE_AGE:
+        raise UnknownError(f"the vulnerability database is of {updated:%Y-%m-%d}")
+    return updated
+
+
+def bad_exceptions(exceptions: dict[str, Any], today: date) -> Iterator[Finding]:
+    for kind, entries in exceptions.items():
+        for entry in entries or []:
+            reason, until = str(entry.get("statement") or "").strip(), entry.get("expired_at")
+            if not reason:
+                wrong, remedy = "it has no reason", "statement: why this can wait"
+            elif not isinstance(until, date):
+                wrong, remedy = "it has no date", "expired_at: YYYY-MM-DD"
+            elif until < today:
+                wrong, remedy = f"it ended on {until}", "fix what it names, or decide anew"
+            elif until - today > EXCEPTION_AGE:
+                wrong, remedy = f"it lasts until {until}", "a year at most"
+            else:
+                continue
+            yield Finding("exception", entry["id"], "-", kind, wrong, remedy, blocks=True)
+
+
+def judge(options: argparse.Namespace, now: datetime) -> dict[str, Any]:
+    reports = [read(path) for path in options.reports]
+    exceptions = yaml.safe_load(options.exceptions.read_text(encoding="utf-8")) or {}
+    found = [finding for report in reports for finding in findings_of(report)]
+    found += bad_exceptions(exceptions, now.date())
+    accepted = [
+        hidden
+        for report in reports
+        for result in report.get("Results") or []
+        for hidden in result.get("ExperimentalModifiedFindings") or []
+    ]
+    return {
+        "packages": check_coverage(reports),
+        "database": check_database(read(options.database), now).isoformat(),
+        "accepted": len(accepted),
+        "findings": [finding._asdict() for finding in found],
+        "passed": not any(finding.blocks for finding in found),
+    }
+
+
+def read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UnknownError(f"{path} can't be read: {error}") from None
+    if not isinstance(document, dict):
+        raise UnknownError(f"{path} is no report")
+    return document
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--exceptions", type=Path, required=True)
+    parser.add_argument("--database", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("reports", nargs="+", type=Path)
+    options = parser.parse_args()
+    try:
+        verdict = judge(options, datetime.now(UTC))
+    except UnknownError as error:
+        print(f"NOT SCANNED: {error}. This is a failure, not a pass.", file=sys.stderr)
+        return 2
+    options.output.write_text(json.dumps(verdict, indent=2), encoding="utf-8")
+    for found in sorted(verdict["findings"], key=lambda found: not found["blocks"]):
+        mark = "STOPS " if found["blocks"] else "      "
+        words = (found["kind"], found["id"], found["severity"], found["where"], found["what"])
+        print(f"{mark}{'  '.join(words)}  ({found['remedy']})")
+    stopping = sum(found["blocks"] for found in verdict["findings"])
+    print(
+        f"{verdict['packages']} packages looked at, database of {verdict['database'][:10]}: "
+        f"{len(verdict['findings'])} findings, {stopping} stop it, {verdict['accepted']} accepted"
+    )
+    return 0 if verdict["passed"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""`summary.py FOLDER`: what a run of the pipeline came to, as Markdown for a person's glance.
+
+FOLDER holds what the jobs left: in each folder below it facts.json (deploy/pipeline/measure) and
+gate.json (gate.py) of an image, or the junit*.xml of a test run. PUBLISHED, TAGS, REGISTRY and NAME
+come from the environment; without PUBLISHED nothing was published.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+MEGABYTE = 1_000_000
+
+
+def size(facts: dict[str, Any]) -> str:
+    """Tell a size and how it changed from the image that is published as latest."""
+    now = facts["size"] / MEGABYTE
+    if not facts["before"]:
+        return f"{now:.1f} MB"
+    change = (facts["size"] - facts["before"]) / MEGABYTE
+    return f"{now:.1f} MB ({change:+.1f})"
+
+
+def found(gate: dict[str, Any] | None) -> str:
+    if gate is None:
+        return "not scanned"
+    stopping = [finding for finding in gate["findings"] if finding["blocks"]]
+    rest = len(gate["findings"]) - len(stopping)
+    names = ", ".join(f"{finding['id']} in {finding['where']}" for finding in stopping[:5])
+    more = " …" if len(stopping) > len(names.split(", ")) else ""
+    verdict = f"**{len(stopping)} stop it**: {names}{more}" if stopping else "nothing stops it"
+    return f"{verdict}; {rest} to know of, {gate['accepted']} accepted, {gate['packages']} packages"
+
+
+def images(folder: Path) -> Iterator[str]:
+    files = sorted(folder.glob("*/facts.json"))
+    if files:
+        yield "| image | digest | size, compressed | scan |"
+        yield "|---|---|---|---|"
+    for file in files:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        verdict = file.with_name("gate.json")
+        gate = json.loads(verdict.read_text(encoding="utf-8")) if verdict.exists() else None
+        row = facts["architecture"], f"`{facts['digest']}`", size(facts), found(gate)
+        yield f"| {' | '.join(row)} |"
+
+
+def tests(folder: Path) -> Iterator[str]:
+    files = sorted(folder.glob("*/junit*.xml"))
+    if files:
+        yield "| tests | passed | failed | skipped | time |"
+        yield "|---|---:|---:|---:|---:|"
+    for file in files:
+        # Written by pytest in a job of the same run, and by nobody else.
+        suites = list(ET.parse(file).getroot().iter("testsuite"))  # noqa: S314 - see above
+        counts = {
+            name: sum(int(suite.get(name, 0)) for suite in suites)
+            for name in ("tests", "failures", "errors", "skipped")
+        }
+        failed = counts["failures"] + counts["errors"]
+        passed = counts["tests"] - failed - counts["skipped"]
+        seconds = sum(float(suite.get("time", 0)) for suite in suites)
+        name = f"{file.parent.name}: {file.stem.removeprefix('junit-')}"
+        yield f"| {name} | {passed} | {failed} | {counts['skipped']} | {seconds:.0f} s |"
+
+
+def publication(environment: Mapping[str, str]) -> Iterator[str]:
+    digest, tags = environment.get("PUBLISHED"), environment.get("TAGS", "").split()
+    if not digest or not tags:
+        yield "Nothing was published."
+        return
+    registry, name = environment["REGISTRY"], environment["NAME"]
+    yield f"Published as `{registry}/{name}@{digest}`, tagged {', '.join(f'`{t}`' for t in tags)}."
+    yield ""
+    yield "```console"
+    yield f"make verify REGISTRY={registry} NAME={name} TAG={tags[0]}"
+    yield "```"
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    blocks = (publication(os.environ), images(folder), tests(folder))
+    print("\n\n".join(text for block in blocks if (text := "\n".join(block))))
+
+
+if __name__ == "__main__":
+    main()

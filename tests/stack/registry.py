@@ -1,0 +1,69 @@
+"""A registry of our own on 127.0.0.1, and what a stranger sees of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from python_on_whales import DockerClient
+
+from tests.stack.polling import until
+from tests.stack.source import ROOT, free_port, own_name, run
+
+KINDS = ("oci.image.index.v1", "oci.image.manifest.v1")
+OLDER_KINDS = ("docker.distribution.manifest.list.v2", "docker.distribution.manifest.v2")
+MANIFESTS = ", ".join(f"application/vnd.{kind}+json" for kind in (*KINDS, *OLDER_KINDS))
+
+
+@dataclass
+class Registry:
+    port: int
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def ask(self, path: str) -> httpx.Response:
+        return httpx.get(f"http://{self.host}/v2/{path}", headers={"Accept": MANIFESTS})
+
+    def repositories(self) -> list[str]:
+        names: list[str] = self.ask("_catalog").json()["repositories"]
+        return names
+
+    def tags(self, name: str) -> dict[str, str]:
+        """Return every tag of a repository, and the digest that it names."""
+        tags = self.ask(f"{name}/tags/list").json().get("tags") or []
+        return {tag: self.digest(name, tag) for tag in tags}
+
+    def digest(self, name: str, reference: str) -> str:
+        return self.ask(f"{name}/manifests/{reference}").headers["Docker-Content-Digest"]
+
+    def holds(self, name: str, digest: str) -> bool:
+        return self.ask(f"{name}/manifests/{digest}").status_code == 200
+
+
+@contextmanager
+def running_registry(docker: DockerClient) -> Iterator[Registry]:
+    registry, name = Registry(free_port()), own_name()
+    docker.run("registry:2", detach=True, name=name, publish=[(f"127.0.0.1:{registry.port}", 5000)])
+    try:
+        until(lambda: registry.ask("").status_code == 200, within=30)
+        yield registry
+    finally:
+        docker.container.remove(name, force=True, volumes=True)
+
+
+def pulled_digest(docker: DockerClient, image: str) -> str:
+    """Pull an image as someone does who deploys it; return the digest that Docker tells."""
+    docker.pull(image, quiet=True)
+    words = "{{range .RepoDigests}}{{println .}}{{end}}"
+    found = run(["docker", "inspect", "--format", words, image], cwd=ROOT).split()
+    repository = image.rpartition(":")[0]
+    [digest] = {name.partition("@")[2] for name in found if name.startswith(f"{repository}@")}
+    return digest
+
+
+def stop_stage(port: int, folder: Path) -> None:
+    """Remove the registry that deploy/pipeline/stage started there."""
+    run(["deploy/pipeline/stage", "--stop"], cwd=folder, env={"STAGE_PORT": str(port)})

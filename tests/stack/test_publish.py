@@ -1,0 +1,151 @@
+"""push and promote against a real registry: digests first, tags last, and nothing twice.
+
+The image is a small one: what it holds is the business of other tests.
+"""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from python_on_whales import DockerClient
+
+from tests.stack.clone import NAME, Clone, clone_in
+from tests.stack.registry import Registry, pulled_digest, running_registry
+from tests.stack.source import ROOT, run
+
+DOCKERFILE = """FROM scratch
+COPY content /content
+ARG GIT_SHA
+LABEL org.opencontainers.image.revision="${GIT_SHA}"
+CMD ["/content"]
+"""
+
+
+@pytest.fixture(scope="module")
+def registry(docker: DockerClient) -> Iterator[Registry]:
+    with running_registry(docker) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="module")
+def clone(
+    docker: DockerClient, registry: Registry, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Clone]:
+    folder = tmp_path_factory.mktemp("publish")
+    shutil.copytree(ROOT / "deploy", folder / "deploy")
+    shutil.copy(ROOT / ".gitignore", folder)
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    (folder / "content").write_text("one\n")
+    with clone_in(docker, folder, registry) as clone:
+        yield clone
+
+
+class TestPush:
+    """A commit's image arrives by digest; no tag names it."""
+
+    def test_without_a_tag(self, clone: Clone, registry: Registry) -> None:
+        digest = clone.push()
+        assert registry.holds(NAME, digest)
+        assert clone.tags() == {}
+
+    def test_again_is_the_same(self, clone: Clone) -> None:
+        assert clone.push() == clone.push()
+        assert clone.tags() == {}
+
+    def test_a_dirty_tree_is_refused(self, clone: Clone) -> None:
+        extra = clone.folder / "new-file"
+        extra.touch()
+        try:
+            with pytest.raises(AssertionError, match="The tree differs from its commit"):
+                clone.push()
+            built = clone.script("build", "--quiet").strip()
+            commit = clone.git("rev-parse", "HEAD")
+            words = [
+                "docker",
+                "inspect",
+                "--format",
+                "{{.Id}}",
+                f"{clone.app_image}:{commit}-dirty",
+            ]
+            assert run(words, cwd=ROOT).strip() == built
+        finally:
+            extra.unlink()
+        # The tree is clean again; what was built from it while it was not is still refused.
+        staged = clone.script("pipeline/stage", f"{clone.app_image}:{commit}-dirty")
+        with pytest.raises(AssertionError, match=f"was built from {commit}-dirty"):
+            clone.push(staged.splitlines()[-1])
+
+
+class TestPromote:
+    """Tags come to a digest that is there, and stay; only latest moves, and only forward."""
+
+    def test_one_digest(self, clone: Clone, docker: DockerClient) -> None:
+        commit = clone.git("rev-parse", "HEAD")
+        digest = clone.push()
+        clone.promote(digest, commit, commit[:12])
+        clone.promote(commit, "latest")
+        assert clone.tags() == dict.fromkeys((commit, commit[:12], "latest"), digest)
+        repository = f"{clone.registry.host}/{NAME}"
+        assert {pulled_digest(docker, f"{repository}:{tag}") for tag in clone.tags()} == {digest}
+
+    def test_again_changes_nothing(self, clone: Clone) -> None:
+        commit, before = clone.git("rev-parse", "HEAD"), clone.tags()
+        said = clone.promote(clone.push(), commit, commit[:12], "latest", check=False)
+        assert said.count(" already") == 3
+        assert clone.tags() == before
+
+    def test_a_tag_never_means_another_image(self, clone: Clone) -> None:
+        before, first = clone.tags(), clone.git("rev-parse", "HEAD")
+        (clone.folder / "content").write_text("two\n")
+        clone.commit()
+        digest = clone.push()
+        assert digest not in before.values()
+        with pytest.raises(AssertionError, match="a tag means one image"):
+            clone.promote(digest, first)
+        assert clone.tags() == before
+
+    def test_latest_does_not_go_back(self, clone: Clone) -> None:
+        second, old = clone.push(), clone.tags()["latest"]
+        clone.promote(second, "latest")
+        assert clone.tags()["latest"] == second
+        said = clone.promote(old, "latest", check=False)
+        assert "of a later commit, and stays it" in said
+        assert clone.tags()["latest"] == second
+
+    def test_a_commit_that_has_not_passed(self, clone: Clone) -> None:
+        before = clone.tags()
+        with pytest.raises(AssertionError, match="pipeline of that commit has not finished"):
+            clone.promote(clone.commit(), "v1.0.0")
+        assert clone.tags() == before
+
+    def test_a_registry_that_is_away(self, clone: Clone) -> None:
+        with pytest.raises(AssertionError, match="can't be looked up"):
+            clone.script("pipeline/promote", "latest", "v1.0.0", REGISTRY="127.0.0.1:1")
+
+
+class TestArchitectures:
+    """Several images become one index of just those digests."""
+
+    def test_two(self, clone: Clone, registry: Registry) -> None:
+        commit = clone.commit()
+        staged: dict[str, str] = {}
+        for architecture in ("amd64", "arm64"):
+            clone.script("build", "--quiet", "--platform", f"linux/{architecture}")
+            said = clone.script("pipeline/stage", f"{clone.app_image}:{commit}")
+            staged[architecture] = said.splitlines()[-1]
+        before = clone.tags()
+        digest = clone.push(*staged.values())
+        assert clone.tags() == before
+        index = registry.ask(f"{NAME}/manifests/{digest}").json()
+        assert {
+            entry["platform"]["architecture"]: entry["digest"] for entry in index["manifests"]
+        } == {architecture: name.partition("@")[2] for architecture, name in staged.items()}
+        clone.promote(digest, commit, "latest")
+        assert clone.tags()[commit] == clone.tags()["latest"] == digest
+
+    def test_what_is_measured(self, clone: Clone) -> None:
+        staged = (clone.folder / ".pipeline/candidate").read_text().strip()
+        facts = clone.script("pipeline/measure", staged, "arm64")
+        assert f'"digest": "{staged.partition("@")[2]}"' in facts
+        assert '"before": null' not in facts
+        assert '"before": null' in clone.script("pipeline/measure", staged, "riscv64")

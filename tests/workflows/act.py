@@ -1,0 +1,108 @@
+"""A workflow of a copy of the repository, run by act as GitHub would, up to a registry of our own.
+
+Only what needs GitHub itself is replaced, by stubs/: its artifact store, its signing and attesting,
+its code scanning, its login. Everything else is what the workflow says.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+STUBS = Path(__file__).parent / "stubs"
+# What of this machine's environment a step needs to reach Docker and the package index.
+KEPT = ("PATH", "HOME", "SSL_", "PIP_", "UV_", "NPM_", "REQUESTS_", "DOCKER_", "HTTP", "NO_PROXY")
+MINUTES = 14
+
+
+@dataclass
+class Run:
+    """What came of a workflow: the result of each job, and every line that was printed."""
+
+    code: int
+    jobs: dict[str, str] = field(default_factory=dict)
+    steps: list[tuple[str, str, str]] = field(default_factory=list)
+    output: str = ""
+
+    def failed_steps(self) -> list[str]:
+        return [step for _, step, result in self.steps if result == "failure"]
+
+
+def used_actions(workflow: Path) -> set[str]:
+    jobs = yaml.safe_load(workflow.read_text())["jobs"].values()
+    return {step["uses"] for job in jobs for step in job["steps"] if "uses" in step}
+
+
+def stub_of(action: str) -> Path:
+    owner, name, *_ = action.partition("@")[0].split("/")
+    return STUBS / owner / name
+
+
+def run_workflow(
+    copy: Path,
+    name: str,
+    *,
+    event: str = "push",
+    payload: Mapping[str, Any],
+    variables: Mapping[str, str],
+    environment: Mapping[str, str],
+    matrix: Mapping[str, str],
+    programs: Path,
+) -> Run:
+    """Run a workflow of a clone on a machine without GitHub; never raises for a red one.
+
+    `programs` is a folder that comes first on PATH.
+    """
+    workflow = copy / ".github/workflows" / name
+    (copy.parent / "event.json").write_text(json.dumps(payload))
+    stubs = {
+        f"{'/'.join(action.split('/')[:2]).partition('@')[0]}@{action.partition('@')[2]}": stub
+        for action in used_actions(workflow)
+        if (stub := stub_of(action)).is_dir()
+    }
+    options: list[str] = ["--eventpath", str(copy.parent / "event.json"), "--json"]
+    for label in ("ubuntu-24.04", "ubuntu-24.04-arm"):
+        options += ["--platform", f"{label}=-self-hosted"]
+    for reference, stub in stubs.items():
+        options += ["--local-repository", f"{reference}={stub}"]
+    for flag, values in (("--var", variables), ("--env", {**environment, "STUBS": str(STUBS)})):
+        options += [word for key, value in values.items() for word in (flag, f"{key}={value}")]
+    options += [word for key, value in matrix.items() for word in ("--matrix", f"{key}:{value}")]
+    kept = {name: value for name, value in os.environ.items() if name.startswith(KEPT)}
+    done = subprocess.run(
+        [
+            *("act", event, "--workflows", str(workflow), "--secret", "GITHUB_TOKEN=none"),
+            *("--action-offline-mode", "--pull=false", "--no-cache-server", *options),
+        ],
+        cwd=copy,
+        env=kept | {"PATH": f"{programs}:{kept['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=MINUTES * 60,
+    )
+    return parse(done.returncode, done.stdout + done.stderr)
+
+
+def parse(code: int, printed: str) -> Run:
+    run = Run(code)
+    lines = []
+    for line in printed.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            lines.append(line)
+            continue
+        job = entry.get("jobID", "")
+        lines.append(f"{job}: {entry.get('msg', '').rstrip()}")
+        if "jobResult" in entry:
+            run.jobs[job] = entry["jobResult"]
+        if "stepResult" in entry:
+            run.steps.append((job, entry.get("step", ""), entry["stepResult"]))
+    run.output = "\n".join(lines)
+    return run

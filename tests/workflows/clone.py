@@ -1,0 +1,78 @@
+"""Somebody's copy of the repository: pushed under another name, with a history of its own."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from tests.stack.source import copy_of_repository, run
+
+# Every test, as on GitHub: half an hour. By default the copy carries a few of each suite.
+WHOLE = bool(os.environ.get("WORKFLOWS_WHOLE"))
+KEPT = ("tests/test_registry.py", "tests/faults/test_commit.py", "tests/stack/test_production.py")
+NAME = "Some-One/Their-Links"
+IDENTITY = ("-c", "user.name=Some One", "-c", "user.email=someone@example.com")
+
+
+class Clone:
+    """A clone whose remote is a bare repository, that GitHub is said to host."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "links"
+        bare = folder / "their-links.git"
+        run(["git", "init", "--quiet", "--bare", "--initial-branch=main", str(bare)], cwd=folder)
+        copy_of_repository(self.folder)
+        self.git("init", "--quiet", "--initial-branch=main")
+        if not WHOLE:
+            self.carry_fewer_tests()
+        self.git("remote", "add", "origin", str(bare))
+        self.commit("Start from a template")
+        self.git("push", "--quiet", "origin", "main")
+        # act reads the repository's name from it, as GitHub knows its own.
+        self.git("remote", "set-url", "origin", f"https://github.com/{NAME}.git")
+
+    def git(self, *words: str) -> str:
+        return run(["git", *IDENTITY, *words], cwd=self.folder).strip()
+
+    def commit(self, message: str) -> str:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
+        return self.head
+
+    @property
+    def head(self) -> str:
+        return self.git("rev-parse", "HEAD")
+
+    def carry_fewer_tests(self) -> None:
+        for test in self.folder.glob("tests/**/test_*.py"):
+            if str(test.relative_to(self.folder)) not in KEPT:
+                test.unlink()
+        self.edit("pyproject.toml", "fail_under = 95", "fail_under = 0")
+
+    def skip_checks(self) -> None:
+        """Leave out the job before the image: what is asked is what stops that one."""
+        makefile = self.folder / "Makefile"
+        skipped = re.sub(
+            r"^(lint|test|test-faults): env .*\n(?:\t.*\n)+",
+            r"\1:\n\t@echo skipped\n",
+            makefile.read_text(),
+            flags=re.MULTILINE,
+        )
+        makefile.write_text(skipped)
+
+    def test_only(self, test: str) -> None:
+        """Have one test of the containers, given as its source."""
+        for old in self.folder.glob("tests/stack/test_*.py"):
+            old.unlink()
+        self.write("tests/stack/test_it.py", test)
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = (self.folder / name).read_text()
+        assert old in text
+        self.write(name, text.replace(old, new))
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder)
