@@ -60,6 +60,11 @@ test: env ## Run the tests: make test [T="tests/test_x.py -k name"]
 test-faults: env ## Go at running services: kill -9, frozen servers, hostile input, 100,000 rows
 	@exec $(VENV)/python -m pytest $(if $(T),$(T),-n 4 $(HARD))
 
+.PHONY: test-browser
+test-browser: env ## Do what a newcomer does, in Chromium: make test-browser [RUNTIME=docker]
+	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r requirements-browser.txt
+	@RUNTIME=$(RUNTIME) exec $(VENV)/python -m pytest -p no:xdist --confcutdir=tests/newcomer $(if $(T),$(T),tests/newcomer)
+
 ##@ Code
 
 .PHONY: lint
@@ -79,6 +84,7 @@ lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--up
 	$(COMPILE) --output-file requirements.txt
 	$(COMPILE) --group dev --constraints requirements.txt --output-file requirements-dev.txt
 	$(subst pyproject.toml,,$(COMPILE)) --group pyproject.toml:stack --constraints requirements-dev.txt --output-file requirements-stack.txt
+	$(subst pyproject.toml,,$(COMPILE)) --group pyproject.toml:browser --constraints requirements-dev.txt --output-file requirements-browser.txt
 
 .PHONY: bench
 bench: env ## Measure the hot path beside a plain route
