@@ -30,15 +30,16 @@ def bars(values: Sequence[float], *, height: float) -> list[Bar]:
 
 
 def steps(values: Sequence[float | None], *, height: float) -> str:
-    """A path that is level over each value's column; where there is none it has a gap."""
+    """The outline of level steps down to the ground, with a gap where there is no value."""
     highest = max((value for value in values if value), default=0)
     drawn = ""
-    connected = False
-    for index, value in enumerate(values):
+    standing = False
+    for column, value in enumerate([*values, None]):
         if value is None or not highest:
-            connected = False
+            drawn += f"V{height}" if standing else ""
+            standing = False
             continue
-        y = round(height - height * max(value / highest, LEAST), 2)
-        drawn += f"V{y}h1" if connected else f"M{index} {y}h1"
-        connected = True
+        top = round(height - height * max(value / highest, LEAST), 2)
+        drawn += f"V{top}h1" if standing else f"M{column} {height}V{top}h1"
+        standing = True
     return drawn
