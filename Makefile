@@ -84,6 +84,11 @@ test: env ## Run the tests: make test [T="tests/test_x.py -k name"]
 test-faults: env ## Go at running services: kill -9, frozen servers, hostile input, 100,000 rows
 	@exec $(VENV)/python -m pytest $(if $(T),$(T),-n 4 $(HARD))
 
+.PHONY: test-browser
+test-browser: env ## Do what a newcomer does, in Chromium: make test-browser [RUNTIME=docker]
+	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r requirements-browser.txt
+	@RUNTIME=$(RUNTIME) exec $(VENV)/python -m pytest -p no:xdist --confcutdir=tests/newcomer $(if $(T),$(T),tests/newcomer)
+
 ##@ Code
 
 .PHONY: lint
@@ -108,6 +113,7 @@ lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--up
 	@$(call compile,$(LOCKED) --output-file=requirements.txt pyproject.toml)
 	@$(call compile,$(LOCKED) --group=dev --constraints=requirements.txt --output-file=requirements-dev.txt pyproject.toml)
 	@$(call compile,$(LOCKED) --group=stack --constraints=requirements-dev.txt --output-file=requirements-stack.txt pyproject.toml)
+	@$(call compile,$(LOCKED) --group=browser --constraints=requirements-dev.txt --output-file=requirements-browser.txt pyproject.toml)
 
 # begin sample
 .PHONY: bench

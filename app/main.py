@@ -4,18 +4,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp
 
 from app.config import Settings
 from app.health import Health, health_router
+from app.home.router import TEMPLATES as HOME
+from app.home.router import router as home_router
 from app.infra.db import check_capacity
 from app.infra.http.docs import describe_problems, install_docs
 from app.infra.http.middleware import surround
 from app.infra.http.problems import install_problem_handlers
 from app.infra.lifespan import State, open_resources
+from app.infra.page.assets import install_assets
+from app.infra.page.render import Pages
 from app.infra.telemetry import Metrics, configure_logging
+from app.infra.traffic import Traffic
 from app.registry import FEATURES
 
 DESCRIPTION = """\
@@ -28,6 +31,7 @@ Errors are RFC 9457 problem documents: branch on `code`.
 
 class WebState(State):
     health: Health
+    traffic: Traffic
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
@@ -51,8 +55,11 @@ def create_api(settings: Settings) -> FastAPI:
             settings, FEATURES, name="drydock-web", metrics=metrics
         ) as resources:
             await check_capacity(resources.engine, settings)
-            async with Health.opened(resources) as health:
-                yield {"resources": resources, "health": health}
+            async with (
+                Health.opened(resources) as health,
+                Traffic.opened(metrics, resources.redis, resources.gate) as traffic,
+            ):
+                yield {"resources": resources, "health": health, "traffic": traffic}
 
     api = FastAPI(
         title="Drydock",
@@ -70,7 +77,8 @@ def create_api(settings: Settings) -> FastAPI:
     )
     install_problem_handlers(api)
     install_docs(api)
-    api.add_route("/", _home, include_in_schema=False)
+    install_pages(api, settings)
+    api.include_router(home_router)
     api.include_router(health_router)
     for feature in FEATURES:
         for router in feature.routers:
@@ -86,5 +94,7 @@ def create_api(settings: Settings) -> FastAPI:
     return api
 
 
-async def _home(_request: Request) -> Response:
-    return RedirectResponse("/docs", status_code=302)
+def install_pages(api: FastAPI, settings: Settings) -> None:
+    folders = {feature.name: feature.templates for feature in FEATURES if feature.templates}
+    api.state.pages = Pages({"home": HOME, **folders}, watch=settings.environment == "development")
+    install_assets(api, api.state.pages.assets)

@@ -28,6 +28,7 @@ from app.health import Health
 from app.infra.db import make_engine, transaction
 from app.infra.lifespan import Resources, open_resources, start_features
 from app.infra.telemetry import Metrics
+from app.infra.traffic import Traffic
 from app.main import create_api, create_app
 from app.registry import FEATURES
 from dev.servers import PostgresServer, RedisServer, scratch_folder, start_postgres, start_redis
@@ -142,7 +143,9 @@ def document(settings: Settings) -> dict[str, Any]:
 @pytest.fixture
 async def app(created: ASGIApp, resources: Resources) -> AsyncIterator[WithState]:
     async with Health.opened(resources) as health:
-        yield WithState(created, {"resources": resources, "health": health})
+        traffic = Traffic(resources.metrics, resources.redis, resources.gate)
+        state = {"resources": resources, "health": health, "traffic": traffic}
+        yield WithState(created, state)
 
 
 @pytest.fixture

@@ -72,12 +72,7 @@ class TestStart:
 
 
 class TestFrontDoor:
-    """People who open the address in a browser find the documentation."""
-
-    async def test_home_leads_to_the_documentation(self, client: httpx.AsyncClient) -> None:
-        answer = await client.get("/")
-        assert answer.status_code == 302
-        assert (await client.get(answer.headers["location"])).status_code == 200
+    """What is served beside the API, and what is not."""
 
     async def test_a_slash_too_many_is_another_path(self, api: httpx.AsyncClient) -> None:
         assert (await api.get("/api/v1/tokens/")).status_code in {404, 405}

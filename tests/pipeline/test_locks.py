@@ -8,7 +8,12 @@ import pytest
 
 from tests.pipeline.scripts import ROOT
 
-LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-stack.txt")
+LOCKS = (
+    "requirements.txt",
+    "requirements-dev.txt",
+    "requirements-stack.txt",
+    "requirements-browser.txt",
+)
 # Those of `uv pip compile` that Renovate takes; it refuses a file whose command has another.
 KNOWN = {
     "--universal",

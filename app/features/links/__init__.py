@@ -1,19 +1,32 @@
 """Short links: the sample. Delete this folder, its tests, its migration and its registry line."""
 
+from pathlib import Path
+
 from app.features.links.edge import RedirectEdge
+from app.features.links.page import files_router, forms_router
+from app.features.links.panel import load_panel
 from app.features.links.redirect import router as redirect_router
 from app.features.links.router import imports_router, links_router
 from app.features.links.runtime import open_runtime
 from app.features.links.tasks import purge, resume_imports, roll_up_clicks, run_import
-from app.infra.feature import Cron, Feature
+from app.infra.feature import Command, Cron, Feature, Panel
 
 feature = Feature(
     name="links",
-    routers=(links_router,),
-    upload_routers=(imports_router,),
+    routers=(links_router, forms_router),
+    upload_routers=(imports_router, files_router),
     last_routers=(redirect_router,),
     runtime=open_runtime,
     edge=RedirectEdge,
+    templates=Path(__file__).parent / "templates",
+    panel=Panel("Links", "links/panel.html", load_panel),
+    commands=(
+        Command(
+            'curl {url}/api/v1/links --json \'{"url": "https://example.com/"}\' '
+            '-H "Authorization: Bearer $TOKEN"',
+            "Make a short link over the API",
+        ),
+    ),
     jobs=(run_import,),
     crons=(Cron(purge, "17 * * * *"),),
     loops=(roll_up_clicks, resume_imports),

@@ -23,7 +23,7 @@ LONGEST_URL = 2048  # what every browser and proxy takes
 
 # First segments of the service's own paths, which a slug would hide or be hidden by. A test
 # compares this with the routes.
-RESERVED = frozenset({"api", "docs", "health", "metrics", "static"})
+RESERVED = frozenset({"api", "docs", "health", "metrics", "page", "static"})
 
 SLUG = r"^[A-Za-z0-9][A-Za-z0-9_-]{1,63}$"
 SlugText = Annotated[str, StringConstraints(pattern=SLUG)]

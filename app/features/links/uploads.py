@@ -37,12 +37,13 @@ Uploader = Annotated[Token, Depends(require_before_body(Scope.LINKS_WRITE, "writ
 
 
 async def read_upload(request: Request, resources: ResourcesDep, _uploader: Uploader) -> bytes:
-    """The file's bytes, read once it is known who sends them.
+    """The file's bytes, read once it is known who sends them."""
+    return await read_file(request, most=resources.settings.max_upload_bytes)
 
-    Raises `BodyTooLarge`; what is far too large never gets here.
-    """
+
+async def read_file(request: Request, *, most: int) -> bytes:
+    """Raises `BodyTooLarge`; what is far too large never gets here."""
     file = await _read_body(request)
-    most = resources.settings.max_upload_bytes
     if len(file) > most:
         raise BodyTooLarge(f"The file has more than {most} bytes: split it.")
     return file

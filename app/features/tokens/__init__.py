@@ -1,6 +1,15 @@
 """Tokens: who may use the API, and for what."""
 
-from app.features.tokens.router import router
-from app.infra.feature import Feature
+from pathlib import Path
 
-feature = Feature(name="tokens", routers=(router,))
+from app.features.tokens.browser import router as browser_router
+from app.features.tokens.panel import load_panel
+from app.features.tokens.router import router
+from app.infra.feature import Feature, Panel
+
+feature = Feature(
+    name="tokens",
+    routers=(router, browser_router),
+    templates=Path(__file__).parent / "templates",
+    panel=Panel("Access", "tokens/panel.html", load_panel),
+)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 import structlog
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -17,11 +18,13 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.config import Settings
 from app.errors import BadRequest, BodyTooLarge, InternalError
 from app.infra.http.problems import MEDIA_TYPE, problem_response
+from app.infra.page.render import PREFIX, error_page
 
 log = structlog.get_logger("app.request")
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
-PROBES = "/health/"
+# What asks by itself, all the time, would drown what people do: probes, and pages that stay open.
+UNLOGGED = ("/health/", "/page/live/")
 
 Edge = Callable[[ASGIApp], ASGIApp]
 Header = tuple[bytes, bytes]
@@ -117,7 +120,7 @@ def _request_id(scope: Scope) -> str:
 
 def _log_request(scope: Scope, status: int, seconds: float) -> None:
     path = scope["path"]
-    if f"{path}/".startswith(PROBES):
+    if f"{path}/".startswith(UNLOGGED):
         write = log.debug
     elif status >= 500:  # noqa: PLR2004 -- the class of server errors
         write = log.error
@@ -155,7 +158,10 @@ class OversizeProblems:
             if _is_plain_413(message):
                 replaced = True
                 error = BodyTooLarge("The body is larger than this endpoint takes.")
-                await problem_response(error, request_id)(scope, receive, send)
+                answer = problem_response(error, request_id)
+                if scope["path"].startswith(f"{PREFIX}/"):
+                    answer = await error_page(Request(scope), error)
+                await answer(scope, receive, send)
             if not replaced:
                 await send(message)
 

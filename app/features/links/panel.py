@@ -1,0 +1,96 @@
+"""The links' part of the page at `/`: the newest ones with their clicks, and the two forms."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from fastapi import Request
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.features.links import service
+from app.features.links.clicks import whole_hour
+from app.features.links.models import ClickCount, Link
+from app.features.tokens.browser import visit_of
+from app.features.tokens.schemas import Scope
+from app.infra.db import transaction
+from app.infra.lifespan import Resources
+from app.infra.page.charts import Bar, bars
+
+NEWEST = 8
+HOURS = 24
+HEIGHT = 8  # of a sparkline, in units of its view box; an hour is one unit wide
+
+
+@dataclass(frozen=True, slots=True)
+class LinkView:
+    slug: str
+    url: str
+    title: str | None
+    created_at: datetime
+    expired: bool
+    clicks: int
+    lately: int
+    bars: list[Bar]
+
+
+async def load_panel(request: Request) -> Mapping[str, Any]:
+    resources: Resources = request.state.resources
+    token = (await visit_of(request)).token
+    scopes = token.scopes if token else ()
+    view: dict[str, Any] = {
+        "signed_in": token is not None,
+        "may_write": Scope.LINKS_WRITE in scopes,
+        "most_bytes": resources.settings.max_upload_bytes,
+        "public_url": resources.settings.public_url,
+        "hours": HOURS,
+        "height": HEIGHT,
+        "links": None,
+        "made": None,
+        "values": {},
+        "faults": {},
+    }
+    if Scope.LINKS_READ in scopes:
+        async with transaction(resources.sessions) as session:
+            view["links"] = await newest_links(session, now=datetime.now(UTC))
+        # Only a link that is there is shown as made: an address can't put words on this page.
+        made = request.query_params.get("made")
+        view["made"] = next((link for link in view["links"] if link.slug == made), None)
+    return view
+
+
+async def newest_links(session: AsyncSession, *, now: datetime) -> list[LinkView]:
+    links = await service.list_links(session, limit=NEWEST, before=None)
+    totals = await service.total_clicks(session, links=links)
+    lately = await _clicks_by_hour(session, links, now)
+    return [
+        LinkView(
+            slug=link.slug,
+            url=link.url,
+            title=link.title,
+            created_at=link.created_at,
+            expired=link.has_expired(now),
+            clicks=totals.get(link.id, 0),
+            lately=sum(lately[link.id]),
+            bars=bars(lately[link.id], height=HEIGHT),
+        )
+        for link in links
+    ]
+
+
+async def _clicks_by_hour(
+    session: AsyncSession, links: Sequence[Link], now: datetime
+) -> dict[UUID, list[int]]:
+    """The last hours of each link, the running one last."""
+    first = whole_hour(now.timestamp()) - timedelta(hours=HOURS - 1)
+    query = select(ClickCount).where(
+        ClickCount.link_id.in_([link.id for link in links]), ClickCount.hour >= first
+    )
+    found = {link.id: [0] * HOURS for link in links}
+    for count in await session.scalars(query):
+        index = int((count.hour - first) / timedelta(hours=1))
+        if index < HOURS:  # the database's clock may be ahead of ours
+            found[count.link_id][index] += count.clicks
+    return found

@@ -1,0 +1,31 @@
+"""The tokens' part of the page at `/`: signing in, and who is signed in."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Request
+
+from app.features.tokens import service
+from app.features.tokens.browser import visit_of
+from app.features.tokens.schemas import Scope
+from app.infra.db import transaction
+from app.infra.lifespan import Resources
+
+NEWEST = 5  # tokens; the API lists them all
+
+
+async def load_panel(request: Request) -> Mapping[str, Any]:
+    resources: Resources = request.state.resources
+    visit = await visit_of(request)
+    tokens = None
+    if visit.token is not None and Scope.TOKENS_WRITE in visit.token.scopes:
+        async with transaction(resources.sessions) as session:
+            tokens = await service.list_tokens(session, limit=NEWEST, before=None)
+    development = resources.settings.environment == "development"
+    return {
+        "token": visit.token,
+        "lapsed": visit.lapsed,
+        "tokens": tokens,
+        "development": development,
+        "scopes": list(Scope),
+    }

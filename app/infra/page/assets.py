@@ -1,0 +1,58 @@
+"""The pages' own files: one style sheet, one script, one icon. Nothing is built."""
+
+import hashlib
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.errors import NotFound
+
+FOLDER = Path(__file__).parent / "static"
+PATH = "/static"
+TYPES = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+YEAR = 31_536_000  # seconds
+
+
+class Asset(NamedTuple):
+    content: bytes
+    version: str
+
+
+class Assets:
+    """Each file goes by an address with its hash, so a browser keeps it until it changes."""
+
+    def __init__(self, *, watch: bool) -> None:
+        self._watch = watch
+        self._kept: dict[str, Asset] = {}
+
+    def url(self, name: str) -> str:
+        return f"{PATH}/{name}?v={self.read(name).version}"
+
+    def read(self, name: str) -> Asset:
+        """With `watch` as it is now, else as it was when first read. `KeyError` if unknown."""
+        if name not in TYPES:
+            raise KeyError(name)
+        if self._watch or name not in self._kept:
+            content = (FOLDER / name).read_bytes()
+            self._kept[name] = Asset(content, hashlib.sha256(content).hexdigest()[:12])
+        return self._kept[name]
+
+
+def install_assets(app: FastAPI, assets: Assets) -> None:
+    app.add_route(f"{PATH}/{{name}}", partial(_serve, assets), include_in_schema=False)
+
+
+async def _serve(assets: Assets, request: Request) -> Response:
+    name = request.path_params["name"]
+    try:
+        asset = assets.read(name)
+    except KeyError:
+        raise NotFound("There is no such path.") from None
+    # An address with another hash is from another version, as during a deploy: don't keep that.
+    exact = request.query_params.get("v") == asset.version
+    cache = f"public, max-age={YEAR}, immutable" if exact else "no-cache"
+    return Response(asset.content, media_type=TYPES[name], headers={"Cache-Control": cache})

@@ -1,0 +1,247 @@
+"""Links and imports through the pages, without scripts: what a browser sends, and what it shows."""
+
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from sqlalchemy import update
+
+from app.features.links.models import Link
+from app.features.links.schemas import RESERVED
+from app.features.tokens.schemas import Scope
+from app.infra.db import transaction
+from app.infra.lifespan import Resources
+from app.infra.page.assets import PATH
+from app.infra.page.render import PREFIX
+from tests.conftest import MakeClient, MakeToken
+from tests.features.links.conftest import IMPORTS, LINKS, MakeLink, RollUp
+from tests.pages import Page
+
+FORM = "/page/links"
+FILES = "/page/imports"
+COOKIE = "drydock-80"
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</title></textarea></noscript><svg onload=alert(1)>",
+    "{{ 7 * 7 }}{% include 'page/base.html' %}",
+    "javascript:alert(1)",
+]
+
+
+@pytest.fixture
+async def browser(client: httpx.AsyncClient, make_token: MakeToken) -> httpx.AsyncClient:
+    """A browser that is signed in, with a token that may do everything."""
+    answer = await client.post("/page/sign-in", data={"token": await make_token()})
+    assert answer.status_code == 303
+    return client
+
+
+async def home(browser: httpx.AsyncClient, path: str = "/") -> Page:
+    answer = await browser.get(path)
+    assert answer.status_code == 200
+    return Page(answer.text)
+
+
+def harmless(page: Page) -> bool:
+    """It runs and loads our own two files, and nothing that anybody typed."""
+    return {element.attributes.get("src", "?")[:8] for element in page.active()} == {"/static/"}
+
+
+class TestReserved:
+    """No link can be called what the pages' own paths begin with."""
+
+    def test_they_are(self) -> None:
+        assert {PREFIX.strip("/"), PATH.strip("/")} <= RESERVED
+
+
+class TestCreate:
+    """The form makes a link and leads back to the overview, where it stands first."""
+
+    async def test_with_everything(self, browser: httpx.AsyncClient) -> None:
+        form = (await home(browser)).one("form", action=FORM)
+        assert form.attributes["method"] == "post"
+        data = {"url": " https://example.com/a ", "slug": "deck", "title": "Main deck"}
+        answer = await browser.post(FORM, data=data)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/?made=deck#links")
+        page = await home(browser, answer.headers["location"])
+        assert "Your link is http://testserver/deck" in page.text
+        assert "/deck Main deck" in page.text
+        followed = await browser.get("/deck")
+        assert (followed.status_code, followed.headers["location"]) == (
+            302,
+            "https://example.com/a",
+        )
+
+    async def test_with_a_url_alone(self, browser: httpx.AsyncClient) -> None:
+        data = {"url": "https://example.com/", "slug": "", "title": ""}
+        answer = await browser.post(FORM, data=data)
+        (slug,) = parse_qs(urlsplit(answer.headers["location"]).query)["made"]
+        assert (await browser.get(f"/{slug}")).status_code == 302
+
+    async def test_an_address_can_put_no_words_on_the_page(
+        self, browser: httpx.AsyncClient, make_link: MakeLink
+    ) -> None:
+        page = await home(browser, "/?made=call-0800-12345")
+        assert "call-0800" not in page.text
+        assert not page.has_class("made")
+
+    @pytest.mark.parametrize(
+        ("data", "field", "said"),
+        [
+            ({}, "url", "is needed"),
+            ({"url": "ftp://example.com"}, "url", "is not of the form"),
+            ({"url": "javascript:alert(1)"}, "url", "is not of the form"),
+            ({"url": "https://a:b@example.com/"}, "url", "must not contain credentials"),
+            ({"url": "https://example.com/", "slug": "a b"}, "slug", "is not of the form"),
+            ({"url": "https://example.com/", "slug": "page"}, "slug", "is reserved"),
+            ({"url": "https://example.com/", "title": "x" * 201}, "title", "at most 200"),
+            ({"url": "https://example.com/", "title": "a\x00b"}, "title", "control characters"),
+        ],
+    )
+    async def test_what_is_wrong_stands_beside_its_field(
+        self, browser: httpx.AsyncClient, data: dict[str, str], field: str, said: str
+    ) -> None:
+        answer = await browser.post(FORM, data=data)
+        page = Page(answer.text)
+        wrong = page.one("input", name=field).attributes
+        assert answer.status_code == 422
+        assert said in page.text
+        assert wrong["aria-invalid"] == "true"
+        assert f"link-{field}-fault" in wrong["aria-describedby"]
+        assert page.one("p", id=f"link-{field}-fault")
+        for name, text in data.items():
+            assert page.one("input", name=name).attributes["value"] == text.strip()
+
+    async def test_a_slug_that_is_taken(
+        self, browser: httpx.AsyncClient, make_link: MakeLink
+    ) -> None:
+        await make_link(slug="deck")
+        answer = await browser.post(FORM, data={"url": "https://example.com/b", "slug": "deck"})
+        assert answer.status_code == 409
+        page = Page(answer.text)
+        assert "is taken" in page.text
+        assert page.one("input", name="url").attributes["value"] == "https://example.com/b"
+
+    @pytest.mark.parametrize("text", HOSTILE)
+    async def test_hostile_text_is_only_text(self, browser: httpx.AsyncClient, text: str) -> None:
+        refused = await browser.post(FORM, data={"url": text, "slug": text, "title": text})
+        assert refused.status_code == 422
+        assert Page(refused.text).one("input", name="title").attributes["value"] == text
+        assert harmless(Page(refused.text))
+        url = "https://example.com/?q='onclick=alert(1)//"
+        made = await browser.post(FORM, data={"url": url, "title": text})
+        page = await home(browser, made.headers["location"])
+        assert " ".join(text.split()) in page.text
+        assert harmless(page)
+
+
+class TestGuard:
+    """Forms are for those whose token allows it, sent from our own pages."""
+
+    @pytest.mark.parametrize("path", [FORM, FILES])
+    async def test_a_stranger_is_sent_to_sign_in(
+        self, client: httpx.AsyncClient, path: str
+    ) -> None:
+        answer = await client.post(path, data={"url": "https://example.com/"})
+        assert answer.status_code == 401
+        assert "Sign in with a token first" in Page(answer.text).text
+
+    @pytest.mark.parametrize("path", [FORM, FILES])
+    async def test_a_token_that_may_only_read(
+        self, client: httpx.AsyncClient, make_token: MakeToken, path: str
+    ) -> None:
+        client.cookies[COOKIE] = await make_token(Scope.LINKS_READ)
+        answer = await client.post(path, data={"url": "https://example.com/"})
+        assert answer.status_code == 403
+        assert not (await home(client)).all("form", action=path)
+
+    async def test_a_token_that_may_only_write(
+        self, client: httpx.AsyncClient, make_token: MakeToken
+    ) -> None:
+        client.cookies[COOKIE] = await make_token(Scope.LINKS_WRITE)
+        page = await home(client)
+        assert page.one("form", action=FORM)
+        assert "lacks the scope links:read" in page.text
+
+    async def test_a_stranger_sees_no_links(
+        self, client: httpx.AsyncClient, make_link: MakeLink
+    ) -> None:
+        await make_link(slug="deck")
+        del client.headers["Authorization"]
+        assert "deck" not in (await client.get("/?made=deck")).text
+
+    @pytest.mark.parametrize("path", [FORM, FILES])
+    async def test_another_site_can_send_nothing(
+        self, browser: httpx.AsyncClient, path: str
+    ) -> None:
+        data = {"url": "https://example.com/", "slug": "forged"}
+        answer = await browser.post(path, data=data, headers={"Sec-Fetch-Site": "same-site"})
+        assert answer.status_code == 403
+        assert (await browser.get("/forged")).status_code == 404
+
+    async def test_the_api_takes_no_cookie(self, browser: httpx.AsyncClient) -> None:
+        for path in (LINKS, IMPORTS):
+            answer = await browser.post(path, json={"url": "https://example.com/"})
+            assert answer.status_code == 401
+
+    async def test_writing_is_limited_as_over_the_api(
+        self, make_client: MakeClient, make_token: MakeToken
+    ) -> None:
+        async with make_client(rate_limit_write="2/minute") as client:
+            client.cookies[COOKIE] = await make_token()
+            statuses = [
+                (await client.post(FORM, data={"url": "https://example.com/"})).status_code
+                for _ in range(3)
+            ]
+        assert statuses == [303, 303, 429]
+
+    @pytest.mark.parametrize(
+        ("kind", "body"),
+        [
+            ("application/json", b'{"url": "https://example.com/"}'),
+            ("multipart/form-data", b"no boundary"),
+            ("multipart/form-data; boundary=x", b"--x\r\nbroken"),
+            (
+                "multipart/form-data; boundary=x",
+                b'--x\r\nContent-Disposition: form-data; name="url"; filename="a"\r\n\r\n\r\n--x--',
+            ),
+            ("application/x-www-form-urlencoded", b"&".join(b"a%d=1" % n for n in range(50))),
+            ("application/x-www-form-urlencoded", b"url=%ff%00"),
+        ],
+    )
+    async def test_what_is_no_form_is_refused_on_a_page(
+        self, browser: httpx.AsyncClient, kind: str, body: bytes
+    ) -> None:
+        answer = await browser.post(FORM, content=body, headers={"Content-Type": kind})
+        assert answer.status_code in {400, 422}
+        assert answer.headers["content-type"].startswith("text/html")
+
+
+class TestClicks:
+    """A click shows up in its link's row: in the sum and in the hours."""
+
+    async def test_it(
+        self, browser: httpx.AsyncClient, make_link: MakeLink, roll_up: RollUp
+    ) -> None:
+        await make_link(slug="deck")
+        assert "0 clicks in the last 24 hours" in labels(await home(browser))
+        for _ in range(3):
+            await browser.get("/deck")
+        await roll_up()
+        assert "3 clicks in the last 24 hours" in labels(await home(browser))
+
+    async def test_an_expired_link_is_marked(
+        self, browser: httpx.AsyncClient, make_link: MakeLink, resources: Resources
+    ) -> None:
+        await make_link(slug="deck")
+        past = datetime.now(UTC) - timedelta(minutes=1)
+        async with transaction(resources.sessions) as session:
+            await session.execute(update(Link).values(expires_at=past))
+        assert "/deck expired" in (await home(browser)).text
+
+
+def labels(page: Page) -> list[str]:
+    return [element.attributes.get("aria-label", "") for element in page.all("svg")]

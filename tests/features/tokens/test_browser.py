@@ -1,0 +1,193 @@
+"""A token in a browser: kept where no script reads it, checked each time, good for pages only."""
+
+from datetime import UTC, datetime, timedelta
+from http.cookies import Morsel, SimpleCookie
+from urllib.parse import urlencode
+from uuid import UUID
+
+import httpx
+import pytest
+from sqlalchemy import update
+
+from app.features.tokens.models import Token
+from app.features.tokens.schemas import Scope
+from app.features.tokens.service import revoke_token
+from app.infra.db import transaction
+from app.infra.lifespan import Resources
+from tests.conftest import MakeClient, MakeToken
+from tests.pages import Page
+
+SIGN_IN, SIGN_OUT = "/page/sign-in", "/page/sign-out"
+COOKIE = "drydock-80"
+HTTPS = {"environment": "production", "public_url": "https://go.example.com"}
+
+
+def cookie_of(answer: httpx.Response) -> "Morsel[str]":
+    (found,) = SimpleCookie(answer.headers["set-cookie"]).values()
+    return found
+
+
+def id_of(token: str) -> UUID:
+    return UUID(token.split("_")[1])
+
+
+class TestSignIn:
+    """A form takes the token and leads back to the overview, which then knows who looks."""
+
+    async def test_without_scripts(self, client: httpx.AsyncClient, make_token: MakeToken) -> None:
+        before = Page((await client.get("/")).text)
+        form = before.one("form", action=SIGN_IN)
+        assert form.attributes["method"] == "post"
+        answer = await client.post(SIGN_IN, data={"token": f" {await make_token(name='Ada')}\n"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        after = Page((await client.get("/")).text)
+        assert "Signed in as Ada" in after.text
+        assert not after.all("form", action=SIGN_IN)
+
+    async def test_the_cookie_is_out_of_reach(
+        self, client: httpx.AsyncClient, make_token: MakeToken
+    ) -> None:
+        token = await make_token()
+        cookie = cookie_of(await client.post(SIGN_IN, data={"token": token}))
+        assert (cookie.key, cookie.value) == (COOKIE, token)
+        assert cookie["httponly"] is True
+        assert cookie["samesite"] == "strict"
+        assert cookie["path"] == "/"
+        assert not cookie["max-age"]
+        assert not cookie["domain"]
+        assert not cookie["secure"]
+
+    async def test_with_https_the_browser_vouches_for_it(
+        self, make_client: MakeClient, make_token: MakeToken
+    ) -> None:
+        async with make_client(**HTTPS) as client:
+            cookie = cookie_of(await client.post(SIGN_IN, data={"token": await make_token()}))
+        assert cookie.key == "__Host-drydock"
+        assert cookie["secure"] is True
+        assert (cookie["path"], cookie["domain"]) == ("/", "")
+
+    async def test_clones_on_other_ports_keep_their_own(self, make_client: MakeClient) -> None:
+        async with make_client(public_url="http://127.0.0.1:8001") as client:
+            assert cookie_of(await client.post(SIGN_OUT)).key == "drydock-8001"
+
+    @pytest.mark.parametrize(
+        "text", ["", "nonsense", "drydock_" + "0" * 32 + "_" + "0" * 64, "\x00", "é" * 1000, "<b>"]
+    )
+    async def test_what_is_no_token_is_refused(self, client: httpx.AsyncClient, text: str) -> None:
+        answer = await client.post(SIGN_IN, data={"token": text})
+        page = Page(answer.text)
+        assert answer.status_code == 401
+        assert "set-cookie" not in answer.headers
+        assert page.one("input", name="token").attributes["aria-invalid"] == "true"
+        assert "value" not in page.one("input", name="token").attributes
+
+    @pytest.mark.parametrize(
+        ("kind", "body"),
+        [
+            ("application/json", b'{"token": "x"}'),
+            ("application/x-www-form-urlencoded", b"token=%ff%fe"),
+            ("application/x-www-form-urlencoded", b"token=a&token=b"),
+            ("application/x-www-form-urlencoded", b""),
+            ("text/plain", b"token=x"),
+        ],
+    )
+    async def test_nor_is_what_is_no_form(
+        self, client: httpx.AsyncClient, kind: str, body: bytes
+    ) -> None:
+        answer = await client.post(SIGN_IN, content=body, headers={"Content-Type": kind})
+        assert answer.status_code in {401, 422}
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "set-cookie" not in answer.headers
+
+    async def test_guessing_is_limited_by_address(self, make_client: MakeClient) -> None:
+        async with make_client(rate_limit_login="3/minute") as client:
+            tried = [await client.post(SIGN_IN, data={"token": "x"}) for _ in range(4)]
+        assert [answer.status_code for answer in tried] == [401, 401, 401, 429]
+
+    async def test_another_site_can_sign_nobody_in(
+        self, client: httpx.AsyncClient, make_token: MakeToken
+    ) -> None:
+        answer = await client.post(
+            SIGN_IN,
+            content=urlencode({"token": await make_token()}),
+            headers={
+                "Content-Type": "application/x-www-form-urlencoded",
+                "Origin": "http://evil.example",
+            },
+        )
+        assert answer.status_code == 403
+        assert "set-cookie" not in answer.headers
+
+
+class TestSignOut:
+    """The browser forgets the token."""
+
+    async def test_it(self, client: httpx.AsyncClient, make_token: MakeToken) -> None:
+        await client.post(SIGN_IN, data={"token": await make_token()})
+        assert COOKIE in client.cookies
+        answer = await client.post(SIGN_OUT)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        assert cookie_of(answer)["max-age"] == "0"
+        assert COOKIE not in client.cookies
+
+
+class TestLapsed:
+    """A token that was revoked or has expired opens nothing from that moment on."""
+
+    @pytest.mark.parametrize("how", ["revoked", "expired"])
+    async def test_it(
+        self, how: str, client: httpx.AsyncClient, make_token: MakeToken, resources: Resources
+    ) -> None:
+        token = await make_token(name="Ada")
+        await client.post(SIGN_IN, data={"token": token})
+        assert "Signed in as Ada" in (await client.get("/")).text
+        async with transaction(resources.sessions) as session:
+            if how == "revoked":
+                await revoke_token(session, token_id=id_of(token))
+            else:
+                past = datetime.now(UTC) - timedelta(seconds=1)
+                changed = update(Token).where(Token.id == id_of(token)).values(expires_at=past)
+                await session.execute(changed)
+        answer = await client.get("/")
+        assert "Signed in" not in answer.text
+        assert "opens nothing any more" in Page(answer.text).text
+        assert cookie_of(answer)["max-age"] == "0"
+        assert "opens nothing any more" not in (await client.get("/")).text
+
+
+class TestCookie:
+    """The cookie opens pages and nothing else: no other site can use it against the API."""
+
+    async def test_the_api_does_not_take_it(
+        self, client: httpx.AsyncClient, make_token: MakeToken
+    ) -> None:
+        client.cookies[COOKIE] = await make_token()
+        assert (await client.get("/api/v1/tokens")).status_code == 401
+
+
+class TestPanel:
+    """Who may manage tokens sees the newest ones, never a secret."""
+
+    async def test_the_newest_tokens(
+        self, client: httpx.AsyncClient, make_token: MakeToken, resources: Resources
+    ) -> None:
+        hostile = "<img src=x onerror=alert(1)>"
+        revoked = await make_token(name=hostile)
+        async with transaction(resources.sessions) as session:
+            await revoke_token(session, token_id=id_of(revoked))
+        client.cookies[COOKIE] = token = await make_token(Scope.TOKENS_WRITE, name="Ada")
+        answer = await client.get("/")
+        page = Page(answer.text)
+        assert f"{hostile} revoked" in page.text
+        assert {element.tag for element in page.active()} == {"script", "img"}
+        assert [image.attributes["src"][:8] for image in page.all("img")] == ["/static/"]
+        assert token.split("_")[2] not in answer.text
+        assert token.split("_")[1] not in answer.text
+
+    async def test_who_may_not_manage_them_sees_none(
+        self, client: httpx.AsyncClient, make_token: MakeToken
+    ) -> None:
+        client.cookies[COOKIE] = await make_token(Scope.LINKS_READ, name="Ada")
+        page = Page((await client.get("/")).text)
+        assert "Signed in as Ada" in page.text
+        assert "Newest tokens" not in page.text

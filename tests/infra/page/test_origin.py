@@ -1,0 +1,50 @@
+"""Forms from other sites are refused, by whatever the browser says of where they come from."""
+
+import httpx
+import pytest
+
+from tests.pages import Page
+
+FORM = "/page/sign-out"
+
+
+class TestOrigin:
+    """What browsers send decides; whoever sends neither header is no browser."""
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {},
+            {"Sec-Fetch-Site": "same-origin"},
+            {"Sec-Fetch-Site": "none"},
+            {"Origin": "http://testserver"},
+            # A browser that sends both has compared the whole origin, scheme included.
+            {"Sec-Fetch-Site": "same-origin", "Origin": "http://elsewhere.example"},
+        ],
+    )
+    async def test_our_own_pages_may(
+        self, client: httpx.AsyncClient, headers: dict[str, str]
+    ) -> None:
+        assert (await client.post(FORM, headers=headers)).status_code == 303
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+            {"Sec-Fetch-Site": ""},
+            {"Sec-Fetch-Site": "cross-site", "Origin": "http://testserver"},
+            {"Origin": "http://evil.example"},
+            {"Origin": "http://testserver:8001"},
+            {"Origin": "http://testserver.evil.example"},
+            {"Origin": "null"},
+            {"Origin": ""},
+        ],
+    )
+    async def test_nobody_elses_may(
+        self, client: httpx.AsyncClient, headers: dict[str, str]
+    ) -> None:
+        answer = await client.post(FORM, headers=headers)
+        assert answer.status_code == 403
+        assert "set-cookie" not in answer.headers
+        assert "sent from another site" in Page(answer.text).text
