@@ -29,7 +29,8 @@ PROD := docker compose -f compose.yaml
 # two cores: each has servers to start, and waits for them. Loading schemathesis takes each a second.
 HARD := $(wildcard tests/faults tests/test_contract.py tests/test_hostile*.py \
 	tests/features/*/faults tests/features/*/test_hostile*.py)
-WHOLE = -n 3 -p no:schemathesis $(HARD:%=--ignore=%) --cov --cov-report=term:skip-covered
+TOOLS := tests/dev tests/pipeline
+WHOLE = -n 3 -p no:schemathesis $(HARD:%=--ignore=%) $(TOOLS:%=--ignore=%) --cov --cov-report=term:skip-covered
 
 MAKEFLAGS += --no-print-directory
 # A variable as it was typed after make, and as nothing else: WSL, for one, sets NAME for everybody.
@@ -88,6 +89,10 @@ test-faults: env ## Go at running services: kill -9, frozen servers, hostile inp
 test-browser: env ## Do what a newcomer does, in Chromium: make test-browser [RUNTIME=docker]
 	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r requirements-browser.txt
 	@RUNTIME=$(RUNTIME) exec $(VENV)/python -m pytest -p no:xdist --confcutdir=tests/newcomer $(if $(T),$(T),tests/newcomer)
+
+.PHONY: test-tools
+test-tools: env ## Test what stands around the app: init, doctor, the pipeline's scripts
+	@exec $(VENV)/python -m pytest $(if $(T),$(T),-n 2 -p no:schemathesis $(TOOLS))
 
 ##@ Code
 
