@@ -14,7 +14,7 @@ from tests.stack.polling import until
 from tests.stack.stack import Stack, execute, signal_worker
 
 LIMIT = 2.0  # seconds within which probes answer, and notice
-HUNG = 4  # seconds until gunicorn takes a worker for hung, here; 30 by default
+HUNG = 10  # seconds until gunicorn takes a worker for hung, here; 30 by default; loading takes 2
 SLOW_CLIENTS = 500
 # What each has sent when the rest begins to trickle. The proxy passes a body on as it comes.
 HALF_A_HEAD = b"POST /api/v1/tokens HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
@@ -138,8 +138,8 @@ class TestHungProcess:
         try:
             until(ready, within=30)
             stopped = signal_worker(container, "STOP")
-            until(lambda: "WORKER TIMEOUT" in str(container.logs()), within=20)
-            until(ready, within=20)
+            until(lambda: "WORKER TIMEOUT" in str(container.logs()), within=30)
+            until(ready, within=30)
             assert signal_worker(container, "CONT") != stopped
         finally:
             container.remove(force=True)
