@@ -231,10 +231,11 @@ verify: ## Check who signed and built an image: make verify REGISTRY=ghcr.io NAM
 deploy: ## Replace the running version without dropping a request: make deploy TAG=…
 	@deploy/release $(TAG)
 
+DEPLOYED = $${STATE_DIR:-.deployed}
 .PHONY: rollback
 rollback: ## Put the version before in the place of the running one
-	@test -s .deployed || { echo 'Nothing was deployed here yet: make deploy TAG=…' >&2; exit 1; }
-	@deploy/release $$(cut -d ' ' -f 2 .deployed)
+	@test -s $(DEPLOYED) || { echo 'Nothing was deployed here yet: make deploy TAG=…' >&2; exit 1; }
+	@deploy/release $$(cut -d ' ' -f 2 $(DEPLOYED))
 
 .PHONY: backup
 backup: ## Write everything that Postgres holds to backups/

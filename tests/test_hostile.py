@@ -55,7 +55,11 @@ class TestBodies:
         opening, closing = brackets
         depth = 60_000 // len(opening + closing)
         body = opening * depth + b"0" + closing * depth
-        assert_refused(post(served, body), 400, "bad_request")
+        answer = post(served, body)
+        if answer.status == 400:
+            assert_refused(answer, 400, "bad_request")
+        else:  # where Python's parser gets that deep, it is what came out that is refused
+            assert_refused(answer, 422, "validation_failed")
 
     @pytest.mark.parametrize(
         "body",

@@ -11,9 +11,9 @@ from app.infra.queue import heartbeat_age
 from app.infra.redis import make_redis
 from tests.logs import captured_logs, named
 from tests.programs import eventually
-from tests.working import OLD_COMMAND, enqueue, is_fresh, working
+from tests.working import SAQ_IS_BEHIND, enqueue, is_fresh, working
 
-pytestmark = OLD_COMMAND
+pytestmark = SAQ_IS_BEHIND
 
 
 class TestJobs:

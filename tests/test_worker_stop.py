@@ -11,9 +11,9 @@ from app.infra.queue import make_queue
 from app.infra.redis import make_redis
 from tests.live import ROOT, environment_of
 from tests.programs import eventually
-from tests.working import OLD_COMMAND, enqueue, is_fresh, stop, working
+from tests.working import SAQ_IS_BEHIND, enqueue, is_fresh, stop, working
 
-pytestmark = OLD_COMMAND
+pytestmark = SAQ_IS_BEHIND
 
 
 class TestStop:

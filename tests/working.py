@@ -17,8 +17,11 @@ from app.infra.telemetry import configure_logging
 from app.worker import run_worker
 from tests.programs import eventually
 
-# SAQ's way to store a job: redis-py would like another command's name.
-OLD_COMMAND = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+# SAQ is behind redis-py, which would like another command's name, and behind Python 3.14.
+SAQ_IS_BEHIND = [
+    pytest.mark.filterwarnings(f"ignore:{old}:DeprecationWarning")
+    for old in ("Call to deprecated setex", "'asyncio.iscoroutinefunction' is deprecated")
+]
 
 
 @asynccontextmanager
@@ -31,7 +34,7 @@ async def working(settings: Settings, feature: Feature) -> AsyncIterator[asyncio
         worker = asyncio.create_task(run_worker(settings))
         try:
             async with make_redis(settings) as redis:
-                await eventually("a worker", lambda: has_worker(redis), seconds=20)
+                await eventually("a worker", lambda: is_seen(worker, redis), seconds=20)
             yield worker
             stop(worker)
             async with asyncio.timeout(20):
@@ -40,7 +43,9 @@ async def working(settings: Settings, feature: Feature) -> AsyncIterator[asyncio
             worker.cancel()  # harmless when it has stopped
 
 
-async def has_worker(redis: Redis) -> bool:
+async def is_seen(worker: asyncio.Task[None], redis: Redis) -> bool:
+    if worker.done():
+        await worker  # raises what ended it
     return bool((await make_queue(redis).info())["workers"])
 
 

@@ -77,6 +77,12 @@ class Stack:
             detach=True, wait=True, wait_timeout=PATIENCE, quiet=True, pull="never"
         )
 
+    def scale(self, number: int) -> None:
+        """Run so many containers of the app; those that run already stay."""
+        self.docker.compose.up(
+            ["app"], detach=True, wait=True, scales={"app": number}, recreate=False, quiet=True
+        )
+
     def script(self, name: str, *words: str, check: bool = True, **variables: str) -> str:
         """Run a script of deploy/ as an operator would."""
         command = [f"deploy/{name}", *words]

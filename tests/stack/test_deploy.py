@@ -15,6 +15,7 @@ import pytest
 from tests.stack.images import BROKEN, LAME, ONE, SILENT, TWO, WRONG, Images
 from tests.stack.load import CONNECTIONS, Outcome, Target, under_load
 from tests.stack.polling import until
+from tests.stack.source import run
 from tests.stack.stack import Stack, signal_worker
 
 log = logging.getLogger("load")
@@ -71,7 +72,7 @@ class TestDeploy:
 
     def test_a_new_version(self, stack: Stack, target: Target, api: httpx.Client) -> None:
         with nothing_lost(stack, target, api):
-            stack.script("release", TWO)
+            run(["make", "deploy", f"TAG={TWO}"], cwd=stack.source, env=stack.environment)
         assert versions(stack) == {"sha-of-two"}
         [worker] = stack.containers("worker")
         assert worker.config.image == f"{stack.variables['APP_IMAGE']}:{TWO}"
@@ -82,7 +83,7 @@ class TestDeploy:
         now, before = (stack.folder / "deployed").read_text().split()
         assert (now, before) == (TWO, ONE)
         with nothing_lost(stack, target, api):
-            stack.script("release", before)
+            run(["make", "rollback"], cwd=stack.source, env=stack.environment)
         assert versions(stack) == {images.version(ONE)}
 
 

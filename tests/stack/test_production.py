@@ -113,9 +113,7 @@ class TestScale:
 
     def test_load_is_spread(self, stack: Stack) -> None:
         before = stack.run_in("db", "sh", "-c", SCHEMA)
-        stack.docker.compose.up(
-            ["app"], detach=True, wait=True, scales={"app": 3}, recreate=False, quiet=True
-        )
+        stack.scale(3)
         try:
             with stack.client() as client:
                 for _ in range(60):
@@ -128,9 +126,7 @@ class TestScale:
             # The very row, by its transaction: nothing was migrated again.
             assert stack.run_in("db", "sh", "-c", SCHEMA) == before
         finally:
-            stack.docker.compose.up(
-                ["app"], detach=True, wait=True, scales={"app": 1}, recreate=False, quiet=True
-            )
+            stack.scale(1)
 
 
 def served(metrics: str) -> int:

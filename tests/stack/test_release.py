@@ -103,3 +103,20 @@ class TestSameVersion:
         assert runs(stack) == before
         assert stack.container("app").id != container
         assert (stack.folder / "deployed").read_text() == deployed
+
+
+class TestScaled:
+    """Each of the old containers gets a new one in its place."""
+
+    def test_two_by_two(self, stack: Stack) -> None:
+        before = runs(stack)
+        # What compose sees as changed it would make anew: it gets the tag that runs.
+        stack.set(TAG=before)
+        stack.scale(2)
+        old = {found.id for found in stack.containers("app")}
+        stack.script("release", other(before))
+        new = {found.id for found in stack.containers("app", every=True)}
+        assert (len(new), old & new) == (2, set())
+        stack.set(TAG=other(before))
+        stack.scale(1)
+        assert runs(stack) == other(before)
