@@ -74,7 +74,7 @@ init: ## Make it yours: make init NAME=orders [SAMPLE=no]
 	@exec $(PYTHON) dev/bootstrap.py init $(call typed,NAME) $(call typed,SAMPLE)
 
 .PHONY: doctor
-doctor: ## Look for what goes wrong on machines, and say the remedy: make doctor [JSON=1]
+doctor: ## Say what is wrong with this machine, and the remedy: make doctor [JSON=1]
 	@exec $(PYTHON) dev/bootstrap.py doctor "$(RUNTIME)" $(call typed,JSON)
 
 .PHONY: test

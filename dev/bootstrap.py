@@ -16,8 +16,8 @@ def remedy() -> str:
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         for name in KNOWN:
             if os.access(os.path.join(folder, name), os.X_OK):  # noqa: PTH118 - see above
-                return "This machine has one: make dev PYTHON=" + name
-    return "Install Python 3.11 or newer, then: make dev PYTHON=python3.11"
+                return "This machine has one: make PYTHON=" + name + " and the target."
+    return "Install Python 3.11 or newer. Or use Docker alone: docker compose up"
 
 
 if __name__ == "__main__":

@@ -138,15 +138,17 @@ def check_password(machine: Machine) -> Findings:
     if not secret.is_file():
         yield bad(what, f"{secret} is gone, and the database runs with it", "put it back")
         return
-    answer = ask(
-        *("exec", "--interactive", identifier, "sh", "-c"),
-        # From standard input: an argument or a variable could be read by others.
+    # The password goes in by standard input: others could read an argument or a variable.
+    login = (
         "read -r PGPASSWORD; export PGPASSWORD; "
-        'psql -h 127.0.0.1 -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "select 1"',
-        text=secret.read_text(encoding="utf-8").strip() + "\n",
+        'psql -h 127.0.0.1 -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "select 1"'
     )
+    text = secret.read_text(encoding="utf-8").strip() + "\n"
+    answer = ask("exec", "--interactive", identifier, "sh", "-c", login, text=text)
     if answer is not None and "password authentication failed" in answer.stderr:
-        yield refused(name)
+        inside = f"docker exec -i {identifier} sh -c 'psql -U \"$POSTGRES_USER\"'"
+        sql = "s/.*/ALTER ROLE CURRENT_USER PASSWORD '&'/"
+        yield refused(name, f'sed "{sql}" {secret} | {inside}')
     elif answer is None or answer.returncode:
         yield note(what, "the database does not answer", f"docker compose -p {name} logs db")
     else:
@@ -172,17 +174,17 @@ def password_by_the_log(name: str) -> Findings:
     identifier = found.stdout.strip().partition("\n")[0] if found else ""
     said = ask("logs", "--tail", "20", identifier) if identifier else None
     if said and "Postgres refuses the password" in said.stdout + said.stderr:
-        yield refused(name)
+        yield refused(name, "start it, then make doctor again: docker compose up --detach db")
     else:
         yield note("password", f"the volume {name}_db can be asked only while its database runs")
 
 
-def refused(name: str) -> Finding:
-    """Return what is to be said of a wrong password, however it was found out."""
+def refused(name: str, how: str) -> Finding:
+    """Return what is to be said of a wrong password, and how the database gets the new one."""
     return bad(
         "password",
         f"the volume {name}_db was made with another password than the secret has now",
         "put the old one back into the secret, or give the database the new one:\n"
-        f'  docker compose -p {name} exec db sh -c \'psql -U "$POSTGRES_USER" -c "\\password"\'\n'
+        f"{how}\n"
         f"or, if its data may go: docker compose -p {name} down --volumes",
     )

@@ -7,9 +7,10 @@ import shutil
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dev import ports
-from dev.clone import ENVIRONMENT, announced_environment
+from dev.clone import announced_environment
 from dev.doctor.findings import Findings, Machine, bad, note, ok
 from dev.errors import DevError
 from dev.processes import Patience
@@ -77,53 +78,51 @@ def check_disk(machine: Machine) -> Findings:
 
 
 def check_ports(machine: Machine) -> Findings:
-    """Which ports `make dev` would take, and who holds those that it can't have."""
-    docker = machine.runtime == "docker"
-    ours = own_ports(machine)
-    for wanted in PUBLISHED.values() if docker else EMBEDDED:
+    """Which ports this clone has, or would take, and who holds those that it can't have."""
+    running = own_ports(machine)
+    for variable, port in running.items():
+        yield ok(f"port {port}", f"({variable}) this clone's own, which is running")
+    if running:
+        return
+    for wanted in PUBLISHED.values() if machine.runtime == "docker" else EMBEDDED:
         explicit = machine.environment.get(wanted.variable)
         port = int(explicit) if explicit and explicit.isdecimal() else wanted.default
-        what = f"port {port}"
-        if port in ours:
-            yield ok(what, f"({wanted.variable}) this clone's own, which is running")
-        elif not ports.is_taken(port):
-            yield ok(what, f"({wanted.variable}) free")
+        if not ports.is_taken(port):
+            yield ok(f"port {port}", f"({wanted.variable}) free")
         elif explicit:
             yield bad(
-                what,
+                f"port {port}",
                 f"is asked for by {wanted.variable} and taken by {holder(port, machine)}",
                 f"stop that, or choose another: make dev {wanted.variable}={free_port(wanted)}",
             )
         else:
             free = free_port(wanted)
-            yield note(
-                what,
-                f"is taken by {holder(port, machine)}",
-                f"make dev goes on with {wanted.variable}={free}; plain `docker compose up` needs "
-                f"this said: {wanted.variable}={free} docker compose up"
-                if docker
-                else f"nothing to do: make dev goes on with {wanted.variable}={free}",
-            )
+            remedy = f"nothing to do: make dev goes on with {wanted.variable}={free}"
+            if machine.runtime == "docker":
+                remedy += f"\nwithout make: {wanted.variable}={free} docker compose up"
+            yield note(f"port {port}", f"is taken by {holder(port, machine)}", remedy)
 
 
-def own_ports(machine: Machine) -> set[int]:
-    """Return the ports that belong to what runs from this clone."""
-    name = project_name(machine.environment, machine.root)
-    found = {
-        port
-        for container in machine.containers
-        if container.project == name and container.folder == machine.root
-        for port in container.published.values()
-    }
-    if ENVIRONMENT.exists():
-        announced = announced_environment(Patience(), seconds=0) or {}
-        found |= {int(value) for name, value in announced.items() if name.endswith("PORT")}
-        found |= {
-            int(url.rpartition(":")[2].partition("/")[0])
-            for name, url in announced.items()
-            if name in {"DATABASE_URL", "REDIS_URL"}
+def own_ports(machine: Machine) -> dict[str, int]:
+    """Return the ports, by their variables, of what runs from this clone."""
+    if machine.runtime == "docker":
+        name = project_name(machine.environment, machine.root)
+        return {
+            PUBLISHED[inside].variable: port
+            for container in machine.containers
+            if container.project == name and container.folder == machine.root
+            for inside, port in container.published.items()
+            if inside in PUBLISHED
         }
-    return found
+    announced = announced_environment(Patience(), seconds=0) or {}
+    urls = {ports.POSTGRES.variable: "DATABASE_URL", ports.REDIS.variable: "REDIS_URL"}
+    servers = {
+        variable: urlsplit(announced[url]).port
+        for variable, url in urls.items()
+        if url in announced
+    }
+    own = {name: int(port) for name, port in announced.items() if name.endswith("PORT")}
+    return own | {name: port for name, port in servers.items() if port}
 
 
 def holder(port: int, machine: Machine) -> str:

@@ -1,5 +1,6 @@
 """`make init NAME=orders [SAMPLE=no]`: check, change, format, stage, tell."""
 
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from dev.init.report import Outcome, tell
 from dev.init.tree import Tree, git, refuse_unsaved_work
 
 ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = "dev.init.sample"
 USAGE = """\
 Say how the service is to be called: make init NAME=orders
 SAMPLE=no leaves the sample feature out, and everything that only it needs."""
@@ -57,15 +59,14 @@ def init(root: Path, name: str, sample: str) -> int:
 
 def has_sample() -> bool:
     """Whether the module that removes it is still there."""
-    return importlib.util.find_spec("dev.init.sample") is not None
+    return importlib.util.find_spec(SAMPLE) is not None
 
 
 def change(tree: Tree, outcome: Outcome, *, strips: bool) -> None:
     """Do all of it in memory: what fails, fails before a file is touched."""
     if strips:
-        from dev.init.sample import remove_sample  # noqa: PLC0415 - it removes itself
-
-        outcome.stripped = remove_sample(tree)
+        # By its name: it removes itself.
+        outcome.stripped = importlib.import_module(SAMPLE).remove_sample(tree)
     if outcome.name != outcome.present:
         for path, text in tree.texts.items():
             tree.texts[path], _ = without(text, "template")

@@ -114,7 +114,7 @@ class TestPorts:
         monkeypatch.setattr(checks, "PUBLISHED", {8000: wanted})
         found = only(checks.check_ports, machine(runtime=runtime))
         assert found.state is State.NOTE
-        free = int(found.remedy.rpartition("=")[2].split()[0])
+        free = int(found.remedy.partition("PORT=")[2].split()[0])
         assert free > taken
         with socket.create_server(("127.0.0.1", free)):
             pass
@@ -126,18 +126,15 @@ class TestPorts:
         assert f"taken by the stack theirs of {clone.parent}" in found.says
 
     def test_ones_own_stack(self, clone: Path, machine: MakeMachine, taken: int) -> None:
-        own = Container("drydock", clone, {8000: taken})
-        seen = machine(runtime="docker", PORT=str(taken))._replace(containers=[own])
-        first = next(checks.check_ports(seen))
-        assert first == ok(f"port {taken}", "(PORT) this clone's own, which is running")
+        own = [Container("drydock", clone, {8000: taken, 443: 1}), Container("x", clone, {8000: 2})]
+        seen = machine(runtime="docker", PORT=str(taken))._replace(containers=own)
+        found = only(checks.check_ports, seen)
+        assert found == ok(f"port {taken}", "(PORT) this clone's own, which is running")
 
-    def test_ones_own_servers(
-        self, clone: Path, machine: MakeMachine, taken: int, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        announced = {"PORT": str(taken), "DATABASE_URL": f"postgresql://d:p@127.0.0.1:{taken}/d"}
-        monkeypatch.setattr(checks, "ENVIRONMENT", clone)
+    def test_ones_own_servers(self, machine: MakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+        announced = {"PORT": "8001", "DATABASE_URL": "postgresql://d:p@127.0.0.1:5434/d"}
         monkeypatch.setattr(checks, "announced_environment", lambda _patience, **_: announced)
-        assert checks.own_ports(machine()) == {taken}
+        assert checks.own_ports(machine()) == {"PORT": 8001, "DEV_POSTGRES_PORT": 5434}
 
     def test_no_port_at_all(self, monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
         monkeypatch.setattr("dev.ports.TRIES", 1)

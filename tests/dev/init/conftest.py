@@ -33,7 +33,7 @@ FILES: Mapping[str, str] = {
 name = "drydock"
 dependencies = [
     "fastapi>=0.165",
-    "Parser>=1", # sample
+    "Parser>=1",
 ]
 
 [dependency-groups]
@@ -42,7 +42,6 @@ dev = []
     "requirements.txt": LOCK,
     "compose.yaml": "name: drydock\r\nimage: DRYDOCK/drydock\r\n",
     "app/main.py": 'TITLE = "Drydock"\nTOKEN = r"drydock_[0-9a-f]"\n',
-    "app/features/links/__init__.py": "\n",
     "app/drydock.conf": "drydock\n",
     "deploy/run": "#!/bin/sh\n# Drydock's\n",
     "README.md": "# Drydock\n\nmake init NAME=seamark\n",

@@ -88,7 +88,7 @@ class TestAgain:
         self, clone: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         main(["seamark", ""])
-        (clone / "app/features/seamark").mkdir()
+        (clone / "app/features/seamark").mkdir(parents=True)
         (clone / "app/features/seamark/models.py").write_text("\n")
         save(clone)
         assert main(["lighthouse", ""]) == 1

@@ -13,6 +13,17 @@ from tests.dev.init.conftest import FILES, git, save
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.fixture
+def clone(clone: Path) -> Path:
+    """The small repository with a sample in it."""
+    (clone / "app/features/links").mkdir(parents=True)
+    (clone / "app/features/links/models.py").write_text("\n")
+    project = (clone / "pyproject.toml").read_text()
+    (clone / "pyproject.toml").write_text(project.replace('"Parser>=1",', '"Parser>=1", # sample'))
+    save(clone)
+    return clone
+
+
 class TestSample:
     """The sample's folders, its marked lines and its dependencies go."""
 

@@ -17,7 +17,7 @@ from tests.conftest import MakeToken
 from tests.features.tokens.conftest import TOKENS, Issue
 from tests.problems import check_problem
 
-OTHERS = [scope for scope in Scope if scope is not Scope.TOKENS_WRITE]
+OTHERS = sorted({*Scope} - {Scope.TOKENS_WRITE})
 
 
 async def stored(resources: Resources, token_id: str) -> Token:
