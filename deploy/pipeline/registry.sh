@@ -6,6 +6,8 @@
 
 : "${NAME:=drydock}"
 
+command -v jq >/dev/null || { echo 'jq is missing here: apt install jq, or brew install jq' >&2; exit 1; }
+
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 target() { printf '%s/%s' "${REGISTRY:?Say where images are pushed: REGISTRY=ghcr.io NAME=owner/name}" "$NAME"; }

@@ -1,14 +1,16 @@
-"""What the scripts say to gh, cosign and docker, told by programs that stand in for those."""
+"""What the pipeline's scripts ask docker, cosign and gh, told by programs that stand in for those.
+
+No Engine is needed, but jq is, as by whoever pushes images.
+"""
 
 import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.pipeline.scripts import SCRIPTS, Said, run_script, stand_in
+from tests.pipeline.machine import Machine
+from tests.pipeline.scripts import Said, run_script, stand_in
 
 DIGEST, AMD64, ARM64 = ("sha256:" + digit * 64 for digit in "abc")
 INDEX = {
@@ -26,68 +28,11 @@ DOCKER = f"""case "$* " in
 esac"""
 
 
-FOUND = {
-    "kind": "vulnerability",
-    "id": "CVE-2099-0001",
-    "where": "fastapi 0.1",
-    "severity": "HIGH",
-    "remedy": "fixed in 0.2",
-    "blocks": True,
-}
-
-
-class Machine:
-    """A folder with a copy of the scripts, a commit, and programs of our own first on PATH."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "clone"
-        self.bin = folder / "bin"
-        self.noted = folder / "noted"
-        shutil.copytree(SCRIPTS, self.folder / "deploy/pipeline")
-        self.git("init", "--quiet", "--initial-branch=main")
-        self.commit()
-        stand_in(self.bin, "docker", DOCKER)
-
-    def git(self, *words: str) -> str:
-        identity = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
-        command = ["git", *identity, *words]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    def commit(self) -> str:
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", "One")
-        return self.git("rev-parse", "HEAD")
-
-    def stand_in(self, name: str, script: str = "") -> None:
-        stand_in(self.bin, name, f'echo "{name} $*" >>"{self.noted}"\n{script}')
-
-    def run(self, name: str, *words: object, **environment: str) -> Said:
-        path = f"{self.bin}:{os.environ['PATH']}"
-        return run_script(name, *words, folder=self.folder, PATH=path, **environment)
-
-    @property
-    def calls(self) -> list[str]:
-        return self.noted.read_text().splitlines() if self.noted.exists() else []
-
-
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
-
-
-class TestRevision:
-    """It is the commit, and says so if anything differs from it."""
-
-    def test_clean(self, machine: Machine) -> None:
-        assert machine.run("revision").out.strip() == machine.git("rev-parse", "HEAD")
-
-    @pytest.mark.parametrize("name", ["deploy/pipeline/revision", "new.py"])
-    def test_dirty(self, machine: Machine, name: str) -> None:
-        with (machine.folder / name).open("a") as file:
-            file.write("\n")
-        head = machine.git("rev-parse", "HEAD")
-        assert machine.run("revision").out.strip() == f"{head}-dirty"
+    machine = Machine(tmp_path)
+    stand_in(machine.bin, "docker", DOCKER)
+    return machine
 
 
 class TestPush:
@@ -178,48 +123,3 @@ class TestVerify:
         )
         assert said.code == 1
         assert "cosign is missing here; without it nothing is verified." in said.err
-
-
-class TestReport:
-    """One issue tells what was found; it is left alone while that stays the same."""
-
-    TITLE = "The published image has findings that can be fixed"
-
-    def report(self, machine: Machine, issues: list[dict[str, object]], **change: object) -> str:
-        for architecture in ("amd64", "arm64"):
-            folder = machine.folder / "reports" / architecture
-            folder.mkdir(parents=True, exist_ok=True)
-            harmless = {**FOUND, "id": "CVE-2099-0009", "blocks": False}
-            gate = {"findings": [{**FOUND, **change}, harmless]}
-            (folder / "gate.json").write_text(json.dumps(gate))
-        (machine.folder / "issues.json").write_text(json.dumps(issues))
-        listed = f'[ "$2" != list ] || cat "{machine.folder}/issues.json"'
-        keep = f'[ "$2" != create ] || printf %s "$6" >"{machine.folder}/body"'
-        machine.stand_in("gh", f"{listed}\n{keep}")
-        said = machine.run("report", "reports")
-        assert said.code == 0, said.err
-        return said.out
-
-    def body(self, machine: Machine) -> str:
-        return (machine.folder / "body").read_text()
-
-    def test_the_first(self, machine: Machine) -> None:
-        self.report(machine, [{"number": 3, "title": f"Not: {self.TITLE}", "body": ""}])
-        body = self.body(machine)
-        assert body.count("| CVE-2099-0001 | fastapi 0.1 | HIGH | fixed in 0.2 |") == 1
-        assert "CVE-2099-0009" not in body
-
-    def test_the_same_again(self, machine: Machine) -> None:
-        self.report(machine, [])
-        issue = {"number": 7, "title": self.TITLE, "body": self.body(machine)}
-        machine.noted.unlink()
-        assert "Issue 7 tells it already." in self.report(machine, [issue])
-        assert [call.split()[2] for call in machine.calls if call.startswith("gh")] == ["list"]
-
-    def test_something_new(self, machine: Machine) -> None:
-        self.report(machine, [])
-        issue = {"number": 7, "title": self.TITLE, "body": self.body(machine)}
-        machine.noted.unlink()
-        self.report(machine, [issue], id="CVE-2099-0002")
-        done = [call.split()[1:4] for call in machine.calls if call.startswith("gh")]
-        assert done[1:] == [["issue", "edit", "7"], ["issue", "comment", "7"]]
