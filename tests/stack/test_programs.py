@@ -46,7 +46,7 @@ class TestPush:
         assert machine.calls == []
 
     def test_it_has_to_be_told_where_to(self, machine: Machine) -> None:
-        assert "REGISTRY=ghcr.io NAME=owner/name" in machine.run("push", REGISTRY="").err
+        assert "REGISTRY=ghcr.io REPOSITORY=owner/name" in machine.run("push", REGISTRY="").err
 
 
 class TestPlan:
@@ -54,7 +54,7 @@ class TestPlan:
 
     def plan(self, machine: Machine, registry: str = "ghcr.io", **environment: str) -> list[str]:
         said = machine.run(
-            "plan", GITHUB_REPOSITORY="Some-One/Their.Links", REGISTRY=registry, **environment
+            "plan", REPOSITORY="Some-One/Their.Links", REGISTRY=registry, **environment
         )
         assert said.code == 0
         return said.out.splitlines()
@@ -80,13 +80,13 @@ class TestVerify:
     """The image has to be signed and attested by this repository's CI on main, and no other."""
 
     def verify(self, machine: Machine, tag: str = "abc", **environment: str) -> Said:
-        words = {"REGISTRY": "ghcr.io", "NAME": "some-one/links", "REPOSITORY": ""}
+        words = {"REGISTRY": "ghcr.io", "REPOSITORY": "Some-One/Links"}
         return machine.run("verify", tag, **{**words, **environment})
 
     def test_what_is_asked(self, machine: Machine) -> None:
         machine.stand_in("cosign")
         machine.stand_in("gh")
-        said = self.verify(machine, REPOSITORY="Some-One/Links")
+        said = self.verify(machine)
         assert said.code == 0
         assert said.out.strip().endswith("signed and attested by Some-One/Links")
         signature, provenance, *boms = machine.calls
@@ -119,7 +119,12 @@ class TestVerify:
         for program in ("bash", "git", "jq", "dirname"):
             (machine.bin / program).symlink_to(shutil.which(program) or "")
         said = run_script(
-            "verify", "abc", folder=machine.folder, PATH=str(machine.bin), REGISTRY="x", NAME="a/b"
+            "verify",
+            "abc",
+            folder=machine.folder,
+            PATH=str(machine.bin),
+            REGISTRY="x",
+            REPOSITORY="a/b",
         )
         assert said.code == 1
         assert "cosign is missing here; without it nothing is verified." in said.err
