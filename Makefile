@@ -15,7 +15,8 @@ REGISTRY ?=
 # REPOSITORY is the name there; what GitHub calls it will do.
 REPOSITORY ?= drydock
 # What scan and sbom look at, and what promote gives its tags.
-IMAGE ?= drydock:$(TAG)
+BUILT = $(or $(APP_IMAGE),drydock):$(TAG)
+IMAGE ?= $(BUILT)
 FROM ?= $(TAG)
 
 VENV := .venv/bin
@@ -164,7 +165,7 @@ sbom: tools ## List every package of an image with its version: make sbom [IMAGE
 
 .PHONY: stage
 stage: image ## Build this commit into a registry on 127.0.0.1; its name there has its digest
-	@deploy/pipeline/stage "drydock:$(TAG)"
+	@deploy/pipeline/stage "$(BUILT)"
 
 .PHONY: push
 push: ## Push this commit's image by digest, without a tag: make push REGISTRY=ghcr.io REPOSITORY=owner/name
