@@ -10,11 +10,13 @@ RUNTIME ?=
 T ?=
 # The commit, with -dirty behind it if anything differs from it.
 TAG ?= $(shell deploy/pipeline/revision 2>/dev/null || echo local)
-# Where `make push` copies to, as in: make push REGISTRY=ghcr.io NAME=owner/name
+# Where `make push` copies to, as in: make push REGISTRY=ghcr.io REPOSITORY=owner/name
 REGISTRY ?=
-NAME ?= drydock
+# REPOSITORY is the name there; what GitHub calls it will do.
+REPOSITORY ?= drydock
 # What scan and sbom look at, and what promote gives its tags.
-IMAGE ?= drydock:$(TAG)
+BUILT = $(or $(APP_IMAGE),drydock):$(TAG)
+IMAGE ?= $(BUILT)
 FROM ?= $(TAG)
 
 # The runtime that runs already. Asked only where a target uses it.
@@ -207,23 +209,23 @@ sbom: tools ## List every package of an image with its version: make sbom [IMAGE
 
 .PHONY: stage
 stage: image ## Build this commit into a registry on 127.0.0.1; its name there has its digest
-	@deploy/pipeline/stage "drydock:$(TAG)"
+	@deploy/pipeline/stage "$(BUILT)"
 
 .PHONY: push
-push: ## Push this commit's image by digest, without a tag: make push REGISTRY=ghcr.io NAME=owner/name
-	@REGISTRY=$(REGISTRY) NAME=$(NAME) deploy/pipeline/push $(STAGED)
+push: ## Push this commit's image by digest, without a tag: make push REGISTRY=ghcr.io REPOSITORY=owner/name
+	@REGISTRY=$(REGISTRY) REPOSITORY=$(REPOSITORY) deploy/pipeline/push $(STAGED)
 
 .PHONY: promote
 promote: ## Give tags to what was pushed: make promote FROM=<digest or tag> TAG="<tag> latest"
-	@REGISTRY=$(REGISTRY) NAME=$(NAME) deploy/pipeline/promote "$(FROM)" $(TAG)
+	@REGISTRY=$(REGISTRY) REPOSITORY=$(REPOSITORY) deploy/pipeline/promote "$(FROM)" $(TAG)
 
 .PHONY: rescan
-rescan: tools ## Scan what is published: make rescan REGISTRY=ghcr.io NAME=owner/name [TAG=latest]
-	@PATH="$(CURDIR)/$(VENV):$$PATH" REGISTRY=$(REGISTRY) NAME=$(NAME) exec deploy/pipeline/rescan "$(TAG)"
+rescan: tools ## Scan what is published: make rescan REGISTRY=ghcr.io REPOSITORY=owner/name [TAG=latest]
+	@PATH="$(CURDIR)/$(VENV):$$PATH" REGISTRY=$(REGISTRY) REPOSITORY=$(REPOSITORY) exec deploy/pipeline/rescan "$(TAG)"
 
 .PHONY: verify
-verify: ## Check who signed and built an image: make verify REGISTRY=ghcr.io NAME=owner/name TAG=…
-	@REGISTRY=$(REGISTRY) NAME=$(NAME) deploy/pipeline/verify "$(TAG)"
+verify: ## Check who signed and built an image: make verify REGISTRY=ghcr.io REPOSITORY=owner/name TAG=…
+	@REGISTRY=$(REGISTRY) REPOSITORY=$(REPOSITORY) deploy/pipeline/verify "$(TAG)"
 
 ##@ Production on one host
 

@@ -1,14 +1,19 @@
 # shellcheck shell=bash
 # What the scripts of this folder ask a registry. Sourced; needs docker buildx and jq.
 #
-#   REGISTRY   where images are pushed, as in ghcr.io or 127.0.0.1:5000
-#   NAME       what they are called there, as in owner/name
+#   REGISTRY     where images are pushed, as in ghcr.io or 127.0.0.1:5000
+#   REPOSITORY   what they are called there, as in Owner/Name on GitHub; in lower case
 
-: "${NAME:=drydock}"
+: "${REPOSITORY:=drydock}"
+
+command -v jq >/dev/null || { echo 'jq is missing here: apt install jq, or brew install jq' >&2; exit 1; }
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
-target() { printf '%s/%s' "${REGISTRY:?Say where images are pushed: REGISTRY=ghcr.io NAME=owner/name}" "$NAME"; }
+name() { tr '[:upper:]' '[:lower:]' <<<"$REPOSITORY"; }
+target() {
+  printf '%s/%s' "${REGISTRY:?Say where images are: REGISTRY=ghcr.io REPOSITORY=owner/name}" "$(name)"
+}
 
 # The digest of a name, or nothing where the registry says that it has none. Any other answer is an
 # error: a registry that can't be asked must not look like an empty one.

@@ -1,8 +1,8 @@
 """`summary.py FOLDER`: what a run of the pipeline came to, as Markdown for a person's glance.
 
 FOLDER holds what the jobs left: in each folder below it facts.json (deploy/pipeline/measure) and
-gate.json (gate.py) of an image, or the junit*.xml of a test run. PUBLISHED, TAGS, REGISTRY and NAME
-come from the environment; without PUBLISHED nothing was published.
+gate.json (gate.py) of an image, or the junit*.xml of a test run. PUBLISHED, TAGS, REGISTRY and
+REPOSITORY come from the environment; without PUBLISHED nothing was published.
 """
 
 import json
@@ -73,11 +73,12 @@ def publication(environment: Mapping[str, str]) -> Iterator[str]:
     if not digest or not tags:
         yield "Nothing was published."
         return
-    registry, name = environment["REGISTRY"], environment["NAME"]
-    yield f"Published as `{registry}/{name}@{digest}`, tagged {', '.join(f'`{t}`' for t in tags)}."
+    registry, repository = environment["REGISTRY"], environment["REPOSITORY"]
+    image = f"{registry}/{repository.lower()}@{digest}"
+    yield f"Published as `{image}`, tagged {', '.join(f'`{tag}`' for tag in tags)}."
     yield ""
     yield "```console"
-    yield f"make verify REGISTRY={registry} NAME={name} TAG={tags[0]}"
+    yield f"make verify REGISTRY={registry} REPOSITORY={repository} TAG={tags[0]}"
     yield "```"
 
 

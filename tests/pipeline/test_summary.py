@@ -31,10 +31,10 @@ class TestSummary:
         write(tmp_path / "report-amd64/gate.json", gate)
         write(tmp_path / "report-amd64/junit-containers.xml", JUNIT)
         said = summary(
-            tmp_path, PUBLISHED=DIGEST, TAGS="abc latest", REGISTRY="ghcr.io", NAME="a/b"
+            tmp_path, PUBLISHED=DIGEST, TAGS="abc latest", REGISTRY="ghcr.io", REPOSITORY="A/b"
         )
         assert f"`ghcr.io/a/b@{DIGEST}`, tagged `abc`, `latest`" in said
-        assert "make verify REGISTRY=ghcr.io NAME=a/b TAG=abc" in said
+        assert "make verify REGISTRY=ghcr.io REPOSITORY=A/b TAG=abc" in said
         assert "61.2 MB (+1.2)" in said
         assert "nothing stops it; 1 to know of, 1 accepted, 144 packages" in said
         assert "| report-amd64: containers | 6 | 2 | 2 | 62 s |" in said

@@ -15,7 +15,7 @@ def verdict(*, main: bool, published: str = "", **results: str) -> Said:
         for job in JOBS
     }
     needs["plan"]["outputs"] = {"published": published}
-    return run_script("verdict", NEEDS=json.dumps(needs), MAIN="true" if main else "false")
+    return run_script("verdict.py", NEEDS=json.dumps(needs), MAIN="true" if main else "false")
 
 
 class TestVerdict:

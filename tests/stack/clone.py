@@ -25,7 +25,7 @@ class Clone:
     def environment(self) -> Mapping[str, str]:
         return {
             "REGISTRY": self.registry.host,
-            "NAME": NAME,
+            "REPOSITORY": NAME,
             "APP_IMAGE": self.app_image,
             "STAGE_PORT": str(self.stage_port),
         }

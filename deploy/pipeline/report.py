@@ -1,0 +1,62 @@
+"""`report.py FOLDER`: an issue about what a scan found in the published image.
+
+FOLDER holds a gate.json for each architecture. One issue is open at a time: it is made, or told
+what is new, and left alone when nothing is. Needs gh and GH_TOKEN.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+TITLE = "The published image has findings that can be fixed"
+BODY = """A scan of what is deployed as `latest` found:
+
+| what | where | severity | remedy |
+|---|---|---|---|
+{rows}
+
+A new commit on main builds anew, with a newer base and the packages that are locked; where one of
+those is named, `make lock LOCK_FLAGS=--upgrade` first. What can wait gets a reason and a date in
+`.trivyignore.yaml`."""
+
+
+def gh(*words: str) -> str:
+    command = ["gh", "issue", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def body(folder: Path) -> str:
+    """List what can be fixed, once however many architectures have it."""
+    found = {
+        (finding["kind"], finding["id"], finding["where"], finding["severity"], finding["remedy"])
+        for file in folder.glob("*/gate.json")
+        for finding in json.loads(file.read_text(encoding="utf-8"))["findings"]
+        if finding["blocks"]
+    }
+    return BODY.format(rows="\n".join(f"| {' | '.join(row[1:])} |" for row in sorted(found)))
+
+
+def open_issue() -> dict[str, Any] | None:
+    asked = ("--state", "open", "--search", f'in:title "{TITLE}"', "--json", "number,title,body")
+    found: list[dict[str, Any]] = json.loads(gh("list", *asked))
+    return next((issue for issue in found if issue["title"] == TITLE), None)
+
+
+def main() -> None:
+    told = body(Path(sys.argv[1]))
+    issue = open_issue()
+    if issue is None:
+        print(gh("create", "--title", TITLE, "--body", told))
+    elif issue["body"].replace("\r", "") == told:
+        print(f"Issue {issue['number']} tells it already.")
+    else:
+        number = str(issue["number"])
+        gh("edit", number, "--body", told)
+        gh("comment", number, "--body", "The findings changed; the list above is the one of today.")
+        print(f"Issue {number} tells what is new.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Did a run pass? Reads what came of its jobs, GitHub's `needs`, from NEEDS.
+
+Every job has to succeed. Skipped may be what has nothing to do: publishing elsewhere than on main
+(MAIN is true there), and making an image of a commit that is published.
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+
+def may_be_skipped(needs: dict[str, Any], *, main: bool) -> set[str]:
+    published = needs["plan"].get("outputs", {}).get("published")
+    return (set() if main else {"publish"}) | ({"image", "code-scanning"} if published else set())
+
+
+def main() -> int:
+    needs: dict[str, Any] = json.loads(os.environ["NEEDS"])
+    skippable = may_be_skipped(needs, main=os.environ["MAIN"] == "true")
+    wrong = [
+        f"{name}: {job['result']}"
+        for name, job in needs.items()
+        if job["result"] != "success" and not (job["result"] == "skipped" and name in skippable)
+    ]
+    print("\n".join(wrong) or "Everything passed.", file=sys.stderr if wrong else sys.stdout)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
