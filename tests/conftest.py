@@ -141,7 +141,10 @@ def document(settings: Settings) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def app(created: ASGIApp, resources: Resources) -> AsyncIterator[WithState]:
+async def app(
+    created: ASGIApp, resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[WithState]:
+    monkeypatch.setattr("app.home.router.LIMIT", 30)  # as with Redis's: no measure of a timeout
     async with Health.opened(resources) as health:
         traffic = Traffic(resources.metrics, resources.redis, resources.gate)
         state = {"resources": resources, "health": health, "traffic": traffic}

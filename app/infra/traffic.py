@@ -15,10 +15,14 @@ from itertools import pairwise
 from typing import Any, Self
 from uuid import uuid4
 
+import structlog
+from prometheus_client.samples import Sample
 from redis.asyncio import Redis
 
 from app.infra.redis import RedisGate, RedisUnavailable
 from app.infra.telemetry import DURATION_BUCKETS, Metrics
+
+log = structlog.get_logger(__name__)
 
 SAMPLE_EVERY = 15.0  # seconds: a share of the minute, and 1 ms of work
 MINUTES = 60
@@ -96,8 +100,11 @@ class Traffic:
     async def _keep_sampling(self) -> None:
         while True:
             await asyncio.sleep(SAMPLE_EVERY)
-            self.sample()
-            await self.share()
+            try:
+                self.sample()
+                await self.share()
+            except Exception:  # the next sample catches up; a chart is no reason to stop
+                log.exception("traffic_not_sampled")
 
     def sample(self) -> None:
         """Add what the histograms grew by to the running minute."""
@@ -163,13 +170,14 @@ def read_histograms(metrics: Metrics) -> Counts:
     for family in metrics.registry.collect():
         if family.name in metrics.durations:
             for sample in family.samples:
-                if sample.name.endswith("_bucket") and _counts(sample.labels.get("http_route", "")):
+                if sample.name.endswith("_bucket") and _counts(sample):
                     below[float(sample.labels["le"])] += sample.value
     cumulative = [0, *(int(below[bound]) for bound in BOUNDS)]
     return tuple(high - low for low, high in pairwise(cumulative))
 
 
-def _counts(route: str) -> bool:
+def _counts(sample: Sample) -> bool:
+    route = sample.labels.get("http_route", "")
     return route != HOME and not route.startswith(UNCOUNTED)
 
 

@@ -1,6 +1,7 @@
 """The last hour by the minute: counted from the metrics, shared by processes, kept small."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from app.infra.traffic import (
     read_histograms,
 )
 from tests.live import Live
+from tests.logs import captured_logs, named
 from tests.programs import eventually
 from tests.sockets import unused_port, with_redis_at
 
@@ -96,6 +98,12 @@ class TestCounting:
         for path in ("/docs", "/openapi.json", "/api/v1/tokens", "/nothing/here"):
             await live.client.get(path)
         assert sum(read_histograms(metrics)) == 4
+
+    async def test_fastapis_buckets_are_ours(self, live: Live) -> None:
+        await live.client.get("/docs")
+        text = generate_latest(live.resources.metrics.registry).decode()
+        lines = [line for line in text.splitlines() if "_duration_seconds_bucket" in line]
+        assert {float(re.findall(r'le="([^"]+)"', line)[0]) for line in lines} == set(BOUNDS)
 
     async def test_it_is_what_prometheus_reads(self, process: Process) -> None:
         process.answered.observe(0.02)
@@ -206,6 +214,26 @@ class TestSampling:
             metrics.hot_histogram("berthed_seconds", "A hot path.").observe(0.02)
             await eventually("told", lambda: told(resources.redis), seconds=10)
         assert asyncio.all_tasks() == before
+
+    async def test_a_sample_that_fails_is_told_and_not_the_last(
+        self, settings: Settings, resources: Resources, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.infra.traffic.SAMPLE_EVERY", 0.01)
+        metrics = Metrics(settings)
+        failing = asyncio.Event()
+
+        def fail(*_arguments: object) -> None:
+            failing.set()
+            raise LookupError("no such berth")
+
+        with captured_logs() as events:
+            async with Traffic.opened(metrics, resources.redis, resources.gate):
+                with monkeypatch.context() as patch:
+                    patch.setattr("app.infra.traffic.read_histograms", fail)
+                    await asyncio.wait_for(failing.wait(), 10)
+                metrics.hot_histogram("berthed_seconds", "A hot path.").observe(0.02)
+                await eventually("told", lambda: told(resources.redis), seconds=10)
+        assert named(events, "traffic_not_sampled")
 
 
 class TestPercentile:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -13,6 +14,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 Scheme = Literal["light", "dark"]
+
+WIDTHS = (390, 768, 1440)
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MISSING = "No Chromium here. On Debian: apt install chromium. Or name one: CHROMIUM=/path/to/it"
@@ -53,6 +57,13 @@ class Window:
         self.page.get_by_label("Token").fill(token)
         self.page.get_by_role("button", name="Sign in").click()
         self.page.get_by_role("button", name="Sign out").wait_for()
+
+    def look(self, shot: Path) -> None:
+        """Photograph the page; nothing may be cut off, and axe-core must find nothing."""
+        self.page.wait_for_load_state("networkidle")
+        self.page.screenshot(path=shot, full_page=True)
+        assert self.overflow() == 0
+        assert self.violations() == []
 
     def violations(self) -> list[str]:
         """What axe-core finds wrong on the page as it is now, by rule and place."""

@@ -1,7 +1,9 @@
 """`make dev` in a fresh clone, embedded or in containers, and what it leaves behind: nothing."""
 
+import html
 import os
 import re
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -70,7 +72,7 @@ def make_dev(runtime: Runtime, log: Path) -> Iterator[Clone]:
         try:
             url = f"http://127.0.0.1:{port}"
             _wait_until_healthy(url, process, log)
-            token = _token(runtime, clone, environment, log)
+            token = _token(runtime, url, clone, environment, log)
             yield Clone(url, token, runtime)
         finally:
             _stop(process)
@@ -109,8 +111,10 @@ def _is_healthy(url: str) -> bool:
         return False
 
 
-def _token(runtime: Runtime, clone: Path, environment: Mapping[str, str], log: Path) -> str:
-    """As the page says: the one that `make dev` keeps, or one made in the container."""
+def _token(
+    runtime: Runtime, url: str, clone: Path, environment: Mapping[str, str], log: Path
+) -> str:
+    """As the page says: the one that `make dev` keeps, or one made by the command it shows."""
     if runtime == "embedded":
         kept = clone / ".local" / "token"
         deadline = time.monotonic() + STOP_SECONDS
@@ -118,9 +122,12 @@ def _token(runtime: Runtime, clone: Path, environment: Mapping[str, str], log: P
             assert time.monotonic() < deadline, log.read_text(errors="replace")[-4000:]
             _pause()
         return kept.read_text().strip()
-    scopes = [f"--scope={scope}" for scope in ("links:read", "links:write", "tokens:write")]
-    create = ["python", "-m", "app", "token", "create", "--name=me", *scopes]
-    said = run(["docker", "compose", "exec", "-T", "app", *create], cwd=clone, env=environment)
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        page = html.unescape(answer.read().decode())
+    command = re.search("docker compose exec app (python -m app token create [^<]+)", page)
+    assert command is not None
+    create = ["docker", "compose", "exec", "-T", "app", *shlex.split(command[1])]
+    said = run(create, cwd=clone, env=environment)
     return said.strip().splitlines()[-1]
 
 

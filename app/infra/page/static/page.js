@@ -10,10 +10,18 @@
   if (!source) return;
   let heard = new Date();
 
+  const partsOf = (page) => [...page.querySelectorAll("[data-part]")];
+  const names = (page) => partsOf(page).map((part) => part.id).join();
+  const inUse = () =>
+    document.activeElement !== document.body ||
+    [...document.querySelectorAll("input")].some((input) => input.value !== input.defaultValue);
+
   const takeOver = (fresh) => {
-    for (const part of document.querySelectorAll("[data-part]")) {
+    // Signed out elsewhere, or back from an outage: another page, but nobody's input is thrown away.
+    if (names(fresh) !== names(document) && !inUse()) return location.reload();
+    for (const part of partsOf(document)) {
       const now = fresh.getElementById(part.id);
-      // Who is inside with the keyboard is not thrown out.
+      // Who is inside with the keyboard is not thrown out either.
       if (!now || part.contains(document.activeElement)) continue;
       if (part.innerHTML !== now.innerHTML) {
         part.replaceChildren(...document.importNode(now, true).childNodes);

@@ -1,4 +1,7 @@
-"""One clone, started once, and one browser for all tests here."""
+"""One clone, started once, and one browser for all tests, wherever they lie.
+
+A plugin rather than a conftest, since those of a feature lie with the feature.
+"""
 
 import os
 from collections.abc import Callable, Iterator
