@@ -28,8 +28,8 @@ DEQUEUE_WAIT = 5.0  # seconds; a silent network shows within this and the socket
 
 
 def make_queue(redis: Redis) -> "PatientQueue":
-    # SAQ brings its worker along, crontabs and time zones: 1.5 MB and a twentieth of the start,
-    # which a web process does without until it has a job to hand on.
+    # SAQ brings its worker along, crontabs and time zones: 1.2 MB that a web process does without
+    # until it has a job to hand on.
     from app.infra.patient_queue import PatientQueue  # noqa: PLC0415
 
     return PatientQueue(redis, name=QUEUE)
