@@ -1,5 +1,6 @@
 """`docker compose up` for a developer: a copy of the repository, mounted into the containers."""
 
+import logging
 import os
 import re
 import shutil
@@ -14,6 +15,8 @@ from python_on_whales import DockerClient
 from tests.stack.polling import until
 from tests.stack.source import copy_of_repository, free_port, own_name, run
 from tests.stack.stack import Stack, project
+
+log = logging.getLogger("development")
 
 UPS = int(os.environ.get("STACK_UPS", "3"))
 SLOW_INIT = os.environ.get("STACK_SLOW_INIT", "")  # seconds; a release claims 25
@@ -93,9 +96,11 @@ class TestUp:
         self, checkout: Path, repository: str, tmp_path: Path
     ) -> None:
         with development(checkout, tmp_path / "stack", repository) as stack:
-            for _ in range(UPS):
+            for number in range(1, UPS + 1):
+                started = time.monotonic()
                 stack.up()
                 assert_up(stack)
+                log.info("start %d: healthy after %.0f s", number, time.monotonic() - started)
                 stack.docker.compose.down(volumes=True, timeout=2, quiet=True)
 
     @pytest.mark.skipif(not SLOW_INIT, reason="STACK_SLOW_INIT=25 asks for it")
