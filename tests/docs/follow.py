@@ -40,7 +40,7 @@ def follow(page: Path) -> int:
 
 
 def run(commands: str) -> None:
-    # -x shows each command, and its secrets never reach the log: they are of a throw-away database.
+    # -x shows each command. The token in one of them opens a database that is about to go.
     subprocess.run(["bash", "-euxc", commands], cwd=ROOT, check=True)
 
 
