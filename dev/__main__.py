@@ -11,7 +11,7 @@ from dev.up import up
 
 def parse(words: list[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m dev", description="Drydock without Docker.")
+    parser = argparse.ArgumentParser(prog="python -m dev", description="What make calls.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="run app, worker, Postgres and Redis until Ctrl-C")
     commands.add_parser("stack", help="run the compose stack until Ctrl-C")

@@ -52,7 +52,7 @@ def init(root: Path, name: str, sample: str) -> int:
     change(tree, outcome, strips=strips)
     tree.apply()
     outcome.unformatted = not reformat(root)
-    git(root, "add", "--all")
+    git(root, "add", "--all", ".")
     tell(root, tree, outcome)
     return 0
 

@@ -1,5 +1,7 @@
 """`make init NAME=…`: one name for another, once, and back."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -134,3 +136,16 @@ class TestUsage:
     ) -> None:
         assert main(words) == 2
         assert "make init NAME=" in capsys.readouterr().err
+
+    def test_a_name_that_was_not_typed_is_none(self) -> None:
+        # WSL sets NAME to the machine's own for every program.
+        done = subprocess.run(
+            ["make", "init"],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[3],
+            env={**os.environ, "NAME": "desktop", "SAMPLE": "no"},
+        )
+        assert done.returncode == 2
+        assert "Say how the service is to be called" in done.stderr
