@@ -90,7 +90,7 @@ test-faults: env ## Go at running services: kill -9, frozen servers, hostile inp
 .PHONY: test-browser
 test-browser: env ## Do what a newcomer does, in Chromium: make test-browser [RUNTIME=docker]
 	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r requirements-browser.txt
-	@RUNTIME=$(RUNTIME) exec $(VENV)/python -m pytest -p no:xdist -p tests.newcomer.fixtures --confcutdir=tests/newcomer \
+	@RUNTIME=$(RUNTIME) exec $(VENV)/python -m pytest -p no:xdist --noconftest -p tests.newcomer.fixtures \
 		$(if $(T),$(T),tests/newcomer $(wildcard tests/features/*/browser))
 
 .PHONY: test-tools

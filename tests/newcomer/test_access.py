@@ -9,6 +9,8 @@ from tests.newcomer.runtimes import Clone
 # The first test waits for a clone that installs everything.
 pytestmark = pytest.mark.timeout(900)
 
+PATIENCE = 15_000  # ms; a page asks every four seconds
+
 
 class TestToken:
     """A token opens the page until it is given back, and no script can read it."""
@@ -33,6 +35,21 @@ class TestToken:
             window.page.get_by_role("button", name="Sign out").click()
             expect(window.page.get_by_role("heading", name="Sign in")).to_be_visible()
             assert window.page.context.cookies() == []
+
+
+class TestLive:
+    """An open page says when it can't ask, and goes on once it can."""
+
+    def test_without_a_network(self, open_window: OpenWindow) -> None:
+        with open_window() as window:
+            window.open()
+            stale = window.page.get_by_text("No answer since")
+            window.page.context.set_offline(True)
+            expect(stale).to_be_visible(timeout=PATIENCE)
+            window.complaints.clear()  # Chromium reports each request that failed
+            window.page.context.set_offline(False)
+            expect(stale).not_to_be_visible(timeout=PATIENCE)
+            window.complaints.clear()
 
 
 class TestKeyboard:

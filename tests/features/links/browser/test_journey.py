@@ -77,6 +77,18 @@ class TestJourney:
             expect(page.get_by_text("Imported, but not every row")).to_be_visible()
             expect(page.get_by_role("row").filter(has_text=f"{ROWS + 1}")).to_contain_text("url")
 
+    def test_signed_out_elsewhere_the_links_are_gone(
+        self, open_window: OpenWindow, clone: Clone
+    ) -> None:
+        with open_window() as window:
+            window.sign_in(clone.token)
+            expect(window.page.get_by_role("heading", name="Newest links")).to_be_visible()
+            window.page.context.clear_cookies()
+            expect(window.page.get_by_role("heading", name="Sign in")).to_be_visible(
+                timeout=COUNTED
+            )
+            expect(window.page.get_by_role("heading", name="Newest links")).not_to_be_visible()
+
 
 class TestWithoutScripts:
     """All of it works in a browser that runs no scripts."""
