@@ -49,8 +49,9 @@ class TestName:
         said: list[str] = []
         name = own_name({}, theirs, root, said.append)
         assert name.startswith("drydock-")
-        kept = (root / ".env").read_text()
-        assert kept == f"PORT=8001\n# {theirs[0].folder} has the name drydock.\n{NAME}={name}\n"
+        first, reason, last = (root / ".env").read_text().splitlines()
+        assert reason == f"# {theirs[0].folder} has the name drydock."
+        assert (first, last) == ("PORT=8001", f"{NAME}={name}")
         assert str(theirs[0].folder) in said[0]
         # From now on it is found there.
         assert own_name({NAME: name}, theirs, root, pytest.fail) == name

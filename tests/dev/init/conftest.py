@@ -41,7 +41,7 @@ dev = []
 """,
     "requirements.txt": LOCK,
     "compose.yaml": "name: drydock\r\nimage: DRYDOCK/drydock\r\n",
-    "app/main.py": 'TITLE = "Drydock"\nTOKEN = r"drydock_[0-9a-f]"\n',
+    "app/main.py": ('TITLE = "Drydock"\nTOKEN = r"drydock_[0-9a-f]"\n'),
     "app/drydock.conf": "drydock\n",
     "deploy/run": "#!/bin/sh\n# Drydock's\n",
     "README.md": "# Drydock\n\nmake init NAME=seamark\n",
