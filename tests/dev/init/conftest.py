@@ -41,12 +41,12 @@ dev = []
 """,
     "requirements.txt": LOCK,
     "compose.yaml": "name: drydock\r\nimage: DRYDOCK/drydock\r\n",
-    "app/main.py": ('TITLE = "Drydock"\nTOKEN = r"drydock_[0-9a-f]"\n'),
+    "app/main.py": 'TITLE = "Drydock"\nTOKEN = "drydock_"\n',
     "app/drydock.conf": "drydock\n",
     "deploy/run": "#!/bin/sh\n# Drydock's\n",
     "README.md": "# Drydock\n\nmake init NAME=seamark\n",
     "CHANGELOG.md": (
-        "# Changelog\n\n<!-- begin template -->\nOf Drydock.\n\n<!-- end template -->\nEnd.\n"
+        "# Changelog\n\n<!-- begin template -->\nOf ours.\n\n<!-- end template -->\nEnd.\n"
     ),
     ".gitignore": ".venv/\n.local/\n",
 }
