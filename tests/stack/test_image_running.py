@@ -70,6 +70,12 @@ class TestBytecode:
         )
         assert docker.run(images.name(ONE), ["python", "-c", look], remove=True) == "[]"
 
+    def test_only_ours_keeps_its_docstrings(self, docker: DockerClient, images: Images) -> None:
+        # They are the API's documentation; those of packages are read elsewhere.
+        look = "import app.health, fastapi; print(fastapi.FastAPI.__doc__, app.health.live.__doc__)"
+        said = str(docker.run(images.name(ONE), ["python", "-c", look], remove=True))
+        assert said.startswith(". The process answers.")
+
 
 class TestHealthcheck:
     """A probe costs less than 50 ms of CPU, asked of the running service."""
