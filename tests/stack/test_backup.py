@@ -81,7 +81,7 @@ class TestDamagedBackup:
     def test_nothing_changes(
         self, own_stack: Stack, tmp_path: Path, damage: Callable[[bytes], bytes], reason: str
     ) -> None:
-        token = own_stack.make_token("links:read")
+        token = own_stack.make_token("tokens:write")
         file = tmp_path / "of.dump"
         own_stack.script("backup", str(file))
         file.write_bytes(damage(file.read_bytes()))
@@ -90,7 +90,7 @@ class TestDamagedBackup:
             own_stack.script("restore", str(file), TAG="")
         own_stack.until_healthy("worker")
         with own_stack.client(Authorization=f"Bearer {token}") as api:
-            until(lambda: api.get("/api/v1/links").status_code == 200, within=10)
+            until(lambda: api.get("/api/v1/tokens").status_code == 200, within=10)
             assert api.get("/health/live").json()["version"] == "sha-of-one"
 
 
@@ -99,7 +99,7 @@ class TestFailedBackup:
 
     def test_nothing_is_left(self, own_stack: Stack, tmp_path: Path) -> None:
         file, log = tmp_path / "of.dump", tmp_path / "log"
-        hold = "begin; lock table links in access exclusive mode; select pg_sleep(8)"
+        hold = "begin; lock table tokens in access exclusive mode; select pg_sleep(8)"
         database = own_stack.container("db")
         database.execute(["psql", "-U", "drydock", "-c", hold, "drydock"], detach=True)
         backup = own_stack.start_script("backup", str(file), log=log)

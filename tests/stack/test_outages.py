@@ -17,9 +17,9 @@ LIMIT = 2.0  # seconds within which probes answer, and notice
 HUNG = 4  # seconds until gunicorn takes a worker for hung, here; 30 by default
 SLOW_CLIENTS = 500
 # What each has sent when the rest begins to trickle. The proxy passes a body on as it comes.
-HALF_A_HEAD = b"POST /api/v1/links HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+HALF_A_HEAD = b"POST /api/v1/tokens HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 HALF_A_BODY = (
-    b"POST /api/v1/links HTTP/1.1\r\nHost: localhost\r\n"
+    b"POST /api/v1/tokens HTTP/1.1\r\nHost: localhost\r\n"
     b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
 )
 
