@@ -40,7 +40,7 @@ dependencies = [
 dev = []
 """,
     "requirements.txt": LOCK,
-    "compose.yaml": "name: drydock\r\nimage: DRYDOCK/drydock\r\n",
+    "compose.yaml": "name: drydock\r\nimage: DRYDOCK\r\n",
     "app/main.py": 'TITLE = "Drydock"\nTOKEN = "drydock_"\n',
     "app/drydock.conf": "drydock\n",
     "deploy/run": "#!/bin/sh\n# Drydock's\n",
