@@ -48,7 +48,7 @@ class TestRename:
         (clone / ".local/postgres").mkdir(parents=True)
         main(["seamark", ""])
         said = capsys.readouterr().out
-        assert "drydock is seamark now: 12 places in 7 files" in said
+        assert "drydock is seamark now: 11 places in 7 files" in said
         assert "      3       app/" in said
         assert "app/drydock.conf is app/seamark.conf now" in said
         assert "git reset --hard" in said

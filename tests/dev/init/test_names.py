@@ -38,7 +38,7 @@ class TestRefusals:
         self, clone: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         main(["image", ""])
-        assert "\n  compose.yaml:2: image: DRYDOCK/drydock\n" in capsys.readouterr().err
+        assert "\n  compose.yaml:2: image: DRYDOCK\n" in capsys.readouterr().err
 
     def test_only_a_few_places_are_shown(
         self, clone: Path, capsys: pytest.CaptureFixture[str]
