@@ -13,7 +13,6 @@ ENTRY = re.compile(r"^(?=[A-Za-z0-9])", re.MULTILINE)
 VIA = "    # via"
 # A name as it stands in a requirement, before any extra, version or condition.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-CONSTRAINED = "-c requirements.txt"
 
 
 class Entry(NamedTuple):
@@ -67,14 +66,18 @@ def wanted(pyproject: str) -> Mapping[str, set[str]]:
 
 
 def pruned(
-    entries: list[Entry], direct: Mapping[str, set[str]], constraints: set[str]
+    entries: list[Entry], direct: Mapping[str, set[str]], constraints: Mapping[str, set[str]]
 ) -> list[Entry]:
-    """Return what is still needed, by the project itself or by something that is needed."""
+    """Return what is still needed, by the project itself or by something that is needed.
+
+    Constraints are the packages of other lock files, by the words that a lock file has for them:
+    they say which version, and are no reason to need it.
+    """
     present = {entry.name for entry in entries}
 
     def holds(entry: Entry, reason: str) -> bool:
-        if reason == CONSTRAINED:
-            return entry.name in constraints
+        if reason in constraints:
+            return entry.name in constraints[reason]
         if reason in direct:
             return entry.name in direct[reason]
         return normal(reason) in present
@@ -82,7 +85,7 @@ def pruned(
     kept = []
     for entry in entries:
         via = [reason for reason in entry.via if holds(entry, reason)]
-        if set(via) - {CONSTRAINED}:
+        if set(via) - set(constraints):
             kept.append(entry._replace(via=via))
     # What is gone was perhaps the reason for something else.
     return kept if len(kept) == len(entries) else pruned(kept, direct, constraints)

@@ -9,11 +9,9 @@ from dev.init.names import spelled_like
 from dev.init.tree import Tree
 
 PYPROJECT = PurePosixPath("pyproject.toml")
-RUNTIME_LOCK = PurePosixPath("requirements.txt")
-LOCKS = (
-    RUNTIME_LOCK,
-    PurePosixPath("requirements-dev.txt"),
-    PurePosixPath("requirements-stack.txt"),
+# In the order in which they constrain each other.
+LOCKS = tuple(
+    PurePosixPath(f"requirements{group}.txt") for group in ("", "-dev", "-stack", "-browser")
 )
 
 
@@ -45,12 +43,11 @@ def rename(tree: Tree, present: str, name: str) -> dict[PurePosixPath, int]:
 def settle_locks(tree: Tree) -> None:
     """Make the lock files those of pyproject.toml as it is now."""
     direct = locks.wanted(tree.texts[PYPROJECT])
-    constraints: set[str] = set()
+    constraints: dict[str, set[str]] = {}
     for path in LOCKS:
         if path not in tree.texts:
             continue
         head, entries = locks.read(tree.texts[path])
         entries = locks.pruned(entries, direct, constraints)
         tree.texts[path] = locks.write(head, entries)
-        if path == RUNTIME_LOCK:
-            constraints = {entry.name for entry in entries}
+        constraints[f"-c {path}"] = {entry.name for entry in entries}

@@ -16,9 +16,7 @@ class TestRename:
     def test_in_the_spelling_that_it_had(self, clone: Path) -> None:
         assert main(["seamark", ""]) == 0
         assert (clone / "app/main.py").read_text() == ('TITLE = "Seamark"\nTOKEN = "seamark_"\n')
-        assert (clone / "compose.yaml").read_bytes() == (
-            b"name: seamark\r\nimage: SEAMARK\r\n"
-        )
+        assert (clone / "compose.yaml").read_bytes() == (b"name: seamark\r\nimage: SEAMARK\r\n")
 
     def test_no_trace_is_left_but_in_what_is_no_text(self, clone: Path) -> None:
         main(["seamark", ""])
