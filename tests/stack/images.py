@@ -21,6 +21,9 @@ SILENT = "silent"  # starts and never answers
 TAGS = (ONE, TWO, BROKEN, SILENT)
 
 GIVEN = os.environ.get("STACK_IMAGE", "")
+# The shell's would win over those of each stack, and compose would quietly build another image.
+for variable in ("APP_IMAGE", "TAG", "GIT_SHA"):
+    os.environ.pop(variable, None)
 
 CHANGES = {
     TWO: f"ENV GIT_SHA=sha-of-{TWO}\nLABEL org.opencontainers.image.revision=sha-of-{TWO}",
