@@ -22,6 +22,9 @@ WRONG = "wrong"  # answers, with 404 to everything
 LAME = "lame"  # serves, and its worker crashes
 
 GIVEN = os.environ.get("STACK_IMAGE", "")
+# The shell's would win over those of each stack, and compose would quietly build another image.
+for variable in ("APP_IMAGE", "TAG", "GIT_SHA"):
+    os.environ.pop(variable, None)
 
 CHANGES = {
     TWO: f"ENV GIT_SHA=sha-of-{TWO}\nLABEL org.opencontainers.image.revision=sha-of-{TWO}",

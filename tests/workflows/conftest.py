@@ -87,5 +87,6 @@ def hub(docker: DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Itera
         stand_in(folder / "programs", "gh", GH)
         yield hub
         hub.stop()
-        mine = docker.image.list(f"drydock-test-{hub.stage_port}")
+        names = f"drydock-test-{hub.stage_port}", f"{registry.host}/{hub.name}"
+        mine = [image for name in names for image in docker.image.list(name)]
         docker.image.remove([tag for image in mine for tag in image.repo_tags], force=True)

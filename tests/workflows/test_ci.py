@@ -1,7 +1,7 @@
 """ci.yml from a commit to its tags: one digest, through every gate, and none around one.
 
 Each run takes a minute or more: `make test-workflows`. WORKFLOWS_WHOLE=1 has the first one run
-every test as well.
+every test as well, WORKFLOWS_QUICK=1 only those of the containers.
 """
 
 import json
