@@ -7,15 +7,15 @@ import shlex
 import signal
 import subprocess
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import httpx
+
+from tests.stack.polling import until
 from tests.stack.source import ROOT, free_port, own_name, run
 
 START_SECONDS = 600  # a first start fetches every package, in containers the image's too
@@ -72,7 +72,7 @@ def make_dev(runtime: Runtime, log: Path) -> Iterator[Clone]:
         try:
             url = f"http://127.0.0.1:{port}"
             _wait_until_healthy(url, process, log)
-            token = _token(runtime, url, clone, environment, log)
+            token = _token(runtime, url, clone, environment)
             yield Clone(url, token, runtime)
         finally:
             _stop(process)
@@ -96,34 +96,20 @@ def _docker() -> dict[str, str]:
 
 
 def _wait_until_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not _is_healthy(url):
+    def healthy() -> bool:
         assert process.poll() is None, log.read_text(errors="replace")[-4000:]
-        assert time.monotonic() < deadline, log.read_text(errors="replace")[-4000:]
-        _pause()
+        return httpx.get(f"{url}/health", timeout=5).is_success
+
+    until(healthy, within=START_SECONDS)
 
 
-def _is_healthy(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
-            return b'"status":"ok"' in answer.read(16)
-    except (OSError, urllib.error.URLError):
-        return False
-
-
-def _token(
-    runtime: Runtime, url: str, clone: Path, environment: Mapping[str, str], log: Path
-) -> str:
+def _token(runtime: Runtime, url: str, clone: Path, environment: Mapping[str, str]) -> str:
     """As the page says: the one that `make dev` keeps, or one made by the command it shows."""
     if runtime == "embedded":
         kept = clone / ".local" / "token"
-        deadline = time.monotonic() + STOP_SECONDS
-        while not kept.exists():
-            assert time.monotonic() < deadline, log.read_text(errors="replace")[-4000:]
-            _pause()
+        until(kept.exists, within=STOP_SECONDS)
         return kept.read_text().strip()
-    with urllib.request.urlopen(url, timeout=20) as answer:
-        page = html.unescape(answer.read().decode())
+    page = html.unescape(httpx.get(url, timeout=20).text)
     command = re.search("docker compose exec app (python -m app token create [^<]+)", page)
     assert command is not None
     create = ["docker", "compose", "exec", "-T", "app", *shlex.split(command[1])]
@@ -140,7 +126,3 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(STOP_SECONDS)
-
-
-def _pause() -> None:
-    time.sleep(0.2)
