@@ -55,7 +55,7 @@
   again();
 })();
 
-// Commands can be copied, and short links too.
+// What is marked for it can be copied.
 (() => {
   if (!navigator.clipboard) return;
   for (const text of document.querySelectorAll("[data-copy]")) {
