@@ -22,9 +22,10 @@ ONLY_ITS_OWN = (
     "tests/infra/test_batching.py",
     # Measures redirects.
     "bench",
-    # Loads the stack with redirects.
+    # Load the stack with redirects, and count them.
     "tests/stack/load.py",
     "tests/stack/test_deploy.py",
+    "tests/stack/test_disk.py",
     "dev/init/sample.py",
     "tests/dev/init/test_sample.py",
 )
