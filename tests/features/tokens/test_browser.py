@@ -184,6 +184,7 @@ class TestPanel:
         assert token.split("_")[2] not in answer.text
         assert token.split("_")[1] not in answer.text
 
+    # begin sample
     async def test_who_may_not_manage_them_sees_none(
         self, client: httpx.AsyncClient, make_token: MakeToken
     ) -> None:
@@ -191,3 +192,5 @@ class TestPanel:
         page = Page((await client.get("/")).text)
         assert "Signed in as Ada" in page.text
         assert "Newest tokens" not in page.text
+
+    # end sample
