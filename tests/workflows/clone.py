@@ -11,7 +11,7 @@ from tests.stack.source import copy_of_repository, run
 WHOLE = bool(os.environ.get("WORKFLOWS_WHOLE"))
 # Without lint and the tests that need no container: half the time, for work on the other jobs.
 QUICK = bool(os.environ.get("WORKFLOWS_QUICK"))
-KEPT = ("tests/test_registry.py", "tests/faults/test_commit.py", "tests/stack/test_production.py")
+KEPT = "test_registry or test_commit or test_production"
 NAME = "Some-One/Their-Links"
 IDENTITY = ("-c", "user.name=Some One", "-c", "user.email=someone@example.com")
 
@@ -48,9 +48,9 @@ class Clone:
         return self.git("rev-parse", "HEAD")
 
     def carry_fewer_tests(self) -> None:
-        for test in self.folder.glob("tests/**/test_*.py"):
-            if str(test.relative_to(self.folder)) not in KEPT:
-                test.unlink()
+        """Run a few of each suite; all stay, since lint reads them and some import others."""
+        narrowed = f'addopts = ["-k", "{KEPT}", "--strict-markers"]'
+        self.edit("pyproject.toml", 'addopts = ["--strict-markers"]', narrowed)
         self.edit("pyproject.toml", "fail_under = 95", "fail_under = 0")
 
     def skip_checks(self) -> None:
@@ -68,7 +68,7 @@ class Clone:
         """Have one test of the containers, given as its source."""
         for old in self.folder.glob("tests/stack/test_*.py"):
             old.unlink()
-        self.write("tests/stack/test_it.py", test)
+        self.write("tests/stack/test_production.py", test)
 
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text)
