@@ -211,13 +211,12 @@ async def check_capacity(engine: AsyncEngine, settings: Settings) -> None:
     except (exc.SQLAlchemyError, psycopg.Error) as error:
         log.warning("database_capacity_unknown", error=type(error).__name__)
         return
-    wanted = (
-        settings.database_pool_size * settings.web_concurrency * settings.replicas
-        + RESERVED_CONNECTIONS
-    )
+    processes = settings.web_concurrency * settings.replicas + 1  # and the worker
+    wanted = settings.database_pool_size * processes + RESERVED_CONNECTIONS
     log.info("database_capacity", wanted=wanted, max_connections=available)
     if wanted > available:
         raise ValueError(
-            f"DATABASE_POOL_SIZE x WEB_CONCURRENCY x REPLICAS + {RESERVED_CONNECTIONS} = {wanted} "
+            "DATABASE_POOL_SIZE x (WEB_CONCURRENCY x REPLICAS + 1 for the worker) + "
+            f"{RESERVED_CONNECTIONS} = {wanted} "
             f"connections, but Postgres allows {available}: lower one of them"
         )

@@ -142,11 +142,11 @@ class TestCapacity:
         with captured_logs() as events:
             await check(settings)
         (found,) = named(events, "database_capacity")
-        assert (found["wanted"], found["max_connections"]) == (15, 100)
+        assert (found["wanted"], found["max_connections"]) == (20, 100)
 
     async def test_what_does_not_fit_names_the_settings(self, migrated: Settings) -> None:
         settings = migrated.model_copy(update={"database_pool_size": 96})
-        with pytest.raises(ValueError, match="DATABASE_POOL_SIZE x WEB_CONCURRENCY x REPLICAS"):
+        with pytest.raises(ValueError, match=r"DATABASE_POOL_SIZE x \(WEB_CONCURRENCY x REPLICAS"):
             await check(settings)
 
     async def test_a_database_that_is_away_is_no_reason_not_to_start(
