@@ -7,7 +7,7 @@ pass the same. Plain ASGI because each `@app.middleware("http")` costs a task an
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 from starlette.requests import Request
@@ -104,11 +104,12 @@ class Envelope:
         finally:
             _log_request(scope, status, time.perf_counter() - started)
 
-    def _complete(self, given: Iterable[Header], request_id: str) -> list[Header]:
+    def _complete(self, given: Sequence[Header], request_id: str) -> list[Header]:
         headers = [*given, *self.headers, (b"x-request-id", request_id.encode())]
-        # A page that needs more brings a policy of its own.
-        if all(name != self.POLICY[0] for name, _ in headers):
-            headers.append(self.POLICY)
+        for name, _ in given:
+            if name == self.POLICY[0]:
+                return headers  # a page that needs more brings a policy of its own
+        headers.append(self.POLICY)
         return headers
 
 
