@@ -4,6 +4,7 @@ The supervisor is a process that lives as long as the service and does next to n
 module imports gunicorn and little else; each worker imports uvicorn and the application itself.
 """
 
+import gc
 import json
 import logging
 import sys
@@ -55,6 +56,8 @@ class LateWorker(Worker):  # type: ignore[misc] # untyped
 
 def load_app() -> "ASGIApp":
     """The application. Settings that can't be used end gunicorn with one message and code 4."""
+    # Nothing of what is loaded is garbage: to look for some takes a tenth of the start.
+    gc.disable()
     from app.config import ConfigurationError, Settings
 
     try:
@@ -64,7 +67,9 @@ def load_app() -> "ASGIApp":
         sys.exit(Arbiter.APP_LOAD_ERROR)  # the code by which a worker says: don't try again
     from app.main import create_app
 
-    return create_app(settings)
+    app = create_app(settings)
+    gc.enable()
+    return app
 
 
 class JsonLines(logging.Formatter):
