@@ -97,6 +97,12 @@ test-browser: env ## Do what a newcomer does, in Chromium: make test-browser [RU
 test-tools: env ## Test what stands around the app: init, doctor, the pipeline's scripts
 	@exec $(VENV)/python -m pytest $(if $(T),$(T),-n 2 -p no:schemathesis $(TOOLS))
 
+.PHONY: test-copies
+test-copies: env ## Do in copies what the pages say: another name, no sample, a hook, a first feature
+	@.ci/check-init
+	@.ci/check-hooks
+	@.ci/check-first-feature
+
 ##@ Code
 
 .PHONY: lint
