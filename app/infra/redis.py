@@ -103,5 +103,8 @@ def make_redis(settings: Settings, *, timeout: float | None = None, size: int = 
         socket_connect_timeout=limit,
         retry=Retry(NoBackoff(), 0),
         protocol=3,
+        # Telling Redis the client's name and version takes two round trips for each connection,
+        # and reads the version from a file of the package.
+        driver_info=None,
     )
     return Redis.from_pool(pool)
