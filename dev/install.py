@@ -112,7 +112,8 @@ def fetch_uv(lock: int) -> Path | None:
 
 def sync(uv: Path, lock: int) -> bool:
     """Install exactly what is listed, remove what isn't, and say whether that went well."""
-    options = ["--python", str(PYTHON), "--require-hashes", str(REQUIREMENTS)]
+    # Compiled by all cores at once: else the first `make test` does it in each of its processes.
+    options = ["--compile-bytecode", "--python", str(PYTHON), "--require-hashes", str(REQUIREMENTS)]
     return run([uv, "pip", "sync", *options], lock).returncode == 0
 
 
