@@ -100,7 +100,12 @@ class TestDamagedBackup:
         ids=["cut off", "garbage"],
     )
     def test_nothing_changes(
-        self, own_stack: Stack, tmp_path: Path, damage: Callable[[bytes], bytes], reason: str
+        self,
+        own_stack: Stack,
+        images: Images,
+        tmp_path: Path,
+        damage: Callable[[bytes], bytes],
+        reason: str,
     ) -> None:
         token = own_stack.make_token("tokens:write")
         file = tmp_path / "of.dump"
@@ -112,7 +117,7 @@ class TestDamagedBackup:
         own_stack.until_healthy("worker")
         with own_stack.client(Authorization=f"Bearer {token}") as api:
             until(lambda: api.get("/api/v1/tokens").status_code == 200, within=10)
-            assert api.get("/health/live").json()["version"] == "sha-of-one"
+            assert api.get("/health/live").json()["version"] == images.version(ONE)
 
 
 class TestFailedBackup:
