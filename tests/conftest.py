@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import hypothesis
 import pytest
+import structlog
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -42,6 +43,7 @@ from tests.live import (
     own_data,
     run_service,
 )
+from tests.logs import forget_first_use
 from tests.served import Served, own_database, serve
 from tests.service import Service, running_service
 
@@ -60,6 +62,16 @@ def own_environment() -> Iterator[None]:
         os.environ.pop(name.upper(), None)
     yield
     os.environ.update(kept)
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """A test that configures logging does so for itself: its stdout is closed for the next one."""
+    before = structlog.get_config()
+    yield
+    if structlog.get_config() != before:
+        structlog.configure(**before)
+        forget_first_use()
 
 
 @pytest.fixture(scope="session")

@@ -15,13 +15,13 @@ def captured_logs() -> Iterator[list[dict[str, Any]]]:
 
     Enter it after the application was made. The level is the one that the settings ask for.
     """
-    _forget_first_use()
+    forget_first_use()
     with capture_logs(processors=[merge_contextvars]) as events:
         yield events  # type: ignore[misc] # structlog's mappings are dicts
-    _forget_first_use()
+    forget_first_use()
 
 
-def _forget_first_use() -> None:
+def forget_first_use() -> None:
     """Each logger keeps the configuration of its first use: in a test that was another test's."""
     for name, module in list(sys.modules.items()):
         log = getattr(module, "log", None) if name.partition(".")[0] == "app" else None
