@@ -38,7 +38,7 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
 # The lock is mounted, not copied: the layer depends on what it says and holds nothing of it.
 # The cache mount keeps every package that was ever fetched, so a changed lock fetches the change.
 # Left out is what takes room and runs nowhere: the packages' own tests; pydantic.v1, which FastAPI
-# refuses, and imports (2 MB of each process) only to recognise it; the packages' docstrings.
+# refuses, and imports (2 MB of each process) only to recognise it; what deploy/compile.py names.
 RUN --mount=type=cache,target=/root/.cache/uv,sharing=locked \
     --mount=type=bind,source=requirements.txt,target=/tmp/lock.txt \
     --mount=type=bind,source=deploy/compile.py,target=/tmp/compile.py \
@@ -48,7 +48,7 @@ RUN --mount=type=cache,target=/root/.cache/uv,sharing=locked \
     && find /opt/venv -type d \( -name tests -o -name test -o -path '*/pydantic/v1' \) \
         -path '*/site-packages/*' -prune -exec rm -rf {} + \
     && find /opt/venv -name '*.so*' -type f -exec strip --strip-unneeded {} + \
-    && PYTHONHASHSEED=0 python /tmp/compile.py --without-docstrings /opt/venv/lib \
+    && PYTHONHASHSEED=0 python /tmp/compile.py --stripped /opt/venv/lib \
     && rm -f /opt/venv/.lock \
     && find /opt -exec touch --no-dereference --date=@0 {} +
 
