@@ -5,7 +5,7 @@ debugging symbols out of what was compiled from C:
 
 - docstrings, 5 MB of each process and 4 MB of the image;
 - overloads, which the function that follows them replaces (2 MB);
-- the annotations of functions in the packages of UNREAD, for which Python 3.14 makes one more
+- the annotations of functions in the packages of UNNEEDED, for which Python 3.14 makes one more
   function each (7 MB). Those of classes stay, since dataclasses are made from them.
 
 Asserts stay, unlike with `python -OO`. A file that has bytecode already keeps it. No time stamps:
@@ -20,9 +20,9 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-# Packages that never read an annotation of their functions. FastAPI, pydantic and Starlette do; a
-# package that is not named here keeps what it has.
-UNREAD = {"opentelemetry", "psycopg", "redis", "sqlalchemy"}
+# Packages that do the same without: SQLAlchemy only copies annotations into its wrappers, the others
+# never look. FastAPI and pydantic depend on theirs. What is not named here keeps what it has.
+UNNEEDED = {"opentelemetry", "psycopg", "redis", "sqlalchemy"}
 
 WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # One character rather than none: some packages write into their docstrings when imported.
@@ -32,7 +32,7 @@ UNCHECKED_HASH = (0b01).to_bytes(4, "little")  # PEP 552
 
 
 class Stripped(ast.NodeTransformer):
-    """A module without overloads, and without annotations of functions if nobody reads those."""
+    """A module without overloads, and without annotations of functions if nobody needs those."""
 
     def __init__(self, *, annotations: bool) -> None:
         self.annotations = annotations
@@ -75,7 +75,7 @@ def compile_file(path: Path, *, stripped: bool) -> None:
         return  # a template, or for another Python: nobody imports it
     if stripped:
         _empty_docstrings(tree)
-        read = not any(f"/site-packages/{name}/" in str(path) for name in UNREAD)
+        read = not any(f"/site-packages/{name}/" in str(path) for name in UNNEEDED)
         tree = ast.fix_missing_locations(Stripped(annotations=read).visit(tree))
     code = compile(tree, path, "exec", dont_inherit=True)
     header = importlib.util.MAGIC_NUMBER + UNCHECKED_HASH + importlib.util.source_hash(source)
