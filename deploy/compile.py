@@ -20,8 +20,9 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-# Packages that do the same without: SQLAlchemy only copies annotations into its wrappers, the others
-# never look. FastAPI and pydantic depend on theirs. What is not named here keeps what it has.
+# Packages that do the same without: SQLAlchemy only copies annotations into its wrappers, psycopg
+# looks at some in a debugging class of its own, the others never. FastAPI and pydantic depend on
+# theirs. What is not named here keeps what it has.
 UNNEEDED = {"opentelemetry", "psycopg", "redis", "sqlalchemy"}
 
 WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
