@@ -48,22 +48,24 @@ RUN --mount=type=cache,target=/root/.cache/uv,sharing=locked \
     && find /opt/venv -type d \( -name tests -o -name test -o -path '*/pydantic/v1' \) \
         -path '*/site-packages/*' -prune -exec rm -rf {} + \
     && find /opt/venv -name '*.so*' -type f -exec strip --strip-unneeded {} + \
-    && PYTHONHASHSEED=0 python /tmp/compile.py --stripped /opt/venv/lib \
+    && PYTHONHASHSEED=0 PYTHONNODEBUGRANGES=1 python /tmp/compile.py --stripped /opt/venv/lib \
     && rm -f /opt/venv/.lock \
     && find /opt -exec touch --no-dereference --date=@0 {} +
 
 
 FROM base AS system
 # No pip, and none to be unpacked: what runs in production installs nothing.
-# The official image comes without the standard library's bytecode; what is there is kept.
+# The official image comes without the standard library's bytecode, others with all of it.
 # The user is written by hand: useradd leaves today's date behind.
-RUN --network=none touch /started \
+RUN --network=none --mount=type=bind,source=deploy/compile.py,target=/tmp/compile.py \
+    touch /started \
     && python -c "import importlib.util, pathlib, shutil; \
         [shutil.rmtree(pathlib.Path(found.origin).parent) for name in ('pip', 'ensurepip') \
          if (found := importlib.util.find_spec(name))]" \
     && rm -rf /usr/local/bin/pip* /usr/bin/pip* /usr/share/python-wheels \
-    && PYTHONHASHSEED=0 python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
-        "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
+    && stdlib="$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
+    && find "$stdlib" -name __pycache__ -prune -exec rm -rf {} + \
+    && PYTHONHASHSEED=0 PYTHONNODEBUGRANGES=1 python /tmp/compile.py --stripped "$stdlib" \
     && echo 'drydock:x:10001:10001::/nonexistent:/usr/sbin/nologin' >> /etc/passwd \
     && echo 'drydock:x:10001:' >> /etc/group \
     && find / -xdev -newer /started -exec touch --no-dereference --date=@0 {} + \
