@@ -72,14 +72,16 @@ RUN --network=none --mount=type=bind,source=deploy/compile.py,target=/tmp/compil
     && rm /started && touch --date=@0 /
 
 
-FROM base AS code
+# On a Python that has its own bytecode: compiling starts sooner.
+FROM system AS code
 WORKDIR /srv
 COPY deploy/probe.py gunicorn.conf.py pyproject.toml ./
 COPY migrations migrations
 COPY app app
 # Whoever checked it out, and when: the same modes and times. A network of its own would take a
 # container a tenth of a second to get, at each edit, for nothing.
-RUN --network=none PYTHONHASHSEED=0 python -m compileall -q --invalidation-mode unchecked-hash app migrations \
+RUN --network=none PYTHONHASHSEED=0 python -S -m compileall -q --invalidation-mode unchecked-hash \
+        app migrations \
     && chmod -R u=rwX,go=rX . && find . -exec touch --no-dereference --date=@0 {} +
 
 

@@ -12,6 +12,9 @@ from tests.live import Live, run_service
 from tests.logs import captured_logs, named
 from tests.programs import eventually
 
+# The server is shared: services of other tests are connected to databases of their own.
+OWN_BACKENDS = "FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"
+
 
 class TestCost:
     """Each check runs once for all probes of a second, on a connection of its own."""
@@ -66,7 +69,7 @@ class TestCost:
 
     async def test_a_connection_that_the_server_closed_is_replaced(self, live: Live) -> None:
         assert (await live.client.get("/health/ready")).status_code == 200
-        kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
+        kill = f"SELECT pg_terminate_backend(pid) {OWN_BACKENDS}"
         async with await psycopg.AsyncConnection.connect(
             live.resources.settings.database_dsn, autocommit=True
         ) as connection:
@@ -153,7 +156,7 @@ def counted(released: asyncio.Event | None = None) -> tuple[Probe, list[None]]:
 
 
 async def connections(service: Live, name: str) -> int:
-    query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+    query = f"SELECT count(*) {OWN_BACKENDS}"
     async with await psycopg.AsyncConnection.connect(
         service.resources.settings.database_dsn
     ) as connection:
