@@ -24,9 +24,9 @@ from pathlib import Path
 
 # Packages that do the same without the annotations of their own functions. SQLAlchemy and
 # prometheus_client copy them into wrappers, psycopg looks at some in a debugging class of its own,
-# pydantic at those of the functions it is given, the others never. FastAPI and Starlette keep theirs:
-# a class of theirs may be a dependency, and is called by what its parameters say. So does whatever
-# is not named here.
+# pydantic at those of the functions it is given, the others never. FastAPI and Starlette keep
+# theirs: a class of theirs may be a dependency, and is called by what its parameters say. So does
+# whatever is not named here.
 UNNEEDED = {
     "anyio",
     "click",
