@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 
 RATE = 200  # requests a second
 CONNECTIONS = 40  # each sends at most five a second: room for an answer that takes 0.2 s
-# One of so many requests makes a link. They are the ones that nobody can repeat for the client.
+# One of so many requests makes a link. They are the ones that must not be repeated unseen.
 POST_EVERY = int(os.environ.get("STACK_POST_EVERY", "20"))
+MADE = "https://example.com/made-under-load"
 LIMIT = 30.0  # seconds until an answer counts as lost
 
 
@@ -57,7 +58,7 @@ class Target:
         return f"GET /{slug} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
     def post(self) -> bytes:
-        body = json.dumps({"url": "https://example.com/made-under-load"}).encode()
+        body = json.dumps({"url": MADE}).encode()
         head = (
             "POST /api/v1/links HTTP/1.1\r\nHost: localhost\r\n"
             f"Authorization: Bearer {self.token}\r\nContent-Type: application/json\r\n"

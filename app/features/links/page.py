@@ -52,7 +52,7 @@ async def create_link(
         values = {name: str(form.get(name, "")).strip() for name in FIELDS}
     try:
         data = LinkCreate.model_validate({name: text for name, text in values.items() if text})
-        link = await service.create_link(session, data=data, created_by=writer.id)
+        link, _ = await service.create_link(session, data=data, created_by=writer.id)
     except (ValidationError, SlugTaken) as error:
         status, faults = _explain(error)
         return await page(

@@ -3,12 +3,18 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from app.errors import UnsupportedMediaType
 from app.features.links import imports, service
-from app.features.links.errors import FileInvalid, ImportNotFound, LinkNotFound, SlugTaken
+from app.features.links.errors import (
+    FileInvalid,
+    ImportNotFound,
+    KeyReused,
+    LinkNotFound,
+    SlugTaken,
+)
 from app.features.links.models import Link
 from app.features.links.progress import stream_progress, wants_events
 from app.features.links.runtime import LinksRuntimeDep
@@ -38,6 +44,22 @@ from app.infra.lifespan import Resources, ResourcesDep
 Reader = Annotated[Token, Depends(require(Scope.LINKS_READ, "read"), scope="function")]
 Writer = Annotated[Token, Depends(require(Scope.LINKS_WRITE, "write"), scope="function")]
 SlugPath = Annotated[str, Path(pattern=SLUG)]
+# What tells a request that is sent again from a new one. A draft of the IETF's names the header
+# (draft-ietf-httpapi-idempotency-key-header); its quotes are taken as a part of the key.
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern="^[!-~]+$",
+        description=(
+            "Of your choice, such as a UUID. The same request with the same key makes one link, "
+            "however often it is sent; must not come with other data than before."
+        ),
+        examples=["8e03978e-40d5-43dd-bc93-6894a57f9324"],
+    ),
+]
 
 SINCE = f"Default: 2 days or 30 days ago. The series must have at most {MOST_BUCKETS} buckets."
 UNTIL = "Exclusive. Default: now. Must lie at least one bucket after `since`."
@@ -60,7 +82,7 @@ def _read(resources: Resources, link: Link, clicks: int) -> LinkRead:
     )
 
 
-@links_router.post("", status_code=201, responses=responses(SlugTaken))
+@links_router.post("", status_code=201, responses=responses(SlugTaken, KeyReused))
 async def create_link(
     body: LinkCreate,
     writer: Writer,
@@ -68,12 +90,20 @@ async def create_link(
     resources: ResourcesDep,
     runtime: LinksRuntimeDep,
     response: Response,
+    key: IdempotencyKey = None,
 ) -> LinkRead:
-    """Shorten a URL, under a slug of your choice or one that is made up."""
-    link = await service.create_link(session, data=body, created_by=writer.id)
+    """Shorten a URL, under a slug of your choice or one that is made up.
+
+    Sent again with its `Idempotency-Key` it is answered with the link that it made, as that is
+    now, and `Idempotency-Replayed: true`; once the link is deleted it makes a new one.
+    """
+    link, repeated = await service.create_link(session, data=body, created_by=writer.id, key=key)
     await write_through(session, resources.gate, runtime.cache, slug=link.slug, link=link)
     response.headers["Location"] = f"{links_router.prefix}/{link.slug}"
-    return _read(resources, link, clicks=0)
+    if repeated:
+        response.headers["Idempotency-Replayed"] = "true"
+    clicks = await service.total_clicks(session, links=[link]) if repeated else {}
+    return _read(resources, link, clicks.get(link.id, 0))
 
 
 @links_router.get("")

@@ -1,5 +1,6 @@
 """Create, find, list, change and delete links, and read their clicks."""
 
+import hashlib
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -10,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import FieldFault, ValidationFailed
-from app.features.links.errors import LinkNotFound, SlugTaken
+from app.features.links.errors import KeyReused, LinkNotFound, SlugTaken
 from app.features.links.models import CACHE_VERSIONS, ClickCount, Link
 from app.features.links.schemas import ClickBucket, LinkCreate, LinkUpdate
 
@@ -35,8 +36,15 @@ def make_slug() -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(SLUG_LENGTH))
 
 
-async def create_link(session: AsyncSession, *, data: LinkCreate, created_by: UUID) -> Link:
-    """Raises `SlugTaken`. Of simultaneous creations of one slug exactly one succeeds."""
+async def create_link(
+    session: AsyncSession, *, data: LinkCreate, created_by: UUID, key: str | None = None
+) -> tuple[Link, bool]:
+    """A new link and False, or the one that the same request made before under `key`, and True.
+
+    Raises `SlugTaken`, and `KeyReused` if the key came with other data before. Of simultaneous
+    creations of one slug exactly one succeeds; those with one key wait for each other.
+    """
+    digest = hashlib.sha256(data.model_dump_json(exclude_unset=True).encode()).digest()
     for _ in range(ATTEMPTS):
         link: Link | None = await session.scalar(
             insert(Link)
@@ -46,15 +54,36 @@ async def create_link(session: AsyncSession, *, data: LinkCreate, created_by: UU
                 title=data.title,
                 expires_at=data.expires_at,
                 created_by=created_by,
+                idempotency_key=key,
+                request_digest=None if key is None else digest,
             )
-            .on_conflict_do_nothing(index_elements=[Link.slug])
+            .on_conflict_do_nothing()  # of the slug, or of the key
             .returning(Link)
         )
         if link is not None:
-            return link
+            return link, False
+        if key is not None:
+            link = await _find_repeated(session, created_by=created_by, key=key, digest=digest)
+            if link is not None:
+                return link, True
         if data.slug is not None:
             break
     raise SlugTaken(f"The slug {data.slug!r} is taken: choose another.")
+
+
+async def _find_repeated(
+    session: AsyncSession, *, created_by: UUID, key: str, digest: bytes
+) -> Link | None:
+    """The link that this key has made, locked; None if there is none."""
+    query = select(Link, Link.request_digest).where(
+        Link.created_by == created_by, Link.idempotency_key == key
+    )
+    row = (await session.execute(query.with_for_update())).one_or_none()
+    if row is None:
+        return None
+    if row[1] != digest:
+        raise KeyReused("The key came with other data before: send a new one with a new request.")
+    return row[0]
 
 
 async def find_by_slug(session: AsyncSession, *, slug: str) -> Link | None:

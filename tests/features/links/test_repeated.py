@@ -1,0 +1,102 @@
+"""POST /api/v1/links with an Idempotency-Key: sent again, it makes no second link."""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from app.features.tokens.schemas import Scope
+from tests.conftest import MakeToken
+from tests.features.links.conftest import LINKS
+from tests.live import Live
+from tests.problems import check_problem
+
+URL = "https://example.com/once"
+
+
+async def post(api: httpx.AsyncClient, key: str, **fields: Any) -> httpx.Response:
+    body = {"url": URL, **fields}
+    return await api.post(LINKS, json=body, headers={"Idempotency-Key": key})
+
+
+async def made(api: httpx.AsyncClient) -> int:
+    return len((await api.get(LINKS)).json()["items"])
+
+
+class TestSentAgain:
+    """The same request with the same key is answered with the link that it made."""
+
+    async def test_it_is_the_same_answer(self, api: httpx.AsyncClient) -> None:
+        first, again = await post(api, "a"), await post(api, "a")
+        assert (first.status_code, again.status_code) == (201, 201)
+        assert again.json() == first.json()
+        assert again.headers["location"] == first.headers["location"]
+        assert "idempotency-replayed" not in first.headers
+        assert again.headers["idempotency-replayed"] == "true"
+        assert await made(api) == 1
+
+    async def test_with_a_slug_of_ones_choice_too(self, api: httpx.AsyncClient) -> None:
+        assert (await post(api, "a", slug="deck")).status_code == 201
+        assert (await post(api, "a", slug="deck")).json()["slug"] == "deck"
+        check_problem(await post(api, "b", slug="deck"), 409, "slug_taken")
+
+    async def test_it_is_the_link_as_it_is_now(self, api: httpx.AsyncClient) -> None:
+        slug = (await post(api, "a")).json()["slug"]
+        await api.patch(f"{LINKS}/{slug}", json={"title": "changed since"})
+        assert (await post(api, "a")).json()["title"] == "changed since"
+
+    async def test_a_deleted_link_is_made_anew(self, api: httpx.AsyncClient) -> None:
+        slug = (await post(api, "a")).json()["slug"]
+        await api.delete(f"{LINKS}/{slug}")
+        again = await post(api, "a")
+        assert "idempotency-replayed" not in again.headers
+        assert again.json()["slug"] != slug
+
+
+class TestAnotherRequest:
+    """A key stands for one request of one token."""
+
+    async def test_other_data_is_refused(self, api: httpx.AsyncClient) -> None:
+        first = await post(api, "a")
+        check_problem(await post(api, "a", title="other"), 422, "idempotency_key_reused")
+        assert (await post(api, "a")).json() == first.json()
+
+    async def test_another_key_makes_another_link(self, api: httpx.AsyncClient) -> None:
+        assert (await post(api, "a")).json() != (await post(api, "b")).json()
+        assert await made(api) == 2
+
+    async def test_without_a_key_each_request_makes_one(self, api: httpx.AsyncClient) -> None:
+        for _ in range(2):
+            assert (await api.post(LINKS, json={"url": URL})).status_code == 201
+        assert await made(api) == 2
+
+    async def test_another_token_may_use_the_same_key(
+        self, api: httpx.AsyncClient, make_token: MakeToken
+    ) -> None:
+        first = await post(api, "a")
+        api.headers["Authorization"] = f"Bearer {await make_token(Scope.LINKS_WRITE)}"
+        other = await post(api, "a")
+        assert other.json()["slug"] != first.json()["slug"]
+
+    @pytest.mark.parametrize("key", ["", "x" * 256, "two words", "caf\u00e9"])
+    async def test_a_key_that_is_none_is_named(self, api: httpx.AsyncClient, key: str) -> None:
+        headers = {b"Idempotency-Key": key.encode("latin-1")}
+        answer = await api.post(LINKS, json={"url": URL}, headers=headers)
+        problem = check_problem(answer, 422, "validation_failed")
+        assert problem["errors"][0]["field"] == "header.Idempotency-Key"
+
+
+class TestAtOnce:
+    """Sent twice at once, by connections of their own, it makes one link."""
+
+    async def test_twenty_times(self, live: Live) -> None:
+        await live.sign_in(Scope.LINKS_WRITE, Scope.LINKS_READ)
+        key = str(uuid4())
+        answers = await asyncio.gather(*(post(live.client, key) for _ in range(20)))
+        assert {answer.status_code for answer in answers} == {201}
+        assert len({answer.json()["slug"] for answer in answers}) == 1
+        replayed = [answer for answer in answers if "idempotency-replayed" in answer.headers]
+        assert len(replayed) == 19
+        assert await made(live.client) == 1
