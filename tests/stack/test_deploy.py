@@ -6,6 +6,7 @@ STACK_LOAD_SECONDS=60 makes each case as long as a release claims; by default th
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,8 @@ from tests.stack.stack import Stack, signal_worker
 log = logging.getLogger("load")
 
 SECONDS = float(os.environ.get("STACK_LOAD_SECONDS", "15"))
+
+KILLS = 3
 
 pytestmark = pytest.mark.timeout(240 + SECONDS)
 
@@ -137,3 +140,16 @@ class TestCrashes:
             killed = signal_worker(container, "KILL")
         assert signal_worker(container, "CONT") != killed
         assert stack.container("app").restart_count == 0
+
+    def test_what_a_killed_process_held(
+        self, stack: Stack, target: Target, api: httpx.Client
+    ) -> None:
+        # Of the requests that wait for a frozen database some were committed, or will be.
+        app, database = stack.container("app"), stack.container("db")
+        with nothing_lost(stack, target, api, held=KILLS * CONNECTIONS):
+            for _ in range(KILLS):
+                database.pause()
+                time.sleep(0.4)
+                signal_worker(app, "KILL")
+                database.unpause()
+                time.sleep(3)  # another process is there, and answers
