@@ -15,6 +15,8 @@ from tests.stack.stack import Stack, production
 
 # A run that is stopped from outside removes what it started, as one that ends does.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
+# `make test-stack &` in a script ignores Ctrl-C, and so would every script that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # With --log-cli-level=INFO what remains are the figures of the tests.
 for chatty in ("httpx", "python_on_whales"):
