@@ -16,7 +16,7 @@ from tests.stack.stack import Stack, execute, signal_worker
 LIMIT = 2.0  # seconds within which probes answer, and notice
 HUNG = 10  # seconds until gunicorn takes a worker for hung, here; 30 by default; loading takes 2
 SLOW_CLIENTS = 500
-# What each has sent when the rest begins to trickle. The proxy passes a body on as it comes.
+# What each has sent when the rest begins to trickle.
 HALF_A_HEAD = b"POST /api/v1/tokens HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 HALF_A_BODY = (
     b"POST /api/v1/tokens HTTP/1.1\r\nHost: localhost\r\n"
