@@ -149,7 +149,9 @@ class TestCrashes:
         with nothing_lost(stack, target, api, held=KILLS * CONNECTIONS):
             for _ in range(KILLS):
                 database.pause()
-                time.sleep(0.4)
-                signal_worker(app, "KILL")
-                database.unpause()
+                try:
+                    time.sleep(0.4)
+                    signal_worker(app, "KILL")
+                finally:
+                    database.unpause()
                 time.sleep(3)  # another process is there, and answers

@@ -44,7 +44,7 @@ async def create_link(
     Raises `SlugTaken`, and `KeyReused` if the key came with other data before. Of simultaneous
     creations of one slug exactly one succeeds; those with one key wait for each other.
     """
-    digest = hashlib.sha256(data.model_dump_json(exclude_unset=True).encode()).digest()
+    digest = hashlib.sha256(data.model_dump_json(exclude_defaults=True).encode()).digest()
     for _ in range(ATTEMPTS):
         link: Link | None = await session.scalar(
             insert(Link)
