@@ -13,7 +13,7 @@ from app.config import ConfigurationError, Settings
 from app.features.tokens.schemas import Scope, TokenCreate
 from app.features.tokens.service import create_token
 from app.infra.db import make_engine, make_sessions, transaction
-from app.infra.schema import PROJECT, needed_revision
+from app.infra.schema import PROJECT, list_revisions
 
 REFUSED_BY_POSTGRES = """\
 Postgres refuses the password in DATABASE_PASSWORD, DATABASE_URL or the secret database_password.
@@ -99,7 +99,7 @@ def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
             return 1
         print("The schema is newer than this code, which ACCEPT_NEWER_SCHEMA allows.")
         return 0
-    print(f"The schema is at {needed_revision()}.")
+    print(f"The schema is at {list_revisions()[-1]}.")
     return 0
 
 

@@ -10,8 +10,8 @@ import pytest
 from app.config import Settings
 from app.infra.lifespan import Resources
 from app.infra.probes import LIMIT
-from app.infra.queue import HEARTBEAT_KEY, beat
-from app.infra.schema import needed_revision
+from app.infra.queue import HEARTBEAT_KEY, write_heartbeat
+from app.infra.schema import list_revisions
 from tests.live import Live, run_service
 from tests.programs import eventually
 from tests.sockets import frozen_server, unused_port, with_postgres_at, with_redis_at
@@ -32,7 +32,7 @@ class TestAllWell:
     async def test_reports_every_check(
         self, client: httpx.AsyncClient, resources: Resources
     ) -> None:
-        await beat(resources.redis)
+        await write_heartbeat(resources.redis)
         answer = await client.get("/health")
         report = answer.json()
         assert answer.status_code == 200
@@ -164,7 +164,7 @@ class TestSchema:
         self, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         await set_revision(own_settings, "older")
-        monkeypatch.setattr("app.health.known_revisions", lambda: {"older", needed_revision()})
+        monkeypatch.setattr("app.health.list_revisions", lambda: ["older", *list_revisions()])
         accepting = own_settings.model_copy(update={"accept_newer_schema": True})
         async with run_service(accepting) as service:
             status, report = await ask(service, "/health/ready")
