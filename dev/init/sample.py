@@ -17,9 +17,6 @@ ONLY_ITS_OWN = (
     "app/features/links",
     "tests/features/links",
     "migrations/versions/*_links.py",
-    # Requests that wait together share a round trip: made for redirects.
-    "app/infra/batching.py",
-    "tests/infra/test_batching.py",
     # Measures redirects.
     "bench",
     # Load the stack with redirects, and count them.
