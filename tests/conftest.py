@@ -29,7 +29,6 @@ from app.health import Health
 from app.infra.db import make_engine, transaction
 from app.infra.lifespan import Resources, open_resources, start_features
 from app.infra.telemetry import Metrics
-from app.infra.traffic import Traffic
 from app.main import create_api, create_app
 from app.registry import FEATURES
 from dev.servers import PostgresServer, RedisServer, scratch_folder, start_postgres, start_redis
@@ -158,9 +157,7 @@ async def app(
 ) -> AsyncIterator[WithState]:
     monkeypatch.setattr("app.home.router.LIMIT", 30)  # as with Redis's: no measure of a timeout
     async with Health.opened(resources) as health:
-        traffic = Traffic(resources.metrics, resources.redis, resources.gate)
-        state = {"resources": resources, "health": health, "traffic": traffic}
-        yield WithState(created, state)
+        yield WithState(created, {"resources": resources, "health": health})
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ async def sign_in(
     try:
         await _authenticate(request, resources, text)
     except TokenInvalid as error:
-        return await page(request, "tokens/sign-in.html", status=error.status, fault=error.detail)
+        return page(request, "tokens/sign-in.html", status=error.status, fault=error.detail)
     response = see_other("/")
     remember(resources.settings, response, text)
     return response
