@@ -6,7 +6,7 @@ import pytest
 
 from app.config import Settings
 from app.infra.lifespan import Resources
-from app.infra.queue import HEARTBEAT_KEY, Enqueuer, beat, heartbeat_age, make_queue
+from app.infra.queue import HEARTBEAT_KEY, Enqueuer, heartbeat_age, make_queue, write_heartbeat
 from app.infra.redis import RedisGate, make_redis
 from tests.logs import captured_logs, named
 from tests.sockets import unused_port, with_redis_at
@@ -28,8 +28,11 @@ class TestEnqueue:
             with captured_logs() as events:
                 await enqueuer.enqueue("load")
                 await enqueuer.enqueue("load")
-        waiting = named(events, "job_waits_for_worker")
-        assert [event["reason"] for event in waiting] == ["ConnectionError", "the gate is closed"]
+        waiting = named(events, "job_not_enqueued")
+        assert [event["reason"] for event in waiting] == [
+            "ConnectionError",
+            "the circuit breaker is open",
+        ]
 
 
 class TestDequeue:
@@ -52,7 +55,7 @@ class TestHeartbeat:
         assert await heartbeat_age(resources.redis) is None
 
     async def test_it_grows_older(self, resources: Resources) -> None:
-        await beat(resources.redis)
+        await write_heartbeat(resources.redis)
         fresh = await heartbeat_age(resources.redis)
         assert fresh is not None
         assert fresh < 10

@@ -49,7 +49,7 @@ class TestGate:
             await fails(gate, redis.ping())
         for _ in range(100):
             error = await fails(gate, resources.redis.incr("asked"))
-            assert (str(error), error.applied) == ("the gate is closed", False)
+            assert (str(error), error.applied) == ("the circuit breaker is open", False)
         assert await resources.redis.get("asked") is None
 
     async def test_then_one_asks_and_an_answer_opens_the_gate(
