@@ -1,4 +1,4 @@
-"""The job queue from the web side, and the worker's side of a Redis that is away."""
+"""The job queue, and the worker's heartbeat."""
 
 import time
 
@@ -13,14 +13,14 @@ from tests.sockets import unused_port, with_redis_at
 
 
 class TestEnqueue:
-    """A job that is enqueued waits in Redis; without Redis the hint is lost, and no more."""
+    """An enqueued job waits in Redis. Without Redis enqueueing does nothing and never fails."""
 
     async def test_it_is_there_for_a_worker(self, resources: Resources) -> None:
         await resources.enqueuer.enqueue("load", cargo="tea")
         job = await make_queue(resources.redis).dequeue(timeout=1)
         assert job is not None
         assert (job.function, job.kwargs) == ("load", {"cargo": "tea"})
-        assert job.retries > 1  # a worker that dies at it is not the end of it
+        assert job.retries > 1  # a worker that dies meanwhile does not end it
 
     async def test_without_redis_it_fails_nobody(self, settings: Settings) -> None:
         async with make_redis(with_redis_at(settings, unused_port())) as redis:
@@ -36,7 +36,7 @@ class TestEnqueue:
 
 
 class TestDequeue:
-    """A worker whose Redis is away waits, and does not burn a core."""
+    """While Redis is down, the worker waits a second between two tries."""
 
     async def test_a_failure_costs_a_second_and_is_no_exception(self, settings: Settings) -> None:
         async with make_redis(with_redis_at(settings, unused_port())) as redis:
@@ -49,7 +49,7 @@ class TestDequeue:
 
 
 class TestHeartbeat:
-    """A heartbeat tells how long ago a worker was alive."""
+    """The heartbeat says how long ago a worker was alive."""
 
     async def test_none_before_the_first(self, resources: Resources) -> None:
         assert await heartbeat_age(resources.redis) is None
