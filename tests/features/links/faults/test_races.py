@@ -7,8 +7,8 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from tests.faults.visitors import Answer, Visitors
 from tests.features.links.faults.history import READERS, SLUG, History, told
+from tests.features.links.faults.visitors import Answer, Visitors
 from tests.programs import App
 from tests.service import Service
 
