@@ -71,10 +71,6 @@ dev: ## Run everything with reload: make dev [RUNTIME=embedded] [PORT=8000]
 		exec $(MAKE) dev-embedded; \
 	fi
 
-.PHONY: init
-init: ## Make it yours: make init NAME=orders [SAMPLE=no]
-	@exec $(PYTHON) dev/bootstrap.py init $(call typed,NAME) $(call typed,SAMPLE)
-
 .PHONY: doctor
 doctor: ## Say what is wrong with this machine, and the remedy: make doctor [JSON=1]
 	@exec $(PYTHON) dev/bootstrap.py doctor "$(RUNTIME)" $(call typed,JSON)
@@ -87,21 +83,9 @@ test: env ## Run the tests: make test [T="tests/test_x.py -k name"]
 test-faults: env ## Go at running services: kill -9, frozen servers, hostile input, 100,000 rows
 	@exec $(VENV)/python -m pytest $(if $(T),$(T),-n 4 $(HARD))
 
-.PHONY: test-browser
-test-browser: env ## Do what a newcomer does, in Chromium: make test-browser [RUNTIME=docker]
-	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r requirements-browser.txt
-	@RUNTIME=$(RUNTIME) exec $(VENV)/python -m pytest -p no:xdist --noconftest -p tests.newcomer.fixtures \
-		$(if $(T),$(T),tests/newcomer $(wildcard tests/features/*/browser))
-
 .PHONY: test-tools
 test-tools: env ## Test what stands around the app: init, doctor, the pipeline's scripts
 	@exec $(VENV)/python -m pytest $(if $(T),$(T),-n 2 -p no:schemathesis $(TOOLS))
-
-.PHONY: test-copies
-test-copies: env ## Do in copies what the pages say: another name, no sample, a hook, a first feature
-	@.ci/check-init
-	@.ci/check-hooks
-	@.ci/check-first-feature
 
 ##@ Code
 
@@ -127,7 +111,7 @@ lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--up
 	@$(call compile,$(LOCKED) --output-file=requirements.txt pyproject.toml)
 	@$(call compile,$(LOCKED) --group=dev --constraints=requirements.txt --output-file=requirements-dev.txt pyproject.toml)
 	@$(call compile,$(LOCKED) --group=stack --constraints=requirements-dev.txt --output-file=requirements-stack.txt pyproject.toml)
-	@$(call compile,$(LOCKED) --group=browser --constraints=requirements-dev.txt --output-file=requirements-browser.txt pyproject.toml)
+	@$(call compile,$(LOCKED) --no-annotate --group=pyproject.toml:template --constraints=requirements-dev.txt --output-file=template/requirements.txt) # template
 
 # begin sample
 .PHONY: bench
@@ -177,10 +161,6 @@ test-image: ## Run the tests inside the image, on its own Python: make test-imag
 	@TAG=test deploy/build --quiet --target test >/dev/null
 	@exec docker run --rm --init --read-only --cap-drop ALL --security-opt no-new-privileges \
 		--tmpfs /tmp:exec,size=2g $${APP_IMAGE:-drydock}:test $(if $(T),python -m pytest -p no:cacheprovider $(T))
-
-.PHONY: test-workflows
-test-workflows: tools ## Run the workflows here, with act, up to a registry on 127.0.0.1
-	@PATH="$(CURDIR)/$(VENV):$$PATH" exec $(VENV)/python -m pytest -p no:xdist --confcutdir=tests/workflows $(if $(T),$(T),tests/workflows)
 
 .PHONY: secrets
 secrets: ## Write the secret files that are missing
@@ -310,3 +290,5 @@ tools: env
 env:
 	@command -v $(PYTHON) >/dev/null || { echo 'No $(PYTHON) here. Install Python 3.11 or newer, or name one: PYTHON=python3.12' >&2; exit 1; }
 	@$(PYTHON) dev/bootstrap.py
+
+-include template/template.mk # template
