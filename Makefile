@@ -111,7 +111,7 @@ lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--up
 	@$(call compile,$(LOCKED) --output-file=requirements.txt pyproject.toml)
 	@$(call compile,$(LOCKED) --group=dev --constraints=requirements.txt --output-file=requirements-dev.txt pyproject.toml)
 	@$(call compile,$(LOCKED) --group=stack --constraints=requirements-dev.txt --output-file=requirements-stack.txt pyproject.toml)
-	@$(call compile,$(LOCKED) --no-annotate --group=pyproject.toml:template --constraints=requirements-dev.txt --output-file=template/requirements.txt) # template
+	@$(call compile,$(LOCKED) --no-annotate --constraints=requirements-dev.txt --output-file=template/requirements.txt template/requirements.in) # template
 
 # begin sample
 .PHONY: bench

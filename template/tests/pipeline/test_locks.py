@@ -8,7 +8,7 @@ import pytest
 
 from template import ROOT
 
-LOCKS = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob("requirements*.txt"))
+LOCKS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("requirements*.txt"))
 # Those of `uv pip compile` that Renovate takes; it refuses a file whose command has another.
 KNOWN = {
     "--universal",
