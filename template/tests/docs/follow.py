@@ -1,4 +1,4 @@
-"""Follows a page to the letter: `python -m template.tests.docs.follow docs/page.md`, in a copy.
+"""Follows a page to the letter: `python -m template.tests.docs.follow docs/page.md` in a copy.
 
 Stops at the first step that does not do what the page says.
 """
@@ -13,14 +13,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from template import ROOT
 from template.tests.docs.guide import Commands, steps_of
-from tests.programs import POLL_EVERY
 
 # The page names the usual port; where that is taken `make dev` says which one it took instead.
 USUAL = "http://127.0.0.1:8000"
 UP = "Ctrl-C stops everything"
 START_SECONDS = 120.0
+POLL_EVERY = 0.05
+
+# The copy may have no template/ any more; then this module comes from elsewhere. Nothing else may.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def follow(page: Path) -> int:
@@ -30,7 +32,7 @@ def follow(page: Path) -> int:
     with ExitStack() as stack:
         for step in steps:
             if not isinstance(step, Commands):
-                step.follow(ROOT)
+                step.follow(Path())
             elif step.text.startswith("make dev"):
                 address = stack.enter_context(running(step.text))
             else:
@@ -40,7 +42,7 @@ def follow(page: Path) -> int:
 
 def run(commands: str) -> None:
     # -x shows each command. The token in one of them opens a database that is about to go.
-    subprocess.run(["bash", "-euxc", commands], cwd=ROOT, check=True)
+    subprocess.run(["bash", "-euxc", commands], env=ENVIRONMENT, check=True)
 
 
 @contextmanager
@@ -49,7 +51,7 @@ def running(command: str) -> Iterator[str]:
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
             ["bash", "-euc", command],
-            cwd=ROOT,
+            env=ENVIRONMENT,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -72,4 +74,4 @@ def wait_for_address(process: subprocess.Popen[bytes], output: int) -> str:
 
 
 if __name__ == "__main__":
-    print(f"{follow(ROOT / sys.argv[1])} steps followed")
+    print(f"{follow(Path(sys.argv[1]))} steps followed")

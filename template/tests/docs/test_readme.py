@@ -1,23 +1,29 @@
-"""README.md and the pages: commands, files and links that they name exist."""
+"""The pages: commands, files and links that they name exist, in a clone too."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from template import ROOT
 
-README = (ROOT / "README.md").read_text()
-PAGES = sorted(
-    path for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")) if path.is_file()
+LISTED = subprocess.run(
+    ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
 )
+PAGES = [ROOT / name for name in LISTED.stdout.split() if (ROOT / name).exists()]
+# Those which no clone keeps.
+OURS = {ROOT / "README.md", ROOT / "CHANGELOG.md"}
+CLONE = ROOT / "template" / "clone"
 TARGET = re.compile(r"^([a-z][a-z-]*):.*## ", re.MULTILINE)
-# Not an image: whoever takes the picture has to look at it anyway.
-LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)]+)\)")
+LINK = re.compile(r"\[[^\]]+\]\(([^)]+)\)")
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-def targets() -> set[str]:
-    return set(TARGET.findall((ROOT / "Makefile").read_text()))
+def is_of_a_clone(page: Path) -> bool:
+    inside = page.is_relative_to(ROOT / "template")
+    return page.is_relative_to(CLONE) if inside else page not in OURS
 
 
 def anchors(page: Path) -> set[str]:
@@ -26,30 +32,24 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
-class TestTargets:
-    """The README's table and `make help` tell the same targets."""
-
-    def test_each_is_in_the_table(self) -> None:
-        table = README.partition("## What you can type")[2].partition("\n## ")[0]
-        rows = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| `make")]
-        told = {name for row in rows for name in re.findall(r"`make ([a-z-]+)", row)}
-        assert told == targets() - {"help"}
-
-    @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-    def test_no_page_names_one_that_is_not(self, page: Path) -> None:
-        named = re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(), re.MULTILINE)
-        assert set(named) - targets() - {"env"} == set()
+@pages
+def test_targets_exist(page: Path) -> None:
+    makefiles = ["Makefile"] if is_of_a_clone(page) else ["Makefile", "template/template.mk"]
+    targets = {name for file in makefiles for name in TARGET.findall((ROOT / file).read_text())}
+    named = re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(), re.MULTILINE)
+    assert set(named) - targets - {"env"} == set()
 
 
-class TestLinks:
-    """A link to a file of this repository leads to it, and to a heading that is there."""
-
-    @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-    def test_they_lead_somewhere(self, page: Path) -> None:
-        for link in LINK.findall(page.read_text()):
-            if "://" in link:
-                continue
-            name, _, anchor = link.partition("#")
-            target = (page.parent / name) if name else page
-            assert target.exists(), link
-            assert not anchor or anchor in anchors(target), link
+@pages
+def test_links_lead_somewhere(page: Path) -> None:
+    """To a file that is there, where the page lies in the end, and to a heading in it."""
+    folder = ROOT if page.is_relative_to(CLONE) else page.parent
+    for link in LINK.findall(page.read_text()):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = (folder / name) if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+        if is_of_a_clone(page):
+            assert not target.resolve().is_relative_to(ROOT / "template"), link
