@@ -54,15 +54,14 @@ RUN --mount=type=cache,target=/root/.cache/uv,sharing=locked \
 
 
 FROM base AS system
-# No pip, and none to be unpacked: what runs in production installs nothing.
+# What runs in production installs nothing: no pip, and no ensurepip, which carries one.
 # The official image comes without the standard library's bytecode, others with all of it.
 # The user is written by hand: useradd leaves today's date behind.
 RUN --network=none --mount=type=bind,source=deploy/compile.py,target=/tmp/compile.py \
     touch /started \
-    && python -c "import importlib.util, pathlib, shutil; \
-        [shutil.rmtree(pathlib.Path(found.origin).parent) for name in ('pip', 'ensurepip') \
-         if (found := importlib.util.find_spec(name))]" \
-    && rm -rf /usr/local/bin/pip* /usr/bin/pip* /usr/share/python-wheels \
+    && python -m pip uninstall --yes --quiet --root-user-action=ignore --break-system-packages pip \
+    && rm -rf "$(python -c 'import ensurepip; print(*ensurepip.__path__)')" \
+        /usr/local/bin/pip* /usr/bin/pip* /usr/share/python-wheels \
     && stdlib="$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
     && find "$stdlib" -name __pycache__ -prune -exec rm -rf {} + \
     && PYTHONHASHSEED=0 PYTHONNODEBUGRANGES=1 python /tmp/compile.py --stripped "$stdlib" \

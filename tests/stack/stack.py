@@ -74,7 +74,7 @@ class Stack:
 
     def up(self) -> None:
         self.docker.compose.up(
-            detach=True, wait=True, wait_timeout=PATIENCE, quiet=True, pull="never"
+            detach=True, wait=True, wait_timeout=PATIENCE, quiet=True, pull="missing"
         )
 
     def scale(self, number: int) -> None:
