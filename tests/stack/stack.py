@@ -149,6 +149,7 @@ class Stack:
             command,
             detach=True,
             init=True,
+            healthcheck=False,
             read_only=True,
             tmpfs=[Path("/tmp")],
             envs={**settings, **variables},

@@ -17,9 +17,10 @@ log = logging.getLogger("image")
 
 LIMIT = 0.050  # seconds of CPU for one health check
 MORE = 1.1  # times the memory of the least service of the same packages
-LEAST = (
-    "gunicorn --config=/dev/null --worker-class=uvicorn_worker.UvicornWorker --bind=0.0.0.0:8000"
-)
+LEAST = [
+    *["gunicorn", "--config=/dev/null", "--worker-class=uvicorn_worker.UvicornWorker"],
+    *["--bind=0.0.0.0:8000", "baseline:app"],
+]
 # What all processes of a container hold for themselves. Without what a kernel keeps for them, which
 # differs from one to the next.
 HELD = """
