@@ -32,7 +32,6 @@ PROD := docker compose -f compose.yaml
 # `make check` runs them, `make test` does not.
 ATTACKS := $(wildcard tests/faults tests/test_contract.py tests/test_hostile*.py \
 	tests/features/*/faults tests/features/*/test_hostile*.py)
-TESTS := tests $(wildcard template/tests)
 PYTEST = $(WITH_TOOLS) $(VENV)/python -m pytest
 # Checks run a failed test once more. The summary names and counts it: "RERUN tests/…", "1 rerun".
 CHECK = $(PYTEST) --reruns=1 --reruns-delay=1 -rR
@@ -78,10 +77,6 @@ dev: ## Run everything with reload: make dev [RUNTIME=embedded] [PORT=8000]
 		exec $(MAKE) dev-embedded; \
 	fi
 
-.PHONY: init
-init: ## Make it yours: make init NAME=orders [SAMPLE=no]
-	@exec $(PYTHON) dev/bootstrap.py init $(call typed,NAME) $(call typed,SAMPLE)
-
 .PHONY: doctor
 doctor: ## Say what is wrong with this machine, and the remedy: make doctor [JSON=1]
 	@exec $(PYTHON) dev/bootstrap.py doctor "$(RUNTIME)" $(call typed,JSON)
@@ -94,7 +89,7 @@ test: env $(if $(filter tests/stack% %/stack template%,$(T)),tools) ## Run the t
 
 .PHONY: check
 check: lint check-locks ## Python and git: style, types, locks, and all tests that need no container
-	@$(CHECK) $(PARALLEL) $(COVERED) $(TESTS)
+	@$(CHECK) $(PARALLEL) $(COVERED)
 
 .PHONY: check-docker
 check-docker: tools ## An Engine too: the image, the production and the development stack
@@ -301,5 +296,4 @@ env:
 	@command -v $(PYTHON) >/dev/null || { echo 'No $(PYTHON) here. Install Python 3.11 or newer, or name one: PYTHON=python3.12' >&2; exit 1; }
 	@$(PYTHON) dev/bootstrap.py
 
-# What makes and proves the template. `make init` takes it out.
--include template/template.mk
+-include template/template.mk # template

@@ -23,7 +23,7 @@ from app.infra.traffic import Traffic
 from app.registry import FEATURES
 
 DESCRIPTION = """\
-Short links for a team.
+A service on FastAPI, Postgres and Redis.
 
 Send `Authorization: Bearer <token>`; the first token comes from `python -m app token create`.
 Errors are RFC 9457 problem documents: branch on `code`.

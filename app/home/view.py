@@ -28,7 +28,7 @@ MEANS = {
 # On a machine that runs `make dev`; those of the features come first.
 IN_DEVELOPMENT = (
     Command("make test", "Run the tests, on a Postgres and a Redis of their own"),
-    Command("make init NAME=orders", "Give it a name of your own, everywhere"),
+    Command("make init NAME=orders", "Give it a name of your own, everywhere"),  # template
     Command("curl {url}/health", "Ask what monitors ask"),
 )
 # Anywhere else: what works with nothing but an address.
