@@ -13,7 +13,8 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, Request, Response
 
-from app.features.tokens.browser import forget_lapsed, visit_of
+from app.features.tokens.auth import visit_of
+from app.features.tokens.browser import forget_lapsed
 from app.health import Health
 from app.home.view import TrafficView, headline, show_checks, show_commands
 from app.infra.feature import Panel

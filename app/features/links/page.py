@@ -13,7 +13,7 @@ from app.features.links.runtime import LinksRuntimeDep
 from app.features.links.schemas import LinkCreate
 from app.features.links.uploads import read_file
 from app.features.links.writethrough import write_through
-from app.features.tokens.browser import require_visitor
+from app.features.tokens.auth import Authenticated
 from app.features.tokens.models import Token
 from app.features.tokens.schemas import Scope
 from app.infra.db import SessionDep, after_commit
@@ -22,8 +22,8 @@ from app.infra.page.origin import require_same_origin
 from app.infra.page.render import PREFIX, PageRoute, page, see_other
 
 # Each in a transaction of its own, over before the body is read.
-Reader = Annotated[Token, Depends(require_visitor(Scope.LINKS_READ, "read"))]
-Writer = Annotated[Token, Depends(require_visitor(Scope.LINKS_WRITE, "write"))]
+Reader = Annotated[Token, Depends(Authenticated(Scope.LINKS_READ, "read").visitor)]
+Writer = Annotated[Token, Depends(Authenticated(Scope.LINKS_WRITE, "write").visitor)]
 
 SHOWN_ERRORS = 50  # rows; the API pages through them all
 FIELDS = ("url", "slug", "title")

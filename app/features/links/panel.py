@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.features.links import service
 from app.features.links.clicks import whole_hour
 from app.features.links.models import ClickCount, Link
-from app.features.tokens.browser import visit_of
+from app.features.tokens.auth import visit_of
 from app.features.tokens.schemas import Scope
 from app.infra.db import transaction
 from app.infra.lifespan import Resources

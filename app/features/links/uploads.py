@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 from starlette.datastructures import UploadFile
 
 from app.errors import BodyTooLarge, UnsupportedMediaType, ValidationFailed
-from app.features.tokens.auth import require_before_body
+from app.features.tokens.auth import Authenticated
 from app.features.tokens.models import Token
 from app.features.tokens.schemas import Scope
 from app.infra.lifespan import ResourcesDep
@@ -33,7 +33,7 @@ UPLOAD_BODY: dict[str, Any] = {
 }
 
 
-Uploader = Annotated[Token, Depends(require_before_body(Scope.LINKS_WRITE, "write"))]
+Uploader = Annotated[Token, Depends(Authenticated(Scope.LINKS_WRITE, "write").before_body)]
 
 
 async def read_upload(request: Request, resources: ResourcesDep, _uploader: Uploader) -> bytes:

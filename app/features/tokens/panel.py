@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request
 
 from app.features.tokens import service
-from app.features.tokens.browser import visit_of
+from app.features.tokens.auth import visit_of
 from app.features.tokens.schemas import Scope
 from app.infra.db import transaction
 from app.infra.lifespan import Resources

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Response
 
 from app.features.tokens import service
-from app.features.tokens.auth import require
+from app.features.tokens.auth import Authenticated
 from app.features.tokens.errors import ScopeMissing, TokenInvalid, TokenNotFound
 from app.features.tokens.models import Token
 from app.features.tokens.schemas import Scope, TokenCreate, TokenCreated, TokenPage, TokenRead
@@ -14,7 +14,7 @@ from app.infra.db import SessionDep
 from app.infra.http.pages import CursorDep, LimitDep, encode_cursor
 from app.infra.http.problems import API_ERRORS, responses
 
-Manager = Annotated[Token, Depends(require(Scope.TOKENS_WRITE, "write"), scope="function")]
+Manager = Annotated[Token, Depends(Authenticated(Scope.TOKENS_WRITE, "write"), scope="function")]
 
 router = APIRouter(
     prefix="/api/v1/tokens",

@@ -10,6 +10,7 @@ import pytest
 from app.features.tokens.schemas import Scope
 
 TOKENS = "/api/v1/tokens"
+COOKIE = "drydock-80"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from app.infra.lifespan import Resources
 from tests.conftest import MakeToken
 from tests.features.tokens.conftest import TOKENS, Issue, Issued
 from tests.live import Live
+from tests.logs import captured_logs, named
 from tests.problems import check_problem
 
 
@@ -140,6 +141,22 @@ class TestScopes:
         body = {"name": "x", "scopes": [Scope.TOKENS_WRITE]} if method == "POST" else None
         answer = await client.request(method, path, json=body)
         assert answer.status_code in {200, 201, 404}
+
+
+class TestLog:
+    """The log says which token a request came with."""
+
+    async def test_over_the_api(self, client: httpx.AsyncClient, issue: Issue) -> None:
+        token = await issue()
+        with captured_logs() as events:
+            await client.get(TOKENS, headers=token.authorization)
+        assert [event["token_id"] for event in named(events, "request")] == [token.id]
+
+    async def test_on_the_page(self, client: httpx.AsyncClient, issue: Issue) -> None:
+        token = await issue()
+        with captured_logs() as events:
+            await client.post("/page/sign-in", data={"token": token.text})
+        assert [event["token_id"] for event in named(events, "request")] == [token.id]
 
 
 class TestLastUsed:

@@ -15,10 +15,10 @@ from app.features.tokens.service import revoke_token
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from tests.conftest import MakeClient, MakeToken
+from tests.features.tokens.conftest import COOKIE
 from tests.pages import Page
 
 SIGN_IN, SIGN_OUT = "/page/sign-in", "/page/sign-out"
-COOKIE = "drydock-80"
 HTTPS = {"environment": "production", "public_url": "https://go.example.com"}
 
 
