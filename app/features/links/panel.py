@@ -16,6 +16,7 @@ from app.features.links.models import ClickCount, Link
 from app.features.tokens.auth import visit_of
 from app.features.tokens.schemas import Scope
 from app.infra.db import transaction
+from app.infra.http.pages import PageRequest
 from app.infra.lifespan import Resources
 from app.infra.page.charts import Bar, bars
 
@@ -62,7 +63,7 @@ async def load_panel(request: Request) -> Mapping[str, Any]:
 
 
 async def newest_links(session: AsyncSession, *, now: datetime) -> list[LinkView]:
-    links = await service.list_links(session, limit=NEWEST, before=None)
+    links = (await service.list_links(session, page=PageRequest(limit=NEWEST))).items
     totals = await service.total_clicks(session, links=links)
     lately = await _clicks_by_hour(session, links, now)
     return [

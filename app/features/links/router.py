@@ -37,7 +37,7 @@ from app.features.tokens.models import Token
 from app.features.tokens.schemas import Scope
 from app.infra.db import SessionDep, after_commit
 from app.infra.http.inputs import Moment
-from app.infra.http.pages import CursorDep, LimitDep, encode_cursor
+from app.infra.http.pages import PageDep
 from app.infra.http.problems import API_ERRORS, responses
 from app.infra.lifespan import Resources, ResourcesDep
 
@@ -108,20 +108,13 @@ async def create_link(
 
 @links_router.get("")
 async def list_links(
-    _reader: Reader,
-    session: SessionDep,
-    resources: ResourcesDep,
-    limit: LimitDep = 50,
-    cursor: CursorDep = None,
+    _reader: Reader, session: SessionDep, resources: ResourcesDep, page: PageDep
 ) -> LinkPage:
     """All links, newest first."""
-    links = await service.list_links(session, limit=limit + 1, before=cursor)
-    shown = links[:limit]
-    clicks = await service.total_clicks(session, links=shown)
-    return LinkPage(
-        items=[_read(resources, link, clicks.get(link.id, 0)) for link in shown],
-        next_cursor=encode_cursor(shown[-1].id) if len(links) > limit else None,
-    )
+    found = await service.list_links(session, page=page)
+    clicks = await service.total_clicks(session, links=found.items)
+    items = [_read(resources, link, clicks.get(link.id, 0)) for link in found.items]
+    return LinkPage(items=items, next_cursor=found.next_cursor)
 
 
 @links_router.get("/{slug}", responses=responses(LinkNotFound))

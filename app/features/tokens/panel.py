@@ -9,6 +9,7 @@ from app.features.tokens import service
 from app.features.tokens.auth import visit_of
 from app.features.tokens.schemas import Scope
 from app.infra.db import transaction
+from app.infra.http.pages import PageRequest
 from app.infra.lifespan import Resources
 
 NEWEST = 5  # tokens; the API lists them all
@@ -20,7 +21,8 @@ async def load_panel(request: Request) -> Mapping[str, Any]:
     tokens = None
     if visit.token is not None and Scope.TOKENS_WRITE in visit.token.scopes:
         async with transaction(resources.sessions) as session:
-            tokens = await service.list_tokens(session, limit=NEWEST, before=None)
+            page = PageRequest(limit=NEWEST)
+            tokens = (await service.list_tokens(session, page=page)).items
     development = resources.settings.environment == "development"
     return {
         "token": visit.token,

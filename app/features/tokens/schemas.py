@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from app.infra.http.inputs import FutureTime, Line
+from app.infra.http.pages import Page
 
 
 class Scope(StrEnum):
@@ -55,6 +56,5 @@ class TokenCreated(TokenRead):
         return cls(**read.model_dump(), token=token)
 
 
-class TokenPage(BaseModel):
-    items: list[TokenRead]
-    next_cursor: str | None
+class TokenPage(Page[TokenRead]):
+    """Tokens, newest first."""
