@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 
 from app.config import ConfigurationError, Settings
+from app.errors import fault_message
 from app.features.tokens.schemas import Scope, TokenCreate
 from app.features.tokens.service import create_token
 from app.infra.db import make_engine, make_sessions, transaction
@@ -125,7 +126,7 @@ def _create_token(settings: Settings, options: argparse.Namespace) -> int:
     except ValidationError as error:
         for fault in error.errors():
             option = str(fault["loc"][0]).replace("scopes", "scope").replace("_", "-")
-            print(f"--{option}: {fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+            print(f"--{option}: {fault_message(fault)}", file=sys.stderr)
         return 2
     print(asyncio.run(_store_token(settings, wanted)))
     return 0

@@ -22,6 +22,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from app.errors import fault_message
+
 SECRETS_FOLDER = Path("/run/secrets")
 
 # Whoever copies an example into production has no secret at all: these refuse to boot there.
@@ -210,7 +212,7 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for fault in error.errors(include_input=False, include_url=False):
         name = str(fault["loc"][0]).upper() if fault["loc"] else "SETTINGS"
-        message = fault["msg"].removeprefix("Value error, ")
+        message = fault_message(fault)
         if fault["type"] == "missing":
             message = "is not set"
         set_as = "set" if name in os.environ else "not set"

@@ -6,11 +6,13 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ValidationError
 
+from app.errors import fault_message
 from app.features.links import imports, service
 from app.features.links.errors import SlugTaken
 from app.features.links.models import ImportStatus
 from app.features.links.runtime import LinksRuntimeDep
 from app.features.links.schemas import LinkCreate
+from app.features.links.tasks import run_import
 from app.features.links.uploads import read_file
 from app.features.links.writethrough import write_through
 from app.features.tokens.auth import Authenticated
@@ -71,8 +73,8 @@ def _explain(error: ValidationError | SlugTaken) -> tuple[int, dict[str, str]]:
         return error.status, {"slug": error.detail}
     faults: dict[str, str] = {}
     for fault in error.errors(include_url=False, include_input=False, include_context=False):
-        message = fault["msg"].removeprefix("Value error, ")
-        faults.setdefault(str(fault["loc"][0]), _PLAINER.get(fault["type"], message))
+        message = _PLAINER.get(fault["type"]) or fault_message(fault)
+        faults.setdefault(str(fault["loc"][0]), message)
     return 422, faults
 
 
@@ -90,7 +92,7 @@ async def start_import(
     """Leads to the import's own page."""
     source = await read_file(request, most=resources.settings.max_upload_bytes)
     job = await imports.create_import(session, source=source, created_by=writer.id)
-    after_commit(session, lambda: resources.enqueuer.enqueue(imports.JOB, import_id=str(job.id)))
+    after_commit(session, lambda: resources.enqueuer.enqueue(run_import, import_id=str(job.id)))
     return see_other(f"{PREFIX}/imports/{job.id}")
 
 

@@ -29,6 +29,7 @@ from app.features.links.schemas import (
     LinkUpdate,
 )
 from app.features.links.service import MOST_BUCKETS, Bucket
+from app.features.links.tasks import run_import
 from app.features.links.uploads import UPLOAD_BODY, UploadDep, Uploader
 from app.features.links.writethrough import write_through
 from app.features.tokens.auth import Authenticated
@@ -190,7 +191,7 @@ async def start_import(
     changes nothing: a row whose link exists is done.
     """
     job = await imports.create_import(session, source=file, created_by=writer.id)
-    after_commit(session, lambda: resources.enqueuer.enqueue(imports.JOB, import_id=str(job.id)))
+    after_commit(session, lambda: resources.enqueuer.enqueue(run_import, import_id=str(job.id)))
     response.headers["Location"] = f"{imports_router.prefix}/{job.id}"
     return ImportProgress.model_validate(job)
 
