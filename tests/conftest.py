@@ -7,7 +7,6 @@ transaction, which is rolled back; what the service commits is a savepoint in it
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,8 @@ from app.features.tokens.schemas import Scope as TokenScope
 from app.features.tokens.service import create_token
 from app.health import Health
 from app.infra.db import make_engine, transaction
-from app.infra.lifespan import Resources, open_resources, start_features
+from app.infra.feature import open_features
+from app.infra.lifespan import Resources, open_resources
 from app.infra.telemetry import Metrics
 from app.infra.traffic import Traffic
 from app.main import create_api, create_app
@@ -116,7 +116,7 @@ async def resources(migrated: Settings) -> AsyncIterator[Resources]:
     async with (
         engine.connect() as connection,
         connection.begin() as outer,
-        open_resources(migrated, (), name="tests", metrics=Metrics(migrated)) as opened,
+        open_resources(migrated, name="tests", metrics=Metrics(migrated)) as opened,
     ):
         sessions = async_sessionmaker(
             connection,
@@ -126,18 +126,11 @@ async def resources(migrated: Settings) -> AsyncIterator[Resources]:
             join_transaction_mode="create_savepoint",
         )
         isolated = replace(opened, sessions=sessions)
-        async with _features(isolated):
+        async with open_features(isolated, FEATURES):
             await isolated.redis.flushall()
             yield isolated
         await outer.rollback()
     await engine.dispose()
-
-
-@asynccontextmanager
-async def _features(resources: Resources) -> AsyncIterator[None]:
-    async with AsyncExitStack() as stack:
-        await start_features(stack, resources, FEATURES)
-        yield
 
 
 @pytest.fixture(scope="session")

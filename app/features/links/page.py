@@ -1,6 +1,6 @@
 """The pages' forms: a new link, an import and how far it has come. The API does the same."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -19,6 +19,7 @@ from app.features.tokens.auth import Authenticated
 from app.features.tokens.models import Token
 from app.features.tokens.schemas import Scope
 from app.infra.db import SessionDep, after_commit
+from app.infra.feature import UploadRouter
 from app.infra.lifespan import ResourcesDep
 from app.infra.page.origin import require_same_origin
 from app.infra.page.render import PREFIX, PageRoute, page, see_other
@@ -30,15 +31,14 @@ Writer = Annotated[Token, Depends(Authenticated(Scope.LINKS_WRITE, "write").visi
 SHOWN_ERRORS = 50  # rows; the API pages through them all
 FIELDS = ("url", "slug", "title")
 
-forms_router, files_router = (
-    APIRouter(
-        prefix=PREFIX,
-        include_in_schema=False,
-        route_class=PageRoute,
-        dependencies=[Depends(require_same_origin)],
-    )
-    for _ in range(2)
-)
+OF_PAGES: dict[str, Any] = {
+    "prefix": PREFIX,
+    "include_in_schema": False,
+    "route_class": PageRoute,
+    "dependencies": [Depends(require_same_origin)],
+}
+forms_router = APIRouter(**OF_PAGES)
+files_router = UploadRouter(**OF_PAGES)
 
 
 @forms_router.post("/links")

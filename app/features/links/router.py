@@ -37,6 +37,7 @@ from app.features.tokens.errors import ScopeMissing, TokenInvalid
 from app.features.tokens.models import Token
 from app.features.tokens.schemas import Scope
 from app.infra.db import SessionDep, after_commit
+from app.infra.feature import UploadRouter
 from app.infra.http.inputs import Moment
 from app.infra.http.pages import PageDep
 from app.infra.http.problems import API_ERRORS, responses
@@ -68,7 +69,7 @@ UNTIL = "Exclusive. Default: now. Must lie at least one bucket after `since`."
 GUARDED = responses(*API_ERRORS, TokenInvalid, ScopeMissing)
 
 links_router = APIRouter(prefix="/api/v1/links", tags=["links"], responses=GUARDED)
-imports_router = APIRouter(prefix="/api/v1/imports", tags=["imports"], responses=GUARDED)
+imports_router = UploadRouter(prefix="/api/v1/imports", tags=["imports"], responses=GUARDED)
 
 
 def _read(resources: Resources, link: Link, clicks: int) -> LinkRead:
