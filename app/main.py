@@ -21,7 +21,7 @@ from app.infra.page.assets import install_assets
 from app.infra.page.render import Pages
 from app.infra.telemetry import Metrics, configure_logging
 from app.infra.traffic import Traffic
-from app.registry import FEATURES
+from app.registry import FEATURES, load_settings
 
 DESCRIPTION = """\
 Short links for a team.
@@ -41,7 +41,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
 
     Raises `ConfigurationError`. Nothing connects before the lifespan starts.
     """
-    settings = settings or Settings.load()
+    settings = settings or load_settings()
     configure_logging(settings)
     edges = [feature.edge for feature in FEATURES if feature.edge is not None]
     return surround(create_api(settings), settings, edges)

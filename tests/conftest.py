@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.types import ASGIApp
 
 from app.config import Settings
-from app.features.tokens.schemas import Scope as TokenScope
+from app.features.tokens.scopes import declared_scopes
 from app.features.tokens.service import create_token
 from app.health import Health
 from app.infra.db import make_engine, transaction
@@ -31,7 +31,7 @@ from app.infra.lifespan import Resources, open_resources
 from app.infra.telemetry import Metrics
 from app.infra.traffic import Traffic
 from app.main import create_api, create_app
-from app.registry import FEATURES
+from app.registry import FEATURES, SETTINGS
 from dev.servers import PostgresServer, RedisServer, scratch_folder, start_postgres, start_redis
 from tests.live import (
     BASE_URL,
@@ -58,7 +58,10 @@ hypothesis.settings.load_profile("drydock")
 def own_environment() -> Iterator[None]:
     """No setting of the shell that runs the tests takes part in them."""
     kept = dict(os.environ)
-    for name in Settings.model_fields:
+    for name in {
+        *Settings.model_fields,
+        *(name for kind in SETTINGS for name in kind.model_fields),
+    }:
         os.environ.pop(name.upper(), None)
     yield
     os.environ.update(kept)
@@ -170,7 +173,7 @@ MakeToken = Callable[..., Awaitable[str]]
 def make_token(resources: Resources) -> MakeToken:
     async def make(*scopes: str, name: str = "test") -> str:
         async with transaction(resources.sessions) as session:
-            _, text = await create_token(session, name=name, scopes=scopes or [*TokenScope])
+            _, text = await create_token(session, name=name, scopes=scopes or [*declared_scopes()])
         return text
 
     return make

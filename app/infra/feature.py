@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
+from app.config import FeatureSettings
 from app.infra.lifespan import Resources
 
 Task = Callable[..., Awaitable[Any]]
@@ -67,6 +68,8 @@ class Feature:
     """A part of what the service does. The rest of the service knows nothing else of it."""
 
     name: str
+    # Read with the service's own settings; found by `settings.of(<the class>)`.
+    settings: type[FeatureSettings] | None = None
     routers: Sequence[APIRouter] = ()
     panel: Panel | None = None
     commands: Sequence[Command] = ()

@@ -8,11 +8,13 @@ from app.features.links.panel import load_panel
 from app.features.links.redirect import router as redirect_router
 from app.features.links.router import imports_router, links_router
 from app.features.links.runtime import open_runtime
+from app.features.links.settings import LinksSettings
 from app.features.links.tasks import purge, resume_imports, roll_up_clicks, run_import
 from app.infra.feature import Command, Cron, Feature, Panel, Work
 
 feature = Feature(
     name="links",
+    settings=LinksSettings,
     routers=(links_router, imports_router, forms_router, files_router, redirect_router),
     panel=Panel("Links", Path(__file__).parent / "templates", load_panel),
     commands=(

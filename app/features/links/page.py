@@ -12,12 +12,12 @@ from app.features.links.errors import SlugTaken
 from app.features.links.models import ImportStatus
 from app.features.links.runtime import LinksRuntimeDep
 from app.features.links.schemas import LinkCreate
+from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from app.features.links.tasks import run_import
 from app.features.links.uploads import read_file
 from app.features.links.writethrough import write_through
 from app.features.tokens.auth import Authenticated
 from app.features.tokens.models import Token
-from app.features.tokens.schemas import Scope
 from app.infra.db import SessionDep, after_commit
 from app.infra.feature import UploadRouter
 from app.infra.lifespan import ResourcesDep
@@ -25,8 +25,8 @@ from app.infra.page.origin import require_same_origin
 from app.infra.page.render import PREFIX, PageRoute, page, see_other
 
 # Each in a transaction of its own, over before the body is read.
-Reader = Annotated[Token, Depends(Authenticated(Scope.LINKS_READ, "read").visitor)]
-Writer = Annotated[Token, Depends(Authenticated(Scope.LINKS_WRITE, "write").visitor)]
+Reader = Annotated[Token, Depends(Authenticated(LINKS_READ, "read").visitor)]
+Writer = Annotated[Token, Depends(Authenticated(LINKS_WRITE, "write").visitor)]
 
 SHOWN_ERRORS = 50  # rows; the API pages through them all
 FIELDS = ("url", "slug", "title")

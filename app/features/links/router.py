@@ -28,6 +28,7 @@ from app.features.links.schemas import (
     LinkRead,
     LinkUpdate,
 )
+from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from app.features.links.service import MOST_BUCKETS, Bucket
 from app.features.links.tasks import run_import
 from app.features.links.uploads import UPLOAD_BODY, UploadDep, Uploader
@@ -35,7 +36,6 @@ from app.features.links.writethrough import write_through
 from app.features.tokens.auth import Authenticated
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
 from app.features.tokens.models import Token
-from app.features.tokens.schemas import Scope
 from app.infra.db import SessionDep, after_commit
 from app.infra.feature import UploadRouter
 from app.infra.http.inputs import Moment
@@ -43,8 +43,8 @@ from app.infra.http.pages import PageDep
 from app.infra.http.problems import API_ERRORS, responses
 from app.infra.lifespan import Resources, ResourcesDep
 
-Reader = Annotated[Token, Depends(Authenticated(Scope.LINKS_READ, "read"), scope="function")]
-Writer = Annotated[Token, Depends(Authenticated(Scope.LINKS_WRITE, "write"), scope="function")]
+Reader = Annotated[Token, Depends(Authenticated(LINKS_READ, "read"), scope="function")]
+Writer = Annotated[Token, Depends(Authenticated(LINKS_WRITE, "write"), scope="function")]
 SlugPath = Annotated[str, Path(pattern=SLUG)]
 # What tells a request that is sent again from a new one. A draft of the IETF's names the header
 # (draft-ietf-httpapi-idempotency-key-header); its quotes are taken as a part of the key.

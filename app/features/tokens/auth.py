@@ -15,7 +15,7 @@ from structlog.contextvars import bind_contextvars
 from app.config import Settings
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
 from app.features.tokens.models import Token
-from app.features.tokens.schemas import Scope
+from app.features.tokens.scopes import Scope
 from app.features.tokens.service import authenticate
 from app.infra.db import SessionDep, transaction
 from app.infra.http.limits import Kind

@@ -7,7 +7,7 @@ from fastapi import Request
 
 from app.features.tokens import service
 from app.features.tokens.auth import visit_of
-from app.features.tokens.schemas import Scope
+from app.features.tokens.scopes import TOKENS_WRITE
 from app.infra.db import transaction
 from app.infra.http.pages import PageRequest
 from app.infra.lifespan import Resources
@@ -19,7 +19,7 @@ async def load_panel(request: Request) -> Mapping[str, Any]:
     resources: Resources = request.state.resources
     visit = await visit_of(request)
     tokens = None
-    if visit.token is not None and Scope.TOKENS_WRITE in visit.token.scopes:
+    if visit.token is not None and TOKENS_WRITE in visit.token.scopes:
         async with transaction(resources.sessions) as session:
             page = PageRequest(limit=NEWEST)
             tokens = (await service.list_tokens(session, page=page)).items
@@ -29,5 +29,4 @@ async def load_panel(request: Request) -> Mapping[str, Any]:
         "lapsed": visit.lapsed,
         "tokens": tokens,
         "development": development,
-        "scopes": list(Scope),
     }

@@ -9,12 +9,13 @@ from app.features.tokens import service
 from app.features.tokens.auth import Authenticated
 from app.features.tokens.errors import ScopeMissing, TokenInvalid, TokenNotFound
 from app.features.tokens.models import Token
-from app.features.tokens.schemas import Scope, TokenCreate, TokenCreated, TokenPage, TokenRead
+from app.features.tokens.schemas import TokenCreate, TokenCreated, TokenPage, TokenRead
+from app.features.tokens.scopes import TOKENS_WRITE
 from app.infra.db import SessionDep
 from app.infra.http.pages import PageDep
 from app.infra.http.problems import API_ERRORS, responses
 
-Manager = Annotated[Token, Depends(Authenticated(Scope.TOKENS_WRITE, "write"), scope="function")]
+Manager = Annotated[Token, Depends(Authenticated(TOKENS_WRITE, "write"), scope="function")]
 
 router = APIRouter(
     prefix="/api/v1/tokens",

@@ -27,7 +27,7 @@ async def create_token(
     secret = secrets.token_bytes(32)
     token = Token(
         name=name,
-        scopes=[str(scope) for scope in scopes],
+        scopes=list(scopes),
         hash=hashlib.sha256(secret).digest(),
         expires_at=expires_at,
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from app.features.tokens.models import Token
-from app.features.tokens.schemas import Scope
+from app.features.tokens.scopes import TOKENS_WRITE
 from app.features.tokens.service import TOKEN, USED_EVERY
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
@@ -137,8 +137,8 @@ class TestScopes:
     async def test_with_it_alone_all_of_it_is(
         self, client: httpx.AsyncClient, make_token: MakeToken, method: str, path: str
     ) -> None:
-        client.headers["Authorization"] = f"Bearer {await make_token(Scope.TOKENS_WRITE)}"
-        body = {"name": "x", "scopes": [Scope.TOKENS_WRITE]} if method == "POST" else None
+        client.headers["Authorization"] = f"Bearer {await make_token(TOKENS_WRITE)}"
+        body = {"name": "x", "scopes": [TOKENS_WRITE]} if method == "POST" else None
         answer = await client.request(method, path, json=body)
         assert answer.status_code in {200, 201, 404}
 
