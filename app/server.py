@@ -58,10 +58,11 @@ def load_app() -> "ASGIApp":
     """The application. Settings that can't be used end gunicorn with one message and code 4."""
     # Nothing of what is loaded is garbage: to look for some takes a tenth of the start.
     gc.disable()
-    from app.config import ConfigurationError, Settings
+    from app.config import ConfigurationError
+    from app.registry import load_settings
 
     try:
-        settings = Settings.load()
+        settings = load_settings()
     except ConfigurationError as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(Arbiter.APP_LOAD_ERROR)  # the code by which a worker says: don't try again

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from app.config import Settings
-from app.infra.feature import Cron, Feature
+from app.infra.feature import Cron, Feature, Work
 from app.infra.lifespan import Resources
 from app.infra.queue import heartbeat_age
 from app.infra.redis import make_redis
@@ -25,7 +25,7 @@ class TestJobs:
         async def load(context: dict[str, Any], *, cargo: str) -> None:
             done.set_result((cargo, context["resources"]))
 
-        feature = Feature(name="ships", jobs=[load])
+        feature = Feature(name="ships", work=Work(jobs=[load]))
         async with working(own_settings, feature):
             await enqueue(own_settings, load.__qualname__, cargo="tea")
             async with asyncio.timeout(20):
@@ -45,7 +45,7 @@ class TestJobs:
                 raise ConnectionError
             done.set()
 
-        feature = Feature(name="ships", jobs=[load])
+        feature = Feature(name="ships", work=Work(jobs=[load]))
         async with working(own_settings, feature):
             await enqueue(own_settings, load.__qualname__, retries=3)
             await asyncio.wait_for(done.wait(), 20)
@@ -58,7 +58,7 @@ class TestJobs:
             done.set()
 
         # A sixth field counts seconds: a minute would be long.
-        feature = Feature(name="ships", crons=[Cron(tide, "* * * * * *")])
+        feature = Feature(name="ships", work=Work(crons=[Cron(tide, "* * * * * *")]))
         async with working(own_settings, feature):
             await asyncio.wait_for(done.wait(), 20)
 
@@ -81,7 +81,7 @@ class TestLoops:
             recovered.set()
             await asyncio.Event().wait()
 
-        feature = Feature(name="ships", loops=[watch])
+        feature = Feature(name="ships", work=Work(loops=[watch]))
         async with working(own_settings, feature):
             with captured_logs() as events:
                 go_on.set()
@@ -106,7 +106,7 @@ class TestLoops:
             finally:
                 ended.set()
 
-        feature = Feature(name="ships", loops=[watch])
+        feature = Feature(name="ships", work=Work(loops=[watch]))
         async with working(own_settings, feature):
             await asyncio.wait_for(begun.wait(), 20)
         assert ended.is_set()

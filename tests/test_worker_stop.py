@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from app.config import Settings
-from app.infra.feature import Feature
+from app.infra.feature import Feature, Work
 from app.infra.queue import make_queue
 from app.infra.redis import make_redis
 from tests.live import ROOT, environment_of
@@ -29,7 +29,7 @@ class TestStop:
             await go_on.wait()
             finished = True
 
-        feature = Feature(name="ships", jobs=[load])
+        feature = Feature(name="ships", work=Work(jobs=[load]))
         async with working(own_settings, feature) as worker:
             await enqueue(own_settings, load.__qualname__)
             await asyncio.wait_for(begun.wait(), 20)
@@ -49,7 +49,7 @@ class TestStop:
             begun.set()
             await asyncio.Event().wait()
 
-        feature = Feature(name="ships", jobs=[load])
+        feature = Feature(name="ships", work=Work(jobs=[load]))
         settings = own_settings.model_copy(update={"shutdown_grace": 0.1})
         async with working(settings, feature):
             await enqueue(own_settings, load.__qualname__)

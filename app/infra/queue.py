@@ -5,9 +5,10 @@ commits it first and enqueues after, and the worker looks for work whose hint wa
 """
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias
 
 import structlog
 from redis.asyncio import Redis
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from app.infra.patient_queue import PatientQueue
 
 log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+# A job's first argument: SAQ's own entries, and the process's under "resources".
+JobContext: TypeAlias = dict[str, Any]
 
 QUEUE = "drydock"
 HEARTBEAT_KEY = "drydock:worker:heartbeat"
@@ -52,15 +57,24 @@ class Enqueuer:
     def queue(self) -> "PatientQueue":
         return make_queue(self.redis)
 
-    async def enqueue(self, job: str, **kwargs: Any) -> None:
-        """Give the worker a hint to run `job`. Call it after the commit.
+    async def enqueue(
+        self,
+        job: Callable[Concatenate[JobContext, P], Awaitable[None]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> None:
+        """Have the worker run `job`, one of a feature's jobs. Call it after the commit.
 
-        Never fails: while Redis is down the hint is lost, and the worker finds the work itself.
+        The job's arguments go by name, and must be what JSON can hold. While Redis is down the job
+        is lost, nothing is raised, and the worker must find the work in Postgres.
         """
+        if args:
+            raise TypeError("a job's arguments go by name")
+        name = job.__qualname__
         try:
-            await self.gate.run(self.queue.enqueue(job, retries=3, timeout=900, **kwargs))
+            await self.gate.run(self.queue.enqueue(name, retries=3, timeout=900, **kwargs))
         except RedisUnavailable as error:
-            log.warning("job_waits_for_worker", job=job, reason=str(error))
+            log.warning("job_waits_for_worker", job=name, reason=str(error))
 
 
 async def beat(redis: Redis) -> None:

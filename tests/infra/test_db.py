@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import exc, text
 
 from app.config import Settings
-from app.features.tokens.schemas import Scope
+from app.features.tokens.scopes import TOKENS_WRITE
 from app.infra.db import after_commit, check_capacity, is_unavailable, make_engine, transaction
 from app.infra.lifespan import Resources
 from tests.live import Live, run_service
@@ -20,7 +20,7 @@ REFUSE_AT_COMMIT = """
     CREATE CONSTRAINT TRIGGER refuse_at_commit AFTER INSERT ON tokens
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse();
 """
-TOKEN = {"name": "new", "scopes": [Scope.TOKENS_WRITE]}
+TOKEN = {"name": "new", "scopes": [TOKENS_WRITE]}
 INSERT = text("INSERT INTO tokens (name, scopes, hash) VALUES ('new', '{a}', sha256('a'))")
 COUNT = text("SELECT count(*) FROM tokens WHERE name = 'new'")
 

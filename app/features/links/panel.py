@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.features.links import service
 from app.features.links.clicks import whole_hour
 from app.features.links.models import ClickCount, Link
-from app.features.tokens.browser import visit_of
-from app.features.tokens.schemas import Scope
+from app.features.links.scopes import LINKS_READ, LINKS_WRITE
+from app.features.tokens.auth import visit_of
 from app.infra.db import transaction
+from app.infra.http.pages import PageRequest
 from app.infra.lifespan import Resources
 from app.infra.page.charts import Bar, bars
 
@@ -42,7 +43,7 @@ async def load_panel(request: Request) -> Mapping[str, Any]:
     scopes = token.scopes if token else ()
     view: dict[str, Any] = {
         "signed_in": token is not None,
-        "may_write": Scope.LINKS_WRITE in scopes,
+        "may_write": LINKS_WRITE in scopes,
         "most_bytes": resources.settings.max_upload_bytes,
         "public_url": resources.settings.public_url,
         "hours": HOURS,
@@ -52,7 +53,7 @@ async def load_panel(request: Request) -> Mapping[str, Any]:
         "values": {},
         "faults": {},
     }
-    if Scope.LINKS_READ in scopes:
+    if LINKS_READ in scopes:
         async with transaction(resources.sessions) as session:
             view["links"] = await newest_links(session, now=datetime.now(UTC))
         # Only a link that is there is shown as made: an address can't put words on this page.
@@ -62,7 +63,7 @@ async def load_panel(request: Request) -> Mapping[str, Any]:
 
 
 async def newest_links(session: AsyncSession, *, now: datetime) -> list[LinkView]:
-    links = await service.list_links(session, limit=NEWEST, before=None)
+    links = (await service.list_links(session, page=PageRequest(limit=NEWEST))).items
     totals = await service.total_clicks(session, links=links)
     lately = await _clicks_by_hour(session, links, now)
     return [

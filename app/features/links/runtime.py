@@ -10,6 +10,7 @@ from prometheus_client import Histogram
 
 from app.features.links.cache import LinkCache
 from app.features.links.follower import DirectFollower, Follower
+from app.features.links.settings import LinksSettings
 from app.infra.lifespan import Resources, ResourcesDep
 
 NAME = "links"
@@ -25,7 +26,7 @@ class LinksRuntime:
 
 @asynccontextmanager
 async def open_runtime(resources: Resources) -> AsyncIterator[LinksRuntime]:
-    cache = LinkCache(resources.redis, ttl=resources.settings.cache_ttl)
+    cache = LinkCache(resources.redis, ttl=resources.settings.of(LinksSettings).cache_ttl)
     follower = Follower(cache, resources.gate)
     direct = DirectFollower(resources.sessions)
     redirect_seconds = resources.metrics.hot_histogram(
