@@ -57,7 +57,7 @@ async def create_link(
         link, _ = await service.create_link(session, data=data, created_by=writer.id)
     except (ValidationError, SlugTaken) as error:
         status, faults = _explain(error)
-        return await page(
+        return page(
             request,
             "links/new.html",
             status=status,
@@ -103,7 +103,7 @@ async def show_import(
 ) -> Response:
     """How far an import has come. Until it is finished the page asks again every second."""
     found = await imports.read_import(session, import_id=import_id, errors_after=0)
-    return await page(
+    return page(
         request,
         "links/import.html",
         job=found,
