@@ -10,10 +10,13 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 
 from app.config import ConfigurationError, Settings
-from app.features.tokens.schemas import Scope, TokenCreate
+from app.errors import fault_message
+from app.features.tokens.schemas import TokenCreate
+from app.features.tokens.scopes import declared_scopes
 from app.features.tokens.service import create_token
 from app.infra.db import make_engine, make_sessions, transaction
-from app.infra.schema import PROJECT, needed_revision
+from app.infra.schema import PROJECT, list_revisions
+from app.registry import load_settings
 
 REFUSED_BY_POSTGRES = """\
 Postgres refuses the password in DATABASE_PASSWORD, DATABASE_URL or the secret database_password.
@@ -34,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes: 0 done, 1 failed, 2 wrong usage or settings."""
     options = _parser().parse_args(arguments)
     try:
-        settings = Settings.load()
+        settings = load_settings()
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
@@ -54,16 +57,29 @@ def _parser() -> argparse.ArgumentParser:
     token = commands.add_parser("token", help="manage tokens").add_subparsers(
         required=True, metavar="action"
     )
-    create = token.add_parser("create", help="print a new token")
+    known = declared_scopes()
+    create = token.add_parser(
+        "create",
+        help="print a new token",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(["scopes:", *(f"  {name:<20} {says}" for name, says in known.items())]),
+    )
     create.add_argument("--name", required=True, help="who or what it is for")
-    create.add_argument(
+    scopes = create.add_mutually_exclusive_group(required=True)
+    scopes.add_argument(
         "--scope",
         action="append",
-        required=True,
-        choices=[*Scope],
+        choices=[*known],
         metavar="SCOPE",
         dest="scopes",
-        help=f"repeat it for several: {', '.join(Scope)}",
+        help="what it allows; repeat it for several",
+    )
+    scopes.add_argument(
+        "--all-scopes",
+        action="store_const",
+        const=[*known],
+        dest="scopes",
+        help="let it do everything",
     )
     create.add_argument("--expires-at", help="when it ends, such as 2030-01-31T00:00:00Z")
     create.set_defaults(run=_create_token)
@@ -99,7 +115,7 @@ def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
             return 1
         print("The schema is newer than this code, which ACCEPT_NEWER_SCHEMA allows.")
         return 0
-    print(f"The schema is at {needed_revision()}.")
+    print(f"The schema is at {list_revisions()[-1]}.")
     return 0
 
 
@@ -125,7 +141,7 @@ def _create_token(settings: Settings, options: argparse.Namespace) -> int:
     except ValidationError as error:
         for fault in error.errors():
             option = str(fault["loc"][0]).replace("scopes", "scope").replace("_", "-")
-            print(f"--{option}: {fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+            print(f"--{option}: {fault_message(fault)}", file=sys.stderr)
         return 2
     print(asyncio.run(_store_token(settings, wanted)))
     return 0

@@ -1,7 +1,6 @@
 # The targets of this folder. The root Makefile includes this file where it is.
 
-PYTEST = PATH="$(CURDIR)/$(VENV):$$PATH" $(VENV)/python -m pytest
-CHECKS := template/checks
+COPIES := template/checks
 
 # Each of these also checks what only the template promises.
 check: check-template
@@ -16,27 +15,32 @@ init: env ## Make it yours: make init NAME=orders [SAMPLE=no]
 
 .PHONY: check-template
 check-template: env ## Test init, the pages and the pipeline's scripts; lock, rename and lint copies
-	@exec $(PYTEST) -n 2 -p no:schemathesis template/tests/init template/tests/docs template/tests/pipeline
-	@exec $(CHECKS)/lock
-	@exec $(CHECKS)/by-hand
-	@exec $(CHECKS)/init
-	@exec $(CHECKS)/hooks
+	@$(CHECK) $(PARALLEL) template/tests/init template/tests/docs template/tests/pipeline
+	@exec $(COPIES)/by-hand
+	@exec $(COPIES)/init
+	@exec $(COPIES)/hooks
 
 .PHONY: check-template-docker
 check-template-docker: tools ## Follow docs/operations.md; run two clones beside each other in containers
-	@exec $(CHECKS)/operations
-	@exec $(CHECKS)/clones docker
+	@exec $(COPIES)/operations
+	@exec $(COPIES)/clones docker
 
 .PHONY: check-template-more
 check-template-more: tools-template ## Start fresh clones; use the page in Chromium; run the workflows with act
-	@exec $(CHECKS)/first-start
-	@exec $(CHECKS)/clones embedded
-	@exec $(PYTEST) template/tests/newcomer
-	@exec $(PYTEST) template/tests/workflows
+	@exec $(COPIES)/first-start
+	@exec $(COPIES)/clones embedded
+	@$(CHECK) template/tests/newcomer
+	@$(CHECK) template/tests/workflows
 
 .PHONY: template-lines
 template-lines: env ## Count lines and files by room, here and in clones that init makes
 	@exec $(VENV)/python -m template.lines
+
+# Its constraints are those of the last lock: after a new pin in requirements-dev.txt run it again.
+lock: lock-template
+.PHONY: lock-template
+lock-template: env
+	@$(call lock,$(LOCKED) --constraints=requirements-dev.txt --output-file=template/requirements.txt template/requirements.in)
 
 .PHONY: tools-template
 tools-template: tools

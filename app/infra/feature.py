@@ -1,38 +1,40 @@
 """What a feature may bring along. `app.registry` lists the features; nothing else names one."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-if TYPE_CHECKING:
-    from app.infra.lifespan import Resources
+from app.config import FeatureSettings
+from app.infra.lifespan import Resources
 
 Task = Callable[..., Awaitable[Any]]
 
 
-@dataclass(frozen=True)
-class Cron:
-    """A task and when it runs, in crontab's five fields (UTC)."""
+class UploadRouter(APIRouter):
+    """Routes whose bodies may be as large as MAX_UPLOAD_BYTES."""
 
-    task: Task
-    schedule: str
+
+class CatchAllRouter(APIRouter):
+    """Routes that match any path, such as `/{name}`. They are tried after all others."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A part of the page at `/`: its heading, its template, and what that shows as `view`.
+    """A feature's part of the page at `/`.
 
-    `load` may fail or take too long: then the page says so in its place.
+    `templates` is a folder of Jinja templates, which are named `<feature>/<file>`. Its `panel.html`
+    shows what `load` returns, as `view`. If `load` fails or takes too long, the page says so in
+    its place.
     """
 
     title: str
-    template: str
+    templates: Path
     load: Callable[[Request], Awaitable[Mapping[str, Any]]]
 
 
@@ -45,24 +47,45 @@ class Command:
 
 
 @dataclass(frozen=True)
+class Cron:
+    """A task and when it runs, in crontab's five fields (UTC)."""
+
+    task: Task
+    schedule: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the worker does for a feature."""
+
+    jobs: Sequence[Task] = ()  # run once each time they are enqueued
+    crons: Sequence[Cron] = ()
+    loops: Sequence[Task] = ()  # run until the worker stops
+
+
+@dataclass(frozen=True)
 class Feature:
-    """A part of what the service does, and the only thing that the rest knows of it."""
+    """A part of what the service does. The rest of the service knows nothing else of it."""
 
     name: str
+    # Read with the service's own settings; found by `settings.of(<the class>)`.
+    settings: type[FeatureSettings] | None = None
     routers: Sequence[APIRouter] = ()
-    # Their bodies may be as large as MAX_UPLOAD_BYTES.
-    upload_routers: Sequence[APIRouter] = ()
-    # Served after everything else, since it answers any path: `/{name}`.
-    last_routers: Sequence[APIRouter] = ()
-    # Objects that live as long as the process; found at `resources.features[name]`.
-    runtime: Callable[["Resources"], AbstractAsyncContextManager[object]] | None = None
-    # Answers some requests before FastAPI sees them. It may always pass one on.
-    edge: Callable[[ASGIApp], ASGIApp] | None = None
-    # A folder of Jinja templates; they go by `<name>/<file>`.
-    templates: Path | None = None
     panel: Panel | None = None
     commands: Sequence[Command] = ()
-    # The worker's: jobs by name, jobs by the clock, and loops that run until it stops.
-    jobs: Sequence[Task] = ()
-    crons: Sequence[Cron] = ()
-    loops: Sequence[Task] = ()
+    work: Work = Work()
+    # Objects that live as long as the process; found at `resources.features[name]`.
+    runtime: Callable[[Resources], AbstractAsyncContextManager[object]] | None = None
+    # ASGI middleware that may answer a request before FastAPI sees it, or pass it on.
+    edge: Callable[[ASGIApp], ASGIApp] | None = None
+
+
+@asynccontextmanager
+async def open_features(resources: Resources, features: Sequence[Feature]) -> AsyncIterator[None]:
+    """Open what the features hold while the process lives, and close it in the reverse order."""
+    async with AsyncExitStack() as stack:
+        for feature in features:
+            if feature.runtime is not None:
+                runtime = await stack.enter_async_context(feature.runtime(resources))
+                resources.features[feature.name] = runtime
+        yield

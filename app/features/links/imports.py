@@ -15,6 +15,7 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import undefer
 
+from app.errors import fault_message
 from app.features.links.cache import NewLink
 from app.features.links.csvfile import HEADER_ROW, CsvRow, count_rows
 from app.features.links.errors import ImportNotFound, SlugTaken
@@ -22,7 +23,6 @@ from app.features.links.models import Import, ImportStatus, RowError
 from app.features.links.schemas import ImportProgress, ImportRead, LinkCreate, RowFault
 from app.features.links.service import ALPHABET, SLUG_LENGTH
 
-JOB = "run_import"
 ERRORS_A_PAGE = 1000
 
 # A row without a slug gets one made from its URL, so that importing it again finds it. These many
@@ -177,8 +177,7 @@ def _sort_out(rows: list[CsvRow]) -> tuple[list[Candidate], list[RowFault]]:
 def _say(error: ValidationError) -> str:
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     said = (
-        f"{'.'.join(map(str, fault['loc'])) or 'row'}: {fault['msg'].removeprefix('Value error, ')}"
-        for fault in faults
+        f"{'.'.join(map(str, fault['loc'])) or 'row'}: {fault_message(fault)}" for fault in faults
     )
     return "; ".join(said)
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import Path, Request
 from fastapi.responses import Response
 
 from app.errors import BadRequest, DependencyUnavailable
@@ -14,11 +14,12 @@ from app.features.links.follower import Direct, Followed, Unfollowed
 from app.features.links.runtime import LinksRuntime, LinksRuntimeDep
 from app.features.links.service import find_by_slug
 from app.infra.db import Sessions, transaction
+from app.infra.feature import CatchAllRouter
 from app.infra.http.problems import responses
 from app.infra.lifespan import ResourcesDep
 from app.infra.redis import RedisGate, RedisUnavailable
 
-router = APIRouter(
+router = CatchAllRouter(
     tags=["redirect"],
     responses=responses(BadRequest, LinkNotFound, LinkExpired, DependencyUnavailable),
 )

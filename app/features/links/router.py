@@ -28,21 +28,23 @@ from app.features.links.schemas import (
     LinkRead,
     LinkUpdate,
 )
+from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from app.features.links.service import MOST_BUCKETS, Bucket
+from app.features.links.tasks import run_import
 from app.features.links.uploads import UPLOAD_BODY, UploadDep, Uploader
 from app.features.links.writethrough import write_through
-from app.features.tokens.auth import require
+from app.features.tokens.auth import Authenticated
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
 from app.features.tokens.models import Token
-from app.features.tokens.schemas import Scope
 from app.infra.db import SessionDep, after_commit
+from app.infra.feature import UploadRouter
 from app.infra.http.inputs import Moment
-from app.infra.http.pages import CursorDep, LimitDep, encode_cursor
+from app.infra.http.pages import PageDep
 from app.infra.http.problems import API_ERRORS, responses
 from app.infra.lifespan import Resources, ResourcesDep
 
-Reader = Annotated[Token, Depends(require(Scope.LINKS_READ, "read"), scope="function")]
-Writer = Annotated[Token, Depends(require(Scope.LINKS_WRITE, "write"), scope="function")]
+Reader = Annotated[Token, Depends(Authenticated(LINKS_READ, "read"), scope="function")]
+Writer = Annotated[Token, Depends(Authenticated(LINKS_WRITE, "write"), scope="function")]
 SlugPath = Annotated[str, Path(pattern=SLUG)]
 # What tells a request that is sent again from a new one. A draft of the IETF's names the header
 # (draft-ietf-httpapi-idempotency-key-header); its quotes are taken as a part of the key.
@@ -67,7 +69,7 @@ UNTIL = "Exclusive. Default: now. Must lie at least one bucket after `since`."
 GUARDED = responses(*API_ERRORS, TokenInvalid, ScopeMissing)
 
 links_router = APIRouter(prefix="/api/v1/links", tags=["links"], responses=GUARDED)
-imports_router = APIRouter(prefix="/api/v1/imports", tags=["imports"], responses=GUARDED)
+imports_router = UploadRouter(prefix="/api/v1/imports", tags=["imports"], responses=GUARDED)
 
 
 def _read(resources: Resources, link: Link, clicks: int) -> LinkRead:
@@ -108,20 +110,13 @@ async def create_link(
 
 @links_router.get("")
 async def list_links(
-    _reader: Reader,
-    session: SessionDep,
-    resources: ResourcesDep,
-    limit: LimitDep = 50,
-    cursor: CursorDep = None,
+    _reader: Reader, session: SessionDep, resources: ResourcesDep, page: PageDep
 ) -> LinkPage:
     """All links, newest first."""
-    links = await service.list_links(session, limit=limit + 1, before=cursor)
-    shown = links[:limit]
-    clicks = await service.total_clicks(session, links=shown)
-    return LinkPage(
-        items=[_read(resources, link, clicks.get(link.id, 0)) for link in shown],
-        next_cursor=encode_cursor(shown[-1].id) if len(links) > limit else None,
-    )
+    found = await service.list_links(session, page=page)
+    clicks = await service.total_clicks(session, links=found.items)
+    items = [_read(resources, link, clicks.get(link.id, 0)) for link in found.items]
+    return LinkPage(items=items, next_cursor=found.next_cursor)
 
 
 @links_router.get("/{slug}", responses=responses(LinkNotFound))
@@ -197,7 +192,7 @@ async def start_import(
     changes nothing: a row whose link exists is done.
     """
     job = await imports.create_import(session, source=file, created_by=writer.id)
-    after_commit(session, lambda: resources.enqueuer.enqueue(imports.JOB, import_id=str(job.id)))
+    after_commit(session, lambda: resources.enqueuer.enqueue(run_import, import_id=str(job.id)))
     response.headers["Location"] = f"{imports_router.prefix}/{job.id}"
     return ImportProgress.model_validate(job)
 

@@ -18,6 +18,7 @@ from pydantic import (
 
 from app.features.links.models import ImportStatus
 from app.infra.http.inputs import FutureTime, Line
+from app.infra.http.pages import Page
 
 LONGEST_URL = 2048  # what every browser and proxy takes
 
@@ -105,9 +106,8 @@ class LinkRead(BaseModel):
     clicks: int
 
 
-class LinkPage(BaseModel):
-    items: list[LinkRead]
-    next_cursor: str | None
+class LinkPage(Page[LinkRead]):
+    """Links, newest first."""
 
 
 class ClickBucket(BaseModel):

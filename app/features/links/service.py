@@ -14,6 +14,7 @@ from app.errors import FieldFault, ValidationFailed
 from app.features.links.errors import KeyReused, LinkNotFound, SlugTaken
 from app.features.links.models import CACHE_VERSIONS, ClickCount, Link
 from app.features.links.schemas import ClickBucket, LinkCreate, LinkUpdate
+from app.infra.http.pages import PageRequest, Rows, read_page
 
 # Without 0 O 1 l I: people read slugs aloud and type them from paper.
 ALPHABET = "23456789abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ"
@@ -108,12 +109,9 @@ async def find_counted(session: AsyncSession, *, slug: str) -> tuple[Link, int]:
     return row[0], row[1]
 
 
-async def list_links(session: AsyncSession, *, limit: int, before: UUID | None) -> list[Link]:
-    """Newest first; `before` is the id of the last one already seen."""
-    query = select(Link).order_by(Link.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(Link.id < before)
-    return list(await session.scalars(query))
+async def list_links(session: AsyncSession, *, page: PageRequest) -> Rows[Link]:
+    """Newest first."""
+    return await read_page(session, select(Link), Link.id, page)
 
 
 async def change_link(session: AsyncSession, *, slug: str, data: LinkUpdate) -> Link:

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -18,6 +17,7 @@ from app.features.links.runtime import runtime_of
 from app.features.links.service import next_cache_version
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
+from app.infra.queue import JobContext
 from app.infra.redis import RedisUnavailable
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ KEEP_EXPIRED = timedelta(days=30)  # an expired link answers 410 this long, then
 KEEP_IMPORTS = timedelta(days=30)
 
 
-async def run_import(context: dict[str, Any], *, import_id: str) -> None:
+async def run_import(context: JobContext, *, import_id: str) -> None:
     """Import what is left of a file. Running it twice, or twice at once, does no harm."""
     resources: Resources = context["resources"]
     job_id = UUID(import_id)
@@ -119,11 +119,11 @@ async def resume_imports(resources: Resources) -> None:
             )
         for import_id in stalled:
             log.info("import_resumed", import_id=str(import_id))
-            await resources.enqueuer.enqueue(imports.JOB, import_id=str(import_id))
+            await resources.enqueuer.enqueue(run_import, import_id=str(import_id))
         await asyncio.sleep(RESUME_EVERY)
 
 
-async def purge(context: dict[str, Any]) -> None:
+async def purge(context: JobContext) -> None:
     """Delete links that expired long ago, and old imports."""
     resources: Resources = context["resources"]
     async with transaction(resources.sessions) as session:

@@ -6,9 +6,9 @@ from fastapi import Depends, Request
 from starlette.datastructures import UploadFile
 
 from app.errors import BodyTooLarge, UnsupportedMediaType, ValidationFailed
-from app.features.tokens.auth import require_before_body
+from app.features.links.scopes import LINKS_WRITE
+from app.features.tokens.auth import Authenticated
 from app.features.tokens.models import Token
-from app.features.tokens.schemas import Scope
 from app.infra.lifespan import ResourcesDep
 
 _RULE = "Must be UTF-8, with a header line that names url, and with rows below it."
@@ -33,7 +33,7 @@ UPLOAD_BODY: dict[str, Any] = {
 }
 
 
-Uploader = Annotated[Token, Depends(require_before_body(Scope.LINKS_WRITE, "write"))]
+Uploader = Annotated[Token, Depends(Authenticated(LINKS_WRITE, "write").before_body)]
 
 
 async def read_upload(request: Request, resources: ResourcesDep, _uploader: Uploader) -> bytes:

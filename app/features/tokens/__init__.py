@@ -10,6 +10,5 @@ from app.infra.feature import Feature, Panel
 feature = Feature(
     name="tokens",
     routers=(router, browser_router),
-    templates=Path(__file__).parent / "templates",
-    panel=Panel("Access", "tokens/panel.html", load_panel),
+    panel=Panel("Access", Path(__file__).parent / "templates", load_panel),
 )

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.tokens.errors import TokenInvalid, TokenNotFound
 from app.features.tokens.models import Token
+from app.infra.http.pages import PageRequest, Rows, read_page
 
 # Recognisable to secret scanners: a fixed prefix, and lengths that nothing else has.
 TOKEN = re.compile(r"drydock_([0-9a-f]{32})_([0-9a-f]{64})")
@@ -26,7 +27,7 @@ async def create_token(
     secret = secrets.token_bytes(32)
     token = Token(
         name=name,
-        scopes=[str(scope) for scope in scopes],
+        scopes=list(scopes),
         hash=hashlib.sha256(secret).digest(),
         expires_at=expires_at,
     )
@@ -78,12 +79,9 @@ async def _note_use(session: AsyncSession, token_id: UUID) -> None:
     )
 
 
-async def list_tokens(session: AsyncSession, *, limit: int, before: UUID | None) -> list[Token]:
-    """Newest first; `before` is the id of the last one already seen."""
-    query = select(Token).order_by(Token.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(Token.id < before)
-    return list(await session.scalars(query))
+async def list_tokens(session: AsyncSession, *, page: PageRequest) -> Rows[Token]:
+    """Newest first."""
+    return await read_page(session, select(Token), Token.id, page)
 
 
 async def revoke_token(session: AsyncSession, *, token_id: UUID) -> None:

@@ -25,6 +25,7 @@ from app.errors import (
     RateLimited,
     UnsupportedMediaType,
     ValidationFailed,
+    fault_message,
 )
 from app.infra.db import is_unavailable
 
@@ -170,5 +171,5 @@ def _fault(fault: Any) -> FieldFault:
         return {"field": "body", "detail": f"is not JSON {place}"}
     return {
         "field": ".".join(str(part) for part in fault["loc"]) or "body",
-        "detail": str(fault["msg"]).removeprefix("Value error, "),
+        "detail": fault_message(fault),
     }

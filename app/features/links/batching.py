@@ -1,4 +1,4 @@
-"""One run for all that wait at the same moment: a round trip, a transaction, a flush to disk."""
+"""Batching: requests that wait at the same moment share one round trip or transaction."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,10 +16,10 @@ class _Waiting(Generic[Item, Answer]):
 
 
 class Batcher(Generic[Item, Answer]):
-    """At most one batch is under way; what arrives meanwhile forms the next.
+    """Runs one batch at a time. Items that arrive meanwhile form the next batch.
 
-    One caller alone is not delayed by this. `run` takes the items and answers them in their order;
-    what it raises, each of its callers gets.
+    A single caller does not wait for others. `run` gets the items and returns the answers in the
+    same order. If it raises, each caller of that batch gets the exception.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Batcher(Generic[Item, Answer]):
         return await waiting.answer
 
     async def close(self) -> None:
-        """Wait for the batch under way."""
+        """Wait until all items are answered."""
         if self._sender is not None:
             await self._sender
 
@@ -54,7 +54,7 @@ class Batcher(Generic[Item, Answer]):
     async def _send(self, batch: list[_Waiting[Item, Answer]]) -> None:
         try:
             answers = await self._run([waiting.item for waiting in batch])
-        except Exception as error:  # noqa: BLE001 -- not handled here: handed to those who asked
+        except Exception as error:  # noqa: BLE001 -- each caller gets it
             for waiting in batch:
                 if not waiting.answer.done():
                     waiting.answer.set_exception(error)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.infra.batching import Batcher
+from app.features.links.batching import Batcher
 
 
 class Runs:
