@@ -39,7 +39,7 @@ def count(root: Path) -> dict[str, tuple[int, int]]:
     """Return lines and files of each room, of the text files that git tracks."""
     # One row a file: lines added, lines removed, name. A binary file has no numbers.
     empty = subprocess.check_output(["git", "hash-object", "-t", "tree", "/dev/null"], text=True)
-    diff = ["git", "-C", root, "diff", "--cached", "--numstat", "-z", empty.strip()]
+    diff = ["git", "-C", str(root), "diff", "--cached", "--numstat", "-z", empty.strip()]
     lines: Counter[str] = Counter()
     files: Counter[str] = Counter()
     for row in filter(None, subprocess.check_output(diff, text=True).split("\0")):
@@ -51,11 +51,11 @@ def count(root: Path) -> dict[str, tuple[int, int]]:
 
 def clone(folder: Path, *words: str) -> Path:
     """Return a clone of the last commit in which `make init` ran with these words, if any."""
-    subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     if words:
         (folder / ".venv").symlink_to(ROOT / ".venv")
         (folder / ".git/info/exclude").write_text(".venv\n")
-        made = ["make", "--silent", "-C", folder, "init", *words]
+        made = ["make", "--silent", "-C", str(folder), "init", *words]
         subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
     return folder
 

@@ -30,9 +30,6 @@ SAMPLE = (
     "tests/features/links",
     "migrations/versions/*_links.py",
     "docs/links.md",
-    # Requests that wait together share a round trip: made for redirects.
-    "app/infra/batching.py",
-    "tests/infra/test_batching.py",
     # Measures redirects.
     "bench",
     # Load the stack with redirects, and count them.

@@ -88,7 +88,17 @@ class TestFirstFeature:
 
     def test_it_shows_a_whole_feature(self) -> None:
         files = {Path(step.path).name for step in STEPS if isinstance(step, NewFile)}
-        layers = {"models", "schemas", "service", "errors", "router", "panel", "tasks", "__init__"}
+        layers = {
+            "scopes",
+            "models",
+            "schemas",
+            "service",
+            "errors",
+            "router",
+            "panel",
+            "tasks",
+            "__init__",
+        }
         others = {"panel.html", "test_announcements.py"}
         assert files == {f"{layer}.py" for layer in layers} | others
 
