@@ -19,9 +19,15 @@ feature = Feature(
     panel=Panel("Links", Path(__file__).parent / "templates", load_panel),
     commands=(
         Command(
-            'curl {url}/api/v1/links --json \'{"url": "https://example.com/"}\' '
-            '-H "Authorization: Bearer $TOKEN"',
+            'curl -s {url}/api/v1/links -H "Authorization: Bearer $TOKEN" '
+            "-H 'Content-Type: application/json' -H 'Idempotency-Key: hello' "
+            """-d '{"url": "https://example.com/", "slug": "hello"}'""",
             "Make a short link over the API",
+        ),
+        Command("curl -i {url}/hello", "Follow it"),
+        Command(
+            'curl -s {url}/api/v1/links/hello/clicks -H "Authorization: Bearer $TOKEN"',
+            "See its clicks",
         ),
     ),
     work=Work(
