@@ -129,11 +129,9 @@ lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--up
 	@$(call compile,$(LOCKED) --group=stack --constraints=requirements-dev.txt --output-file=requirements-stack.txt pyproject.toml)
 	@$(call compile,$(LOCKED) --group=browser --constraints=requirements-dev.txt --output-file=requirements-browser.txt pyproject.toml)
 
-# begin sample
 .PHONY: bench
-bench: env ## Measure the hot path beside a plain route
+bench: env ## Measure what requests cost, beside a plain FastAPI route
 	@exec $(VENV)/python -m bench
-# end sample
 
 ##@ Database
 
