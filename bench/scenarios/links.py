@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from app.infra.http.middleware import surround
+from app.infra.http.middleware import add_middleware
 from app.infra.telemetry import configure_logging
 from app.main import create_api
 from app.registry import load_settings
@@ -30,7 +30,7 @@ def create_edgeless_app() -> ASGIApp:
     """As `app.main.create_app`, without the edge that answers most redirects."""
     settings = load_settings()
     configure_logging(settings)
-    return surround(create_api(settings), settings, edges=())
+    return add_middleware(create_api(settings), settings, edges=())
 
 
 def prepare(laboratory: Laboratory, service: Server, token: str) -> Scenario:

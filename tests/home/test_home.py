@@ -160,7 +160,7 @@ class TestProduction:
             client.cookies["__Host-drydock"] = "drydock_" + "0" * 32 + "_" + "0" * 64
             page = await read(client)
         assert not page.has_class("chart")
-        assert "opens nothing any more" in page.text
+        assert "is no longer valid" in page.text
 
 
 class TestAway:

@@ -38,7 +38,7 @@ from app.features.tokens.errors import ScopeMissing, TokenInvalid
 from app.features.tokens.models import Token
 from app.infra.db import SessionDep, after_commit
 from app.infra.feature import UploadRouter
-from app.infra.http.inputs import Moment
+from app.infra.http.inputs import UtcTime
 from app.infra.http.pages import PageDep
 from app.infra.http.problems import API_ERRORS, responses
 from app.infra.lifespan import Resources, ResourcesDep
@@ -164,8 +164,8 @@ async def read_clicks(
     _reader: Reader,
     session: SessionDep,
     bucket: Annotated[Bucket, Query()] = "day",
-    since: Annotated[Moment | None, Query(description=SINCE)] = None,
-    until: Annotated[Moment | None, Query(description=UNTIL)] = None,
+    since: Annotated[UtcTime | None, Query(description=SINCE)] = None,
+    until: Annotated[UtcTime | None, Query(description=UNTIL)] = None,
 ) -> ClickSeries:
     """Clicks by hour or day (UTC), without gaps. A click shows up about a second later."""
     start, end = service.bound_series(bucket, since, until)
