@@ -6,11 +6,12 @@ gunicorn kills and replaces a worker whose event loop is blocked; uvicorn's own 
 import gc
 import sys
 
-from app.config import ConfigurationError, Settings
+from app.config import ConfigurationError
 from app.infra.telemetry import logging_config
+from app.registry import load_settings
 
 try:
-    settings = Settings.load()
+    settings = load_settings()
 except ConfigurationError as error:
     sys.exit(str(error))
 

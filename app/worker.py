@@ -10,7 +10,7 @@ from saq import CronJob, Worker
 
 from app.config import Settings
 from app.infra.db import check_capacity
-from app.infra.feature import Task
+from app.infra.feature import Task, open_features
 from app.infra.lifespan import Resources, open_resources
 from app.infra.queue import DEQUEUE_WAIT, HEARTBEAT_EVERY, make_worker_queue, write_heartbeat
 from app.infra.redis import REDIS_FAILURES
@@ -62,15 +62,17 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 async def run_worker(settings: Settings) -> None:
     """Work until SIGTERM or SIGINT. Raises `ValueError` if Postgres allows too few connections."""
-    async with open_resources(
-        settings.model_copy(update={"redis_timeout": REDIS_TIMEOUT}),
-        FEATURES,
-        name="drydock-worker",
-        metrics=Metrics(settings),
-        lend_limit=LEND_LIMIT,
-    ) as resources:
+    async with (
+        open_resources(
+            settings.model_copy(update={"redis_timeout": REDIS_TIMEOUT}),
+            name="drydock-worker",
+            metrics=Metrics(settings),
+            lend_limit=LEND_LIMIT,
+        ) as resources,
+        open_features(resources, FEATURES),
+    ):
         await check_capacity(resources.engine, settings)
-        loops = [loop for feature in FEATURES for loop in feature.loops]
+        loops = [loop for feature in FEATURES for loop in feature.work.loops]
         tasks = [asyncio.create_task(supervise(loop, resources)) for loop in (_heartbeat, *loops)]
         try:
             await _make_worker(settings, resources).start()
@@ -89,11 +91,11 @@ def _make_worker(settings: Settings, resources: Resources) -> GracefulWorker:
 
     return GracefulWorker(
         queue,
-        functions=[job for feature in FEATURES for job in feature.jobs],
+        functions=[job for feature in FEATURES for job in feature.work.jobs],
         cron_jobs=[
             CronJob(cron.task, cron=cron.schedule, timeout=300)
             for feature in FEATURES
-            for cron in feature.crons
+            for cron in feature.work.crons
         ],
         concurrency=settings.worker_concurrency,
         startup=startup,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.config import Settings
-from app.infra.feature import Cron, Feature
+from app.infra.feature import Cron, Feature, Work
 from app.infra.lifespan import Resources
 from app.infra.queue import make_queue
 from app.infra.redis import make_redis
@@ -32,7 +32,7 @@ class TestJobs:
                 raise ConnectionError
             done.set_result(context["resources"])
 
-        feature = Feature(name="ships", jobs=[load])
+        feature = Feature(name="ships", work=Work(jobs=[load]))
         async with working(own_settings, feature):
             await enqueue(own_settings, load.__qualname__, cargo="tea", retries=3)
             async with asyncio.timeout(20):
@@ -48,7 +48,7 @@ class TestJobs:
             done.set()
 
         # A sixth field counts seconds: this test does not wait for a minute.
-        feature = Feature(name="ships", crons=[Cron(tide, "* * * * * *")])
+        feature = Feature(name="ships", work=Work(crons=[Cron(tide, "* * * * * *")]))
         async with working(own_settings, feature):
             await asyncio.wait_for(done.wait(), 20)
 
@@ -74,7 +74,7 @@ class TestLoops:
             finally:
                 ended.set()
 
-        feature = Feature(name="ships", loops=[watch])
+        feature = Feature(name="ships", work=Work(loops=[watch]))
         async with working(own_settings, feature):
             with captured_logs() as events:
                 go_on.set()
@@ -113,7 +113,7 @@ class TestStop:
             await go_on.wait()
             finished.set()
 
-        feature = Feature(name="ships", jobs=[load])
+        feature = Feature(name="ships", work=Work(jobs=[load]))
         async with working(own_settings, feature) as worker:
             await enqueue(own_settings, load.__qualname__)
             await asyncio.wait_for(begun.wait(), 20)
@@ -133,7 +133,7 @@ class TestStop:
             begun.set()
             await asyncio.Event().wait()
 
-        feature = Feature(name="ships", jobs=[load])
+        feature = Feature(name="ships", work=Work(jobs=[load]))
         settings = own_settings.model_copy(update={"shutdown_grace": 0.1})
         async with working(settings, feature):
             await enqueue(own_settings, load.__qualname__)

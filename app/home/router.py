@@ -13,7 +13,8 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, Request, Response
 
-from app.features.tokens.browser import forget_lapsed, visit_of
+from app.features.tokens.auth import visit_of
+from app.features.tokens.browser import forget_lapsed
 from app.health import Health
 from app.home.view import headline, show_checks, show_commands
 from app.infra.feature import Panel
@@ -57,15 +58,15 @@ async def home(request: Request) -> Response:
         insider=loaded.insider,
         headline=headline(checks),
         checks=checks,
-        panels=[(panel, loaded.views.get(panel.template)) for panel in _panels()],
+        panels=[(name, panel, loaded.views.get(name)) for name, panel in _panels()],
         commands=show_commands(resources.settings, FEATURES),
     )
     forget_lapsed(request, answer)
     return answer
 
 
-def _panels() -> list[Panel]:
-    return [feature.panel for feature in FEATURES if feature.panel is not None]
+def _panels() -> list[tuple[str, Panel]]:
+    return [(feature.name, feature.panel) for feature in FEATURES if feature.panel is not None]
 
 
 async def _load(request: Request, resources: Resources) -> Loaded:
@@ -80,7 +81,7 @@ async def _fill(request: Request, loaded: Loaded) -> None:
     try:
         visit = await visit_of(request)
         loaded.insider = loaded.insider or visit.token is not None
-        for panel in _panels():
-            loaded.views[panel.template] = await panel.load(request)
+        for name, panel in _panels():
+            loaded.views[name] = await panel.load(request)
     except Exception as error:  # noqa: BLE001 -- the page says that panels are missing
         log.warning("panels_missing", code=as_app_error(error).code)

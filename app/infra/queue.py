@@ -6,9 +6,10 @@ enqueues the job afterwards. The worker also looks for rows whose job was lost.
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeAlias
 
 import structlog
 from redis.asyncio import Redis
@@ -20,6 +21,10 @@ from app.config import Settings
 from app.infra.redis import RedisGate, RedisUnavailable, make_redis
 
 log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+# A job's first argument: SAQ's own entries, and the process's under "resources".
+JobContext: TypeAlias = dict[str, Any]
 
 QUEUE = "drydock"
 HEARTBEAT_KEY = "drydock:worker:heartbeat"
@@ -68,15 +73,24 @@ class Enqueuer:
     def queue(self) -> PatientQueue:
         return make_queue(self.redis)
 
-    async def enqueue(self, job: str, **kwargs: Any) -> None:
-        """Enqueue `job`. Call it after the commit.
+    async def enqueue(
+        self,
+        job: Callable[Concatenate[JobContext, P], Awaitable[None]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> None:
+        """Have the worker run `job`, one of a feature's jobs. Call it after the commit.
 
-        Never fails. While Redis is down the job is lost, and the worker finds the work in Postgres.
+        The job's arguments go by name, and must be what JSON can hold. While Redis is down the job
+        is lost, nothing is raised, and the worker must find the work in Postgres.
         """
+        if args:
+            raise TypeError("a job's arguments go by name")
+        name = job.__qualname__
         try:
-            await self.gate.run(self.queue.enqueue(job, retries=3, timeout=900, **kwargs))
+            await self.gate.run(self.queue.enqueue(name, retries=3, timeout=900, **kwargs))
         except RedisUnavailable as error:
-            log.warning("job_not_enqueued", job=job, reason=str(error))
+            log.warning("job_not_enqueued", job=name, reason=str(error))
 
 
 async def write_heartbeat(redis: Redis) -> None:

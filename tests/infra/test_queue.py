@@ -6,28 +6,43 @@ import pytest
 
 from app.config import Settings
 from app.infra.lifespan import Resources
-from app.infra.queue import HEARTBEAT_KEY, Enqueuer, heartbeat_age, make_queue, write_heartbeat
+from app.infra.queue import (
+    HEARTBEAT_KEY,
+    Enqueuer,
+    JobContext,
+    heartbeat_age,
+    make_queue,
+    write_heartbeat,
+)
 from app.infra.redis import RedisGate, make_redis
 from tests.logs import captured_logs, named
 from tests.sockets import unused_port, with_redis_at
+
+
+async def load(_context: JobContext, cargo: str) -> None:
+    raise NotImplementedError(cargo)
 
 
 class TestEnqueue:
     """An enqueued job waits in Redis. Without Redis enqueueing does nothing and never fails."""
 
     async def test_it_is_there_for_a_worker(self, resources: Resources) -> None:
-        await resources.enqueuer.enqueue("load", cargo="tea")
+        await resources.enqueuer.enqueue(load, cargo="tea")
         job = await make_queue(resources.redis).dequeue(timeout=1)
         assert job is not None
         assert (job.function, job.kwargs) == ("load", {"cargo": "tea"})
         assert job.retries > 1  # a worker that dies meanwhile does not end it
 
+    async def test_its_arguments_go_by_name(self, resources: Resources) -> None:
+        with pytest.raises(TypeError, match="by name"):
+            await resources.enqueuer.enqueue(load, "tea")
+
     async def test_without_redis_it_fails_nobody(self, settings: Settings) -> None:
         async with make_redis(with_redis_at(settings, unused_port())) as redis:
             enqueuer = Enqueuer(redis, RedisGate(0.5))
             with captured_logs() as events:
-                await enqueuer.enqueue("load")
-                await enqueuer.enqueue("load")
+                await enqueuer.enqueue(load, cargo="tea")
+                await enqueuer.enqueue(load, cargo="tea")
         waiting = named(events, "job_not_enqueued")
         assert [event["reason"] for event in waiting] == [
             "ConnectionError",

@@ -1,4 +1,4 @@
-"""What the feature holds while the process lives."""
+"""The objects of this feature that live as long as the process."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +10,7 @@ from prometheus_client import Histogram
 
 from app.features.links.cache import LinkCache
 from app.features.links.follower import DirectFollower, Follower
+from app.features.links.settings import LinksSettings
 from app.infra.lifespan import Resources, ResourcesDep
 from app.infra.telemetry import REQUEST_DURATION_BUCKETS
 
@@ -26,7 +27,7 @@ class LinksRuntime:
 
 @asynccontextmanager
 async def open_runtime(resources: Resources) -> AsyncIterator[LinksRuntime]:
-    cache = LinkCache(resources.redis, ttl=resources.settings.cache_ttl)
+    cache = LinkCache(resources.redis, ttl=resources.settings.of(LinksSettings).cache_ttl)
     follower = Follower(cache, resources.gate)
     direct = DirectFollower(resources.sessions)
     # Prometheus's own: to record one value takes OpenTelemetry ten times as long.
