@@ -20,7 +20,7 @@ LINKS = "/api/v1/links"
 @pytest.fixture(scope="module")
 def other_app(running: Service) -> Iterator[App]:
     """One more, which waits for a connection as long as it takes on a loaded machine."""
-    names = ("DATABASE_CONNECT_TIMEOUT", "DATABASE_POOL_TIMEOUT", "DATABASE_LEND_LIMIT")
+    names = ("DATABASE_CONNECT_TIMEOUT", "DATABASE_POOL_TIMEOUT", "DATABASE_CHECKOUT_LIMIT")
     app = App(
         {**running.environment, **dict.fromkeys(names, "20")}, running.folder, name="other-app"
     )
