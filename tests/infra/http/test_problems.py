@@ -181,17 +181,6 @@ class TestService:
             await api.post(TOKENS, content=content, headers=headers), 413, "body_too_large"
         )
 
-    @pytest.mark.parametrize(
-        "content", [b"", b"{", b"[" * 60_000, b"\xff\xfe", b'{"name": "\\ud800"}', b"null", b"NaN"]
-    )
-    async def test_422_for_what_is_no_json_object(
-        self, api: httpx.AsyncClient, content: bytes
-    ) -> None:
-        headers = {"Content-Type": "application/json"}
-        answer = await api.post(TOKENS, content=content, headers=headers)
-        assert answer.status_code in {400, 422}
-        check_problem(answer, answer.status_code, answer.json()["code"])
-
 
 class TestDocument:
     """The OpenAPI document declares each error, by its status, as a problem document."""
