@@ -15,7 +15,7 @@ from app.features.tokens.schemas import TokenCreate
 from app.features.tokens.scopes import declared_scopes
 from app.features.tokens.service import create_token
 from app.infra.db import make_engine, make_sessions, transaction
-from app.infra.schema import PROJECT, needed_revision
+from app.infra.schema import PROJECT, list_revisions
 from app.registry import FEATURES, load_settings
 
 REFUSED_BY_POSTGRES = """\
@@ -120,7 +120,7 @@ def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
             return 1
         print("The schema is newer than this code, which ACCEPT_NEWER_SCHEMA allows.")
         return 0
-    print(f"The schema is at {needed_revision()}.")
+    print(f"The schema is at {list_revisions()[-1]}.")
     return 0
 
 

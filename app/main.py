@@ -20,11 +20,10 @@ from app.infra.lifespan import State, open_resources
 from app.infra.page.assets import install_assets
 from app.infra.page.render import Pages
 from app.infra.telemetry import Metrics, configure_logging
-from app.infra.traffic import Traffic
 from app.registry import FEATURES, load_settings
 
 DESCRIPTION = """\
-Short links for a team.
+A service on FastAPI, Postgres and Redis.
 
 Send `Authorization: Bearer <token>`; the first token comes from `python -m app token create`.
 Errors are RFC 9457 problem documents: branch on `code`.
@@ -33,7 +32,6 @@ Errors are RFC 9457 problem documents: branch on `code`.
 
 class WebState(State):
     health: Health
-    traffic: Traffic
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
@@ -55,15 +53,11 @@ def create_api(settings: Settings) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[WebState]:
         async with open_resources(settings, name="drydock-web", metrics=metrics) as resources:
             await check_capacity(resources.engine, settings)
-            async with (
-                open_features(resources, FEATURES),
-                Health.opened(resources) as health,
-                Traffic.opened(metrics, resources.redis, resources.gate) as traffic,
-            ):
-                # What is there now stays until the end. The collector would look at all of it again
-                # and again: a third of what a request to the API cost.
+            async with open_features(resources, FEATURES), Health.opened(resources) as health:
+                # The garbage collector ignores the objects that exist now. Looking at them again
+                # and again would take a third of a request's CPU time.
                 gc.freeze()
-                yield {"resources": resources, "health": health, "traffic": traffic}
+                yield {"resources": resources, "health": health}
                 gc.unfreeze()
 
     api = FastAPI(

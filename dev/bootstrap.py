@@ -37,10 +37,6 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
 
     # Importable only now, and only by a Python that is new enough.
-    if sys.argv[1:2] == ["init"]:
-        from dev.init.__main__ import main as init
-
-        sys.exit(init(sys.argv[2:]))
     if sys.argv[1:2] == ["doctor"]:
         from dev.doctor.__main__ import main as doctor
 

@@ -29,7 +29,6 @@ from app.infra.db import make_engine, transaction
 from app.infra.feature import open_features
 from app.infra.lifespan import Resources, open_resources
 from app.infra.telemetry import Metrics
-from app.infra.traffic import Traffic
 from app.main import create_api, create_app
 from app.registry import FEATURES, SETTINGS
 from dev.servers import PostgresServer, RedisServer, scratch_folder, start_postgres, start_redis
@@ -154,9 +153,7 @@ async def app(
 ) -> AsyncIterator[WithState]:
     monkeypatch.setattr("app.home.router.LIMIT", 30)  # as with Redis's: no measure of a timeout
     async with Health.opened(resources) as health:
-        traffic = Traffic(resources.metrics, resources.redis, resources.gate)
-        state = {"resources": resources, "health": health, "traffic": traffic}
-        yield WithState(created, state)
+        yield WithState(created, {"resources": resources, "health": health})
 
 
 @pytest.fixture

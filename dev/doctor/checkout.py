@@ -6,10 +6,10 @@ import re
 import subprocess
 from pathlib import Path
 
+from dev import locks
 from dev.doctor.findings import Findings, Machine, bad, note, ok
 from dev.environment import read_dotenv
-from dev.init import locks
-from dev.init.tree import read_text
+from dev.locks import read_text
 from dev.stamp import REQUIREMENTS, STAMP, is_current
 
 # As app/config.py, which can't be imported before the packages are there; a test compares them.

@@ -14,9 +14,9 @@ from uuid import uuid4
 from sqlalchemy import select
 
 from app.features.links import clicks as counting
+from app.features.links.batching import Batcher
 from app.features.links.cache import LinkCache
 from app.features.links.models import Link
-from app.infra.batching import Batcher
 from app.infra.db import Sessions, transaction
 from app.infra.redis import RedisGate, RedisUnavailable
 

@@ -56,7 +56,7 @@ async def create_link(
         link, _ = await service.create_link(session, data=data, created_by=writer.id)
     except (ValidationError, SlugTaken) as error:
         status, faults = _explain(error)
-        return await page(
+        return page(
             request,
             "links/new.html",
             status=status,
@@ -102,7 +102,7 @@ async def show_import(
 ) -> Response:
     """Show an import. Until it is finished, the page reloads its content every second."""
     found = await imports.read_import(session, import_id=import_id, errors_after=0)
-    return await page(
+    return page(
         request,
         "links/import.html",
         job=found,

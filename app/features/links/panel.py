@@ -18,11 +18,9 @@ from app.features.tokens.auth import visit_of
 from app.infra.db import transaction
 from app.infra.http.pages import PageRequest
 from app.infra.lifespan import Resources
-from app.infra.page.charts import Bar, bars
 
 NEWEST = 8
 HOURS = 24
-HEIGHT = 8  # of a sparkline, in units of its view box; an hour is one unit wide
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +31,7 @@ class LinkView:
     created_at: datetime
     expired: bool
     clicks: int
-    lately: int
-    bars: list[Bar]
+    hours: list[int]  # clicks in each of the last HOURS, the running one last
 
 
 async def load_panel(request: Request) -> Mapping[str, Any]:
@@ -47,7 +44,6 @@ async def load_panel(request: Request) -> Mapping[str, Any]:
         "most_bytes": resources.settings.max_upload_bytes,
         "public_url": resources.settings.public_url,
         "hours": HOURS,
-        "height": HEIGHT,
         "links": None,
         "made": None,
         "values": {},
@@ -74,8 +70,7 @@ async def newest_links(session: AsyncSession, *, now: datetime) -> list[LinkView
             created_at=link.created_at,
             expired=link.has_expired(now),
             clicks=totals.get(link.id, 0),
-            lately=sum(lately[link.id]),
-            bars=bars(lately[link.id], height=HEIGHT),
+            hours=lately[link.id],
         )
         for link in links
     ]

@@ -34,7 +34,7 @@ async def sign_in(
         async with transaction(resources.sessions) as session:
             await identify(request, session, text)
     except TokenInvalid as error:
-        return await page(request, "tokens/sign-in.html", status=error.status, fault=error.detail)
+        return page(request, "tokens/sign-in.html", status=error.status, fault=error.detail)
     response = see_other("/")
     _set_cookie(response, resources.settings, text)
     return response

@@ -161,7 +161,7 @@ class OversizeProblems:
                 error = BodyTooLarge("The body is larger than this endpoint takes.")
                 answer = problem_response(error, request_id)
                 if scope["path"].startswith(f"{PREFIX}/"):
-                    answer = await error_page(Request(scope), error)
+                    answer = error_page(Request(scope), error)
                 await answer(scope, receive, send)
             if not replaced:
                 await send(message)
