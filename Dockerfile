@@ -114,9 +114,7 @@ FROM runtime AS test
 COPY --link --from=test-builder /opt /opt
 COPY --link .env.example requirements.txt requirements-dev.txt ./
 COPY --link dev dev
-# begin sample
 COPY --link bench bench
-# end sample
 COPY --link tests tests
 HEALTHCHECK NONE
 # The user may write to /tmp only.

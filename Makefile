@@ -133,11 +133,9 @@ lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--up
 	@$(call lock,$(LOCKED) --group=dev --constraints=requirements.txt --output-file=requirements-dev.txt pyproject.toml)
 	@$(call lock,$(LOCKED) --constraints=requirements-dev.txt --output-file=requirements-tools.txt requirements-tools.in)
 
-# begin sample
 .PHONY: bench
-bench: env ## Measure the hot path beside a plain route
+bench: env ## Measure what requests cost, beside a plain FastAPI route
 	@exec $(VENV)/python -m bench
-# end sample
 
 ##@ Database
 

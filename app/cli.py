@@ -16,20 +16,20 @@ from app.features.tokens.scopes import declared_scopes
 from app.features.tokens.service import create_token
 from app.infra.db import make_engine, make_sessions, transaction
 from app.infra.schema import PROJECT, list_revisions
-from app.registry import load_settings
+from app.registry import FEATURES, load_settings
 
 REFUSED_BY_POSTGRES = """\
 Postgres refuses the password in DATABASE_PASSWORD, DATABASE_URL or the secret database_password.
-A database keeps the password that it was made with, whatever the secret says later. Either put that
-one back, or give the database the new one:
+A database keeps the password that it was created with, even if the secret changes. Either restore
+the old secret, or give the database the new password:
   docker compose exec db psql --username drydock --command '\\password'
 or, if its data may go: docker compose down --volumes\
 """
 
 
 NEWER_SCHEMA = """\
-{error}: a newer version of this code has migrated the database. Deploy that version or, if its
-migrations leave this one working, put ACCEPT_NEWER_SCHEMA=true into .env until then.\
+{error}: a newer version of this code has migrated the database. Deploy that version. If its
+migrations leave this version working, ACCEPT_NEWER_SCHEMA=true in .env helps until then.\
 """
 
 
@@ -53,6 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     migrate.set_defaults(run=_migrate)
     commands.add_parser("worker", help="run jobs until SIGTERM").set_defaults(run=_work)
     commands.add_parser("openapi", help="print the OpenAPI document").set_defaults(run=_openapi)
+
+    show = commands.add_parser("commands", help="print what to try in a terminal, a line each")
+    show.add_argument("--url", help="where the service is; else PUBLIC_URL")
+    show.add_argument("--token", default="$TOKEN", help="the token to show in them")
+    show.set_defaults(run=_show_commands)
 
     token = commands.add_parser("token", help="manage tokens").add_subparsers(
         required=True, metavar="action"
@@ -86,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-# These import what they need themselves: the worker, which stays, is not to carry Alembic along.
+# Each of these imports what only it needs, so that the worker does not keep Alembic in memory.
 
 
 def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
@@ -97,7 +102,7 @@ def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
 
     from app.infra.telemetry import configure_logging
 
-    configure_logging(settings)  # so that each revision that is applied is told
+    configure_logging(settings)  # the log names each revision that is applied
     config = Config(toml_file=PROJECT / "pyproject.toml")
     config.attributes["settings"] = settings
     try:
@@ -130,6 +135,14 @@ def _openapi(settings: Settings, _options: argparse.Namespace) -> int:
     from app.main import create_api
 
     print(json.dumps(create_api(settings).openapi(), indent=2))
+    return 0
+
+
+def _show_commands(settings: Settings, options: argparse.Namespace) -> int:
+    for feature in FEATURES:
+        for command in feature.commands:
+            text = command.text.replace("{url}", options.url or settings.public_url)
+            print(text.replace("$TOKEN", options.token))
     return 0
 
 

@@ -30,18 +30,18 @@ from app.errors import fault_message
 
 SECRETS_FOLDER = Path("/run/secrets")
 
-# Whoever copies an example into production has no secret at all: these refuse to boot there.
+# Production refuses these: an example value that was copied is no secret.
 EXAMPLE_SECRETS = frozenset(
     {"changeme", "changethis", "change-me", "drydock", "example", "password", "postgres", "secret"}
 )
-SHORTEST_SECRET = 16  # characters; `make secrets` and every password manager write longer ones
+SHORTEST_SECRET = 16  # characters; `make secrets` writes longer ones
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 def _split_commas(value: object) -> object:
-    """Accept `a, b` for a list: what people write into an environment variable."""
+    """Accept `a, b` for a list."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    # Environment comes first: the validators of the later fields ask for it.
+    # This is the first field, because the validators of later fields read it.
     environment: Literal["development", "production"] = "development"
     debug: bool = False
     git_sha: str = "development"
@@ -140,7 +140,7 @@ class Settings(BaseSettings):
     @classmethod
     def refuse_debug_in_production(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 -- pydantic's signature
         if value and _production(info):
-            raise ValueError("shows internals to strangers: unset it in production")
+            raise ValueError("shows internals to everybody: unset it in production")
         return value
 
     @field_validator("allowed_hosts")

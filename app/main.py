@@ -14,7 +14,7 @@ from app.home.router import router as home_router
 from app.infra.db import check_capacity
 from app.infra.feature import CatchAllRouter, UploadRouter, open_features
 from app.infra.http.docs import describe_problems, install_docs
-from app.infra.http.middleware import surround
+from app.infra.http.middleware import add_middleware
 from app.infra.http.problems import install_problem_handlers
 from app.infra.lifespan import State, open_resources
 from app.infra.page.assets import install_assets
@@ -42,7 +42,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     settings = settings or load_settings()
     configure_logging(settings)
     edges = [feature.edge for feature in FEATURES if feature.edge is not None]
-    return surround(create_api(settings), settings, edges)
+    return add_middleware(create_api(settings), settings, edges)
 
 
 def create_api(settings: Settings) -> FastAPI:

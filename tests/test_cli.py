@@ -12,6 +12,7 @@ import pytest
 from app.cli import main
 from app.config import Settings
 from app.features.tokens.scopes import TOKENS_WRITE, declared_scopes
+from app.infra.feature import Command, Feature
 from tests.live import ROOT, environment_of
 from tests.sockets import unused_port, with_postgres_at
 
@@ -163,6 +164,18 @@ class TestToken:
         assert done.returncode == 1
         assert done.stdout == ""
         assert "not-shown" not in done.stderr
+
+
+class TestCommands:
+    """`commands` prints what the features suggest to try, ready to be pasted."""
+
+    def test_they_work_with_what_is_given(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        feature = Feature(name="ships", commands=[Command("curl {url}/x -H '$TOKEN {}'", "Try")])
+        monkeypatch.setattr("app.cli.FEATURES", [feature])
+        assert main(["commands", "--url", "http://ship", "--token", "secret"]) == 0
+        assert capsys.readouterr().out == "curl http://ship/x -H 'secret {}'\n"
 
 
 class TestOpenapi:

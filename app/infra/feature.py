@@ -40,7 +40,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Command:
-    """Something to try in a terminal. `{url}` stands for where the service is."""
+    """Something to try in a terminal: `{url}` is where the service is, `$TOKEN` a token.
+
+    It must work when it is repeated: `make dev` prints it at each start.
+    """
 
     text: str
     says: str

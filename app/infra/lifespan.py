@@ -1,4 +1,4 @@
-"""What a process holds while it lives: one composition for the web side and the worker."""
+"""What a process opens at its start and closes at its end, the same for web and worker."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -50,7 +50,7 @@ async def open_resources(
     metrics: Metrics,
     lend_limit: float | None = None,
 ) -> AsyncIterator[Resources]:
-    """Open everything and close it in the reverse order. Nothing connects before its first use."""
+    """Open everything, and close it in the reverse order. Nothing connects before its first use."""
     async with AsyncExitStack() as stack:
         engine = make_engine(settings, name=name, lend_limit=lend_limit)
         stack.push_async_callback(engine.dispose)

@@ -91,7 +91,6 @@ class Enqueuer:
             await self.gate.run(self.queue.enqueue(name, retries=3, timeout=900, **kwargs))
         except RedisUnavailable as error:
             log.warning("job_not_enqueued", job=name, reason=str(error))
-            log.warning("job_not_enqueued", job=job, reason=str(error))
 
 
 async def write_heartbeat(redis: Redis) -> None:

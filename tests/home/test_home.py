@@ -118,7 +118,7 @@ class TestDetails:
         assert "last seen" not in page.text
         assert not re.search(r"\d ms", page.text)
         assert "make test" not in page.text
-        assert ("opens nothing any more" in page.text) is bool(cookies)
+        assert ("is no longer valid" in page.text) is bool(cookies)
 
     async def test_in_production_a_token_shows_them(
         self, make_client: MakeClient, make_token: MakeToken

@@ -1,4 +1,9 @@
-"""Short links: the sample. Delete this folder, its tests, its migration and its registry line."""
+"""Short links: the sample. Delete this folder, its tests, its migrations and its registry lines.
+
+This is an advanced example. `cache`, `edge`, `follower`, `clicks` and `writethrough` make redirects
+fast and count each click exactly once, whatever is killed meanwhile: few features need that. For a
+feature of your own copy `tokens`, which has the same layers and nothing else.
+"""
 
 from pathlib import Path
 
@@ -19,9 +24,15 @@ feature = Feature(
     panel=Panel("Links", Path(__file__).parent / "templates", load_panel),
     commands=(
         Command(
-            'curl {url}/api/v1/links --json \'{"url": "https://example.com/"}\' '
-            '-H "Authorization: Bearer $TOKEN"',
+            'curl -s {url}/api/v1/links -H "Authorization: Bearer $TOKEN" '
+            "-H 'Content-Type: application/json' -H 'Idempotency-Key: hello' "
+            """-d '{"url": "https://example.com/", "slug": "hello"}'""",
             "Make a short link over the API",
+        ),
+        Command("curl -i {url}/hello", "Follow it"),
+        Command(
+            'curl -s {url}/api/v1/links/hello/clicks -H "Authorization: Bearer $TOKEN"',
+            "See its clicks",
         ),
     ),
     work=Work(

@@ -1,4 +1,4 @@
-"""The pages' forms: a new link, an import and how far it has come. The API does the same."""
+"""The page's forms: create a link, import a file, show an import. The API offers the same."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -24,7 +24,6 @@ from app.infra.lifespan import ResourcesDep
 from app.infra.page.origin import require_same_origin
 from app.infra.page.render import PREFIX, PageRoute, page, see_other
 
-# Each in a transaction of its own, over before the body is read.
 Reader = Annotated[Token, Depends(Authenticated(LINKS_READ, "read").visitor)]
 Writer = Annotated[Token, Depends(Authenticated(LINKS_WRITE, "write").visitor)]
 
@@ -49,7 +48,7 @@ async def create_link(
     resources: ResourcesDep,
     runtime: LinksRuntimeDep,
 ) -> Response:
-    """Leads back to the overview; what is wrong is shown beside its field."""
+    """Lead back to the overview, or show each fault beside its field."""
     async with request.form(max_files=0, max_fields=10) as form:
         values = {name: str(form.get(name, "")).strip() for name in FIELDS}
     try:
@@ -68,7 +67,7 @@ async def create_link(
 
 
 def _explain(error: ValidationError | SlugTaken) -> tuple[int, dict[str, str]]:
-    """The status, and what is wrong by field."""
+    """The status, and a message for each faulty field."""
     if isinstance(error, SlugTaken):
         return error.status, {"slug": error.detail}
     faults: dict[str, str] = {}
@@ -78,10 +77,10 @@ def _explain(error: ValidationError | SlugTaken) -> tuple[int, dict[str, str]]:
     return 422, faults
 
 
-# What pydantic says to programmers, for those who fill in a form.
+# Messages by pydantic's error type, where its own are written for programmers.
 _PLAINER = {
-    "missing": "is needed: where shall the link lead?",
-    "string_pattern_mismatch": "is not of the form that is asked for above",
+    "missing": "is required: where does the link lead?",
+    "string_pattern_mismatch": "does not have the form that is described above",
 }
 
 
@@ -89,7 +88,7 @@ _PLAINER = {
 async def start_import(
     request: Request, writer: Writer, session: SessionDep, resources: ResourcesDep
 ) -> Response:
-    """Leads to the import's own page."""
+    """Store the file and lead to the import's own page."""
     source = await read_file(request, most=resources.settings.max_upload_bytes)
     job = await imports.create_import(session, source=source, created_by=writer.id)
     after_commit(session, lambda: resources.enqueuer.enqueue(run_import, import_id=str(job.id)))
@@ -101,7 +100,7 @@ async def start_import(
 async def show_import(
     import_id: UUID, request: Request, _reader: Reader, session: SessionDep
 ) -> Response:
-    """How far an import has come. Until it is finished the page asks again every second."""
+    """Show an import. Until it is finished, the page reloads its content every second."""
     found = await imports.read_import(session, import_id=import_id, errors_after=0)
     return page(
         request,

@@ -52,7 +52,7 @@ async def load_panel(request: Request) -> Mapping[str, Any]:
     if LINKS_READ in scopes:
         async with transaction(resources.sessions) as session:
             view["links"] = await newest_links(session, now=datetime.now(UTC))
-        # Only a link that is there is shown as made: an address can't put words on this page.
+        # The address names the link that was made; only one that exists is shown.
         made = request.query_params.get("made")
         view["made"] = next((link for link in view["links"] if link.slug == made), None)
     return view
@@ -79,7 +79,7 @@ async def newest_links(session: AsyncSession, *, now: datetime) -> list[LinkView
 async def _clicks_by_hour(
     session: AsyncSession, links: Sequence[Link], now: datetime
 ) -> dict[UUID, list[int]]:
-    """The last hours of each link, the running one last."""
+    """The clicks of each link in the last hours, the current hour last."""
     first = whole_hour(now.timestamp()) - timedelta(hours=HOURS - 1)
     query = select(ClickCount).where(
         ClickCount.link_id.in_([link.id for link in links]), ClickCount.hour >= first
@@ -87,6 +87,6 @@ async def _clicks_by_hour(
     found = {link.id: [0] * HOURS for link in links}
     for count in await session.scalars(query):
         index = int((count.hour - first) / timedelta(hours=1))
-        if index < HOURS:  # the database's clock may be ahead of ours
+        if index < HOURS:  # the clock of the database may be ahead
             found[count.link_id][index] += count.clicks
     return found

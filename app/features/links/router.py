@@ -38,7 +38,7 @@ from app.features.tokens.errors import ScopeMissing, TokenInvalid
 from app.features.tokens.models import Token
 from app.infra.db import SessionDep, after_commit
 from app.infra.feature import UploadRouter
-from app.infra.http.inputs import Moment
+from app.infra.http.inputs import UtcTime
 from app.infra.http.pages import PageDep
 from app.infra.http.problems import API_ERRORS, responses
 from app.infra.lifespan import Resources, ResourcesDep
@@ -46,8 +46,8 @@ from app.infra.lifespan import Resources, ResourcesDep
 Reader = Annotated[Token, Depends(Authenticated(LINKS_READ, "read"), scope="function")]
 Writer = Annotated[Token, Depends(Authenticated(LINKS_WRITE, "write"), scope="function")]
 SlugPath = Annotated[str, Path(pattern=SLUG)]
-# What tells a request that is sent again from a new one. A draft of the IETF's names the header
-# (draft-ietf-httpapi-idempotency-key-header); its quotes are taken as a part of the key.
+# The header of an IETF draft (draft-ietf-httpapi-idempotency-key-header). The quotes that it asks
+# for are taken as a part of the key.
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -96,8 +96,9 @@ async def create_link(
 ) -> LinkRead:
     """Shorten a URL, under a slug of your choice or one that is made up.
 
-    Sent again with its `Idempotency-Key` it is answered with the link that it made, as that is
-    now, and `Idempotency-Replayed: true`; once the link is deleted it makes a new one.
+    A request that is sent again with its `Idempotency-Key` makes no second link. It is answered
+    with the link as it is now, and with `Idempotency-Replayed: true`. If the link was deleted
+    meanwhile, a new one is made.
     """
     link, repeated = await service.create_link(session, data=body, created_by=writer.id, key=key)
     await write_through(session, resources.gate, runtime.cache, slug=link.slug, link=link)
@@ -137,7 +138,7 @@ async def change_link(
     resources: ResourcesDep,
     runtime: LinksRuntimeDep,
 ) -> LinkRead:
-    """Change what is given. Once this has answered, no redirect leads to the old URL."""
+    """Change the given fields. Once this has answered, no redirect leads to the old URL."""
     link = await service.change_link(session, slug=slug, data=body)
     await write_through(session, resources.gate, runtime.cache, slug=slug, link=link)
     clicks = await service.total_clicks(session, links=[link])
@@ -163,8 +164,8 @@ async def read_clicks(
     _reader: Reader,
     session: SessionDep,
     bucket: Annotated[Bucket, Query()] = "day",
-    since: Annotated[Moment | None, Query(description=SINCE)] = None,
-    until: Annotated[Moment | None, Query(description=UNTIL)] = None,
+    since: Annotated[UtcTime | None, Query(description=SINCE)] = None,
+    until: Annotated[UtcTime | None, Query(description=UNTIL)] = None,
 ) -> ClickSeries:
     """Clicks by hour or day (UTC), without gaps. A click shows up about a second later."""
     start, end = service.bound_series(bucket, since, until)
@@ -186,10 +187,10 @@ async def start_import(
     resources: ResourcesDep,
     response: Response,
 ) -> ImportProgress:
-    """Import links from a CSV file with a header: url and, if you like, slug, title, expires_at.
+    """Import links from a CSV file. Its header names url and, optionally, slug, title, expires_at.
 
-    The file is stored before this answers, and imported by the worker. Importing it again
-    changes nothing: a row whose link exists is done.
+    The file is stored before this answers, and the worker imports it. A second import of the same
+    file changes nothing.
     """
     job = await imports.create_import(session, source=file, created_by=writer.id)
     after_commit(session, lambda: resources.enqueuer.enqueue(run_import, import_id=str(job.id)))
@@ -213,7 +214,7 @@ async def read_import(
     resources: ResourcesDep,
     errors_after: Annotated[int, Query(ge=0, le=10**9)] = 0,
 ) -> ImportRead | StreamingResponse:
-    """How far an import has come. `Accept: text/event-stream` follows it until it is finished."""
+    """An import's progress. With `Accept: text/event-stream` it is sent until it is finished."""
     found = await imports.read_import(session, import_id=import_id, errors_after=errors_after)
     if wants_events(request):
         return stream_progress(resources.sessions, import_id=import_id)

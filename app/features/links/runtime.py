@@ -1,4 +1,4 @@
-"""What the feature holds while the process lives."""
+"""The objects of this feature that live as long as the process."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

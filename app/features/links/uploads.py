@@ -37,12 +37,12 @@ Uploader = Annotated[Token, Depends(Authenticated(LINKS_WRITE, "write").before_b
 
 
 async def read_upload(request: Request, resources: ResourcesDep, _uploader: Uploader) -> bytes:
-    """The file's bytes, read once it is known who sends them."""
+    """The file's bytes. They are read after the caller was authenticated."""
     return await read_file(request, most=resources.settings.max_upload_bytes)
 
 
 async def read_file(request: Request, *, most: int) -> bytes:
-    """Raises `BodyTooLarge`; what is far too large never gets here."""
+    """The file's bytes. Raises `BodyTooLarge` above `most`; the body limit refuses larger ones."""
     file = await _read_body(request)
     if len(file) > most:
         raise BodyTooLarge(f"The file has more than {most} bytes: split it.")

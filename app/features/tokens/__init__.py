@@ -1,4 +1,4 @@
-"""Tokens: who may use the API, and for what."""
+"""Tokens: who may use the API, and for what. Copy this feature to start your own."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The tokens' part of the page at `/`: signing in, and who is signed in."""
+"""The tokens' part of the page at `/`: a form to sign in, or who is signed in."""
 
 from collections.abc import Mapping
 from typing import Any

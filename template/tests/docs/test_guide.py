@@ -88,19 +88,9 @@ class TestFirstFeature:
 
     def test_it_shows_a_whole_feature(self) -> None:
         files = {Path(step.path).name for step in STEPS if isinstance(step, NewFile)}
-        layers = {
-            "scopes",
-            "models",
-            "schemas",
-            "service",
-            "errors",
-            "router",
-            "panel",
-            "tasks",
-            "__init__",
-        }
+        layers = {"models", "schemas", "service", "scopes", "errors", "router", "panel", "tasks"}
         others = {"panel.html", "test_announcements.py"}
-        assert files == {f"{layer}.py" for layer in layers} | others
+        assert files == {f"{layer}.py" for layer in (*layers, "__init__")} | others
 
     def test_every_block_counts(self) -> None:
         """Nothing that looks like a step is left out by the script."""

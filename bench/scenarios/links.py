@@ -1,11 +1,20 @@
-"""What is measured of the links, and that what was measured is true. Over HTTP, like any client."""
+"""What is measured of the links, and whether every click was counted."""
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection
 from typing import Any
 
-from bench.load import Exchange
+from starlette.types import ASGIApp
+
+from app.infra.http.middleware import add_middleware
+from app.infra.telemetry import configure_logging
+from app.main import create_api
+from app.registry import load_settings
+from bench.laboratory import Laboratory, Server
+from bench.load import Exchange, Outcome, request
+from bench.scenarios import Row, Scenario
 
 LINKS = "/api/v1/links"
 IMPORTS = "/api/v1/imports"
@@ -13,24 +22,47 @@ SLUGS = 100  # redirected in turn: one slug alone would be the easiest case
 IMPORTED_ROWS = 20_000
 COUNTED_SECONDS = 120
 
+REDIRECT = "redirect, click on disk"
+EDGELESS = "redirect, all through FastAPI"
 
-def message(method: str, path: str, *, token: str = "", body: str = "") -> str:
-    """The request as a browser or a program would send it, less what nobody here reads."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "User-Agent: bench", "Accept: */*"]
-    if token:
-        lines.append(f"Authorization: Bearer {token}")
-    if body:
-        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-    return "\r\n".join([*lines, "", body])
+
+def create_edgeless_app() -> ASGIApp:
+    """As `app.main.create_app`, without the edge that answers most redirects."""
+    settings = load_settings()
+    configure_logging(settings)
+    return add_middleware(create_api(settings), settings, edges=())
+
+
+def prepare(laboratory: Laboratory, service: Server, token: str) -> Scenario:
+    edgeless = laboratory.serve("edgeless", f"{__name__}:create_edgeless_app")
+    return Links(service, edgeless, token)
 
 
 class Links:
-    """The links of one run, by the API at `port`."""
+    """The links of one run, over the API."""
 
-    def __init__(self, port: int, token: str) -> None:
-        self.port = port
+    def __init__(self, service: Server, edgeless: Server, token: str) -> None:
+        self.port = service.port
         self.token = token
         self.targets: dict[str, str] = {}
+        self.create()
+        self.rows = [
+            Row(REDIRECT, service, self.redirects()),
+            Row(EDGELESS, edgeless, self.redirects()),
+            Row(f"GET {LINKS}/{{slug}}", service, self.reads()),
+            Row(f"POST {LINKS}", service, self.creations()),
+        ]
+
+    def check(self, laboratory: Laboratory, runs: Mapping[str, Sequence[Outcome]]) -> bool:
+        """Whether each click was counted, once a worker runs."""
+        laboratory.work()
+        print(f"import: {self.import_rate():,.0f} rows/s")
+        clicks = sum(
+            run.answered - run.wrong for name in (REDIRECT, EDGELESS) for run in runs[name]
+        )
+        counted = self.wait_until_counted(clicks)
+        print(f"redirects answered: {clicks:,}, clicks counted: {counted:,}")
+        return counted == clicks
 
     def create(self) -> None:
         for number in range(SLUGS):
@@ -40,20 +72,20 @@ class Links:
 
     def redirects(self) -> list[Exchange]:
         return [
-            Exchange(message("GET", f"/{slug}"), "HTTP/1.1 302 ", f"\r\nlocation: {target}\r\n")
+            Exchange(request("GET", f"/{slug}"), "HTTP/1.1 302 ", f"\r\nlocation: {target}\r\n")
             for slug, target in self.targets.items()
         ]
 
     def reads(self) -> list[Exchange]:
         return [
-            Exchange(message("GET", f"{LINKS}/{slug}", token=self.token), "HTTP/1.1 200 ", target)
+            Exchange(request("GET", f"{LINKS}/{slug}", token=self.token), "HTTP/1.1 200 ", target)
             for slug, target in self.targets.items()
         ]
 
     def creations(self) -> list[Exchange]:
         body = json.dumps({"url": "https://example.com/created"})
-        request = message("POST", LINKS, token=self.token, body=body)
-        return [Exchange(request, "HTTP/1.1 201 ", '"short_url":')]
+        creation = request("POST", LINKS, token=self.token, body=body)
+        return [Exchange(creation, "HTTP/1.1 201 ", '"short_url":')]
 
     def counted(self) -> int:
         return sum(self._ask("GET", f"{LINKS}/{slug}")["clicks"] for slug in self.targets)

@@ -8,19 +8,19 @@ from sqlalchemy import select, update
 
 from app.features.links import clicks
 from app.features.links.cache import STREAM
-from app.features.links.clicks import KEEP, SETTLE_AFTER, trim, whole_hour
-from app.features.links.models import ClickCount, ClickPosition
+from app.features.links.clicks import KEEP_COUNTED, RECONCILE_AFTER, trim, whole_hour
+from app.features.links.models import ClickCount, ConsumerOffset
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from tests.features.links.conftest import MakeLink, RollUp
-from tests.features.links.counting import append, counts, id_of, note, unsettled
+from tests.features.links.counting import append, counts, id_of, note, unconfirmed
 from tests.live import Live
 
 
 class TestSettling:
     """Clicks that were noted count once: where the stream holds them, or else here."""
 
-    DUE = SETTLE_AFTER + timedelta(minutes=5)
+    DUE = RECONCILE_AFTER + timedelta(minutes=5)
 
     async def test_those_in_the_stream_are_not_counted_again(
         self, deck: UUID, resources: Resources, roll_up: RollUp
@@ -29,7 +29,7 @@ class TestSettling:
         await note(resources, "arrived", deck, 3, age=self.DUE)
         await roll_up()
         assert await counts(resources) == {deck: 3}
-        assert await unsettled(resources) == 0
+        assert await unconfirmed(resources) == 0
 
     async def test_nor_if_the_stream_was_counted_long_before(
         self, deck: UUID, resources: Resources, roll_up: RollUp
@@ -47,7 +47,7 @@ class TestSettling:
         await note(resources, "lost", deck, 3, age=timedelta(hours=5))
         await roll_up()
         assert await counts(resources) == {deck: 4}
-        assert await unsettled(resources) == 0
+        assert await unconfirmed(resources) == 0
         noted = whole_hour((datetime.now(UTC) - timedelta(hours=5)).timestamp())
         async with transaction(resources.sessions) as session:
             assert (await session.get_one(ClickCount, (deck, noted))).clicks == 3
@@ -67,10 +67,10 @@ class TestSettling:
     async def test_it_waits_until_no_append_can_be_on_its_way(
         self, deck: UUID, resources: Resources, roll_up: RollUp
     ) -> None:
-        await note(resources, "late", deck, 3, age=SETTLE_AFTER - timedelta(seconds=5))
+        await note(resources, "late", deck, 3, age=RECONCILE_AFTER - timedelta(seconds=5))
         await roll_up()
         assert await counts(resources) == {}
-        assert await unsettled(resources) == 1
+        assert await unconfirmed(resources) == 1
 
     async def test_it_reads_the_whole_stream(
         self, deck: UUID, resources: Resources, roll_up: RollUp, monkeypatch: pytest.MonkeyPatch
@@ -95,7 +95,7 @@ class TestTrim:
     """Entries are dropped once they are counted and too old to settle anything."""
 
     def long_ago(self, seconds: float = 10) -> str:
-        at = datetime.now(UTC) - KEEP - timedelta(seconds=seconds)
+        at = datetime.now(UTC) - KEEP_COUNTED - timedelta(seconds=seconds)
         return f"{int(at.timestamp() * 1000)}-0"
 
     async def test_old_ones_go_and_young_ones_stay(
@@ -120,7 +120,7 @@ class TestTrim:
         await append(resources, deck, 1, batch="arrived", at=self.long_ago(100))
         await append(resources, deck, 1)
         await roll_up()
-        await note(resources, "arrived", deck, 1, age=KEEP + timedelta(seconds=99))
+        await note(resources, "arrived", deck, 1, age=KEEP_COUNTED + timedelta(seconds=99))
         assert await trimmed(resources) == 2
         await roll_up()
         assert await counts(resources) == {deck: 2}
@@ -129,8 +129,8 @@ class TestTrim:
     async def test_whoever_finds_another_counting_trims_nothing(self, live: Live) -> None:
         await append(live.resources, uuid4(), 1, at="1-0")
         async with transaction(live.resources.sessions) as session:
-            await session.execute(update(ClickPosition).values(position="9-0"))
+            await session.execute(update(ConsumerOffset).values(offset="9-0"))
         async with transaction(live.resources.sessions) as session:
-            await session.execute(select(ClickPosition).with_for_update())
+            await session.execute(select(ConsumerOffset).with_for_update())
             assert await trimmed(live.resources) == 1
         assert await trimmed(live.resources) == 0
