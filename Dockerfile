@@ -131,6 +131,8 @@ FROM runtime AS test
 COPY --link --from=test-builder /opt /opt
 COPY --link .env.example requirements.txt requirements-dev.txt ./
 COPY --link dev dev
+# The tests' Redis reads it.
+COPY --link deploy/redis.conf deploy/redis.conf
 # begin sample
 COPY --link bench bench
 # end sample

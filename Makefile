@@ -76,8 +76,8 @@ init: ## Make it yours: make init NAME=orders [SAMPLE=no]
 	@exec $(PYTHON) dev/bootstrap.py init $(call typed,NAME) $(call typed,SAMPLE)
 
 .PHONY: doctor
-doctor: ## Say what is wrong with this machine, and the remedy: make doctor [JSON=1]
-	@exec $(PYTHON) dev/bootstrap.py doctor "$(RUNTIME)" $(call typed,JSON)
+doctor: ## Say what is wrong with this machine, and the remedy
+	@exec $(PYTHON) dev/bootstrap.py doctor $(RUNTIME:%=--runtime=%)
 
 .PHONY: test
 test: env ## Run the tests: make test [T="tests/test_x.py -k name"]
@@ -264,7 +264,7 @@ clean: ## Remove caches and .venv; the data stays
 
 .PHONY: clean-data
 clean-data: ## Remove databases, token and logs, after asking: make clean-data [YES=1]
-	@exec $(PYTHON) -m dev remove-data $(if $(YES),--yes)
+	@exec $(PYTHON) dev/bootstrap.py remove-data $(if $(YES),--yes)
 
 # One target for each RUNTIME. Docker is enough for the stack: Python only adds that other clones can
 # run beside it.
@@ -276,7 +276,7 @@ dev-embedded: env
 .PHONY: dev-docker
 dev-docker:
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-		exec $(PYTHON) -m dev stack; \
+		exec $(PYTHON) dev/bootstrap.py stack; \
 	else \
 		exec docker compose up --build --remove-orphans; \
 	fi
