@@ -125,8 +125,9 @@ def check_ports(machine: Machine) -> Findings:
     running = own_ports(machine)
     for variable, port in running.items():
         yield ok(f"port {port}", f"({variable}) this clone's own, which is running")
-    others = {"docker": {"METRICS_PORT", "WORKER_METRICS_PORT"}, "embedded": {"DEBUGGER_PORT"}}
-    for variable in () if running else ports.DEFAULTS.keys() - others[machine.runtime]:
+    embedded = [name for name in ports.DEFAULTS if name != "DEBUGGER_PORT"]
+    wanted = VARIABLES.values() if machine.runtime == "docker" else embedded
+    for variable in () if running else wanted:
         yield check_port(machine, variable)
 
 
@@ -148,7 +149,7 @@ def check_port(machine: Machine, variable: str) -> Finding:
             return bad(f"port {asked}", f"{stack}{error}", f"make dev {variable}={port + 1}")
     if free == port:
         return ok(f"port {free}", f"({variable}) free")
-    holder = stack or ports.occupant(default) or "a program of another user"
+    holder = stack or ports.occupant(default) or "another program"
     return note(
         f"port {default}",
         f"is taken by {holder}",
@@ -164,9 +165,9 @@ def own_ports(machine: Machine) -> dict[str, int]:
         return {VARIABLES[inside]: port for inside, port in pairs if inside in VARIABLES}
     announced = announced_environment(Patience(), seconds=0) or {}
     urls = {"POSTGRES_PORT": "DATABASE_URL", "REDIS_PORT": "REDIS_URL"}
-    servers = {name: urlsplit(announced.get(url, "")).port or 0 for name, url in urls.items()}
-    own_programs = {name: int(port) for name, port in announced.items() if name.endswith("PORT")}
-    return {**own_programs, **servers} if announced else {}
+    found = {name: urlsplit(announced.get(url, "")).port for name, url in urls.items()}
+    found |= {name: int(port) for name, port in announced.items() if name.endswith("PORT")}
+    return {name: port for name, port in found.items() if port}
 
 
 CHECKS = (
