@@ -24,15 +24,22 @@ WHERE = $(or $(RUNTIME),$(if $(shell docker compose ps --quiet --status running 
 
 VENV := .venv/bin
 DEV := $(VENV)/python -m dev
+# Finds the programs of requirements-tools.txt, which are installed in .venv.
+WITH_TOOLS = PATH="$(CURDIR)/$(VENV):$$PATH"
 PROD := docker compose -f compose.yaml
 
-# Whole suites run in parallel. The quick one must cover the code; the other one goes at running
-# services, with faults, hostile input and whatever the OpenAPI document allows. Three processes on
-# two cores: each has servers to start, and waits for them. Loading schemathesis takes each a second.
-HARD := $(wildcard tests/faults tests/test_contract.py tests/test_hostile*.py \
+# Tests that attack running services: faults, hostile input, everything the OpenAPI document allows.
+# `make check` runs them, `make test` does not.
+ATTACKS := $(wildcard tests/faults tests/test_contract.py tests/test_hostile*.py \
 	tests/features/*/faults tests/features/*/test_hostile*.py)
-TOOLS := tests/dev tests/pipeline
-WHOLE = -n 3 -p no:schemathesis $(HARD:%=--ignore=%) $(TOOLS:%=--ignore=%) --cov --cov-report=term:skip-covered
+PYTEST = $(WITH_TOOLS) $(VENV)/python -m pytest
+# Checks run a failed test once more. The summary names and counts it: "RERUN tests/…", "1 rerun".
+CHECK = $(PYTEST) --reruns=1 --reruns-delay=1 -rR
+# One test process more than the machine has cores, since each also waits for its servers.
+PARALLEL = --numprocesses=auto
+COVERED = --cov --cov-report=term:skip-covered
+# Tests against containers that take minutes have the marker `long`.
+STACK = tests/stack $(wildcard tests/features/*/stack)
 
 MAKEFLAGS += --no-print-directory
 # A variable as it was typed after make, and as nothing else: WSL, for one, sets NAME for everybody.
@@ -41,15 +48,14 @@ typed = $(if $(filter command,$(firstword $(origin $(1)))),"$$$(1)","")
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 
-# uv alone decides what stands in a lock file: no configuration of this machine takes part,
-# and no address of it gets in.
-# The command that a file names is the one that Renovate runs to update it: only options that it
-# knows, and pyproject.toml by name (renovate.json).
-LOCKED = --universal --python-version=3.11 --generate-hashes
-define compile
-$(VENV)/uv pip compile --quiet --no-config --python $(VENV)/python --no-emit-index-url \
-	--no-emit-find-links $(LOCK_FLAGS) --custom-compile-command "uv pip compile $(1)" $(1)
+# The command in the head of a lock file is the one that Renovate runs to update it, so it has only
+# options that Renovate knows. pyproject.toml sets the others: [tool.uv.pip].
+# --no-config would hide that table; the two options keep a machine's own index out of the file.
+define lock
+$(VENV)/uv pip compile --quiet --python $(VENV)/python --no-emit-index-url --no-emit-find-links \
+	$(LOCK_FLAGS) --custom-compile-command "uv pip compile $(1)" $(1)
 endef
+LOCKED = --universal --python-version=3.11 --generate-hashes
 
 ##@ Start here
 
@@ -71,37 +77,36 @@ dev: ## Run everything with reload: make dev [RUNTIME=embedded] [PORT=8000]
 		exec $(MAKE) dev-embedded; \
 	fi
 
-.PHONY: init
-init: ## Make it yours: make init NAME=orders [SAMPLE=no]
-	@exec $(PYTHON) dev/bootstrap.py init $(call typed,NAME) $(call typed,SAMPLE)
-
 .PHONY: doctor
 doctor: ## Say what is wrong with this machine, and the remedy
 	@exec $(PYTHON) dev/bootstrap.py doctor $(RUNTIME:%=--runtime=%)
 
 .PHONY: test
-test: env ## Run the tests: make test [T="tests/test_x.py -k name"]
-	@exec $(VENV)/python -m pytest $(if $(T),$(T),$(WHOLE))
+test: env $(if $(filter tests/stack% %/stack template%,$(T)),tools) ## Run the tests: make test [T="tests/test_x.py -k name"]
+	@$(PYTEST) $(if $(T),$(T),$(PARALLEL) -p no:schemathesis $(ATTACKS:%=--ignore=%) $(COVERED))
 
-.PHONY: test-faults
-test-faults: env ## Go at running services: kill -9, frozen servers, hostile input, 100,000 rows
-	@exec $(VENV)/python -m pytest $(if $(T),$(T),-n 4 $(HARD))
+##@ Checks: what CI runs, by what each needs
 
-.PHONY: test-browser
-test-browser: env ## Do what a newcomer does, in Chromium: make test-browser [RUNTIME=docker]
-	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r requirements-browser.txt
-	@RUNTIME=$(RUNTIME) exec $(VENV)/python -m pytest -p no:xdist --noconftest -p tests.newcomer.fixtures \
-		$(if $(T),$(T),tests/newcomer $(wildcard tests/features/*/browser))
+.PHONY: check
+check: lint check-locks ## Python and git: style, types, locks, and all tests that need no container
+	@$(CHECK) $(PARALLEL) $(COVERED)
 
-.PHONY: test-tools
-test-tools: env ## Test what stands around the app: init, doctor, the pipeline's scripts
-	@exec $(VENV)/python -m pytest $(if $(T),$(T),-n 2 -p no:schemathesis $(TOOLS))
+.PHONY: check-docker
+check-docker: tools ## An Engine too: the image, the production and the development stack
+	@$(CHECK) -m "not long" $(STACK)
 
-.PHONY: test-copies
-test-copies: env ## Do in copies what the pages say: another name, no sample, a hook, a first feature
-	@.ci/check-init
-	@.ci/check-hooks
-	@.ci/check-first-feature
+.PHONY: check-more
+check-more: tools ## Minutes of load, 20 starts, a slow database, all tests inside the image
+	@STACK_LOAD_SECONDS=60 STACK_UPS=20 STACK_SLOW_INIT=25 $(CHECK) --durations=0 \
+		-o log_cli=true --log-cli-level=INFO $(STACK)
+	@TAG=test deploy/build --quiet --target test >/dev/null
+	@docker run --rm --init --read-only --cap-drop ALL --security-opt no-new-privileges \
+		--tmpfs /tmp:exec,size=2g $${APP_IMAGE:-drydock}:test
+
+.PHONY: check-locks
+check-locks: env
+	@before=$$(cat requirements*.txt | cksum) && $(MAKE) lock && test "$$before" = "$$(cat requirements*.txt | cksum)" \
+		|| { echo 'The locks did not fit pyproject.toml. make lock has written new ones: commit them.' >&2; exit 1; }
 
 ##@ Code
 
@@ -124,16 +129,13 @@ hooks: env ## Have git run make lint before each commit
 
 .PHONY: lock
 lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--upgrade]
-	@$(call compile,$(LOCKED) --output-file=requirements.txt pyproject.toml)
-	@$(call compile,$(LOCKED) --group=dev --constraints=requirements.txt --output-file=requirements-dev.txt pyproject.toml)
-	@$(call compile,$(LOCKED) --group=stack --constraints=requirements-dev.txt --output-file=requirements-stack.txt pyproject.toml)
-	@$(call compile,$(LOCKED) --group=browser --constraints=requirements-dev.txt --output-file=requirements-browser.txt pyproject.toml)
+	@$(call lock,$(LOCKED) --output-file=requirements.txt pyproject.toml)
+	@$(call lock,$(LOCKED) --group=dev --constraints=requirements.txt --output-file=requirements-dev.txt pyproject.toml)
+	@$(call lock,$(LOCKED) --constraints=requirements-dev.txt --output-file=requirements-tools.txt requirements-tools.in)
 
-# begin sample
 .PHONY: bench
-bench: env ## Measure the hot path beside a plain route
+bench: env ## Measure what requests cost, beside a plain FastAPI route
 	@exec $(VENV)/python -m bench
-# end sample
 
 ##@ Database
 
@@ -163,25 +165,6 @@ redis-cli: ## Open redis-cli on the development Redis
 image: ## Build the production image: make image [TAG=…]
 	@TAG=$(TAG) deploy/build
 
-.PHONY: test-stack
-test-stack: tools ## Run the tests against real containers
-	@PATH="$(CURDIR)/$(VENV):$$PATH" exec $(VENV)/python -m pytest -p no:xdist --confcutdir=tests/stack $(if $(T),$(T),tests/stack)
-
-.PHONY: test-stack-long
-test-stack-long: ## The same for as long as a release claims: 60 s of load, 20 starts, a slow database
-	@STACK_LOAD_SECONDS=60 STACK_UPS=20 STACK_SLOW_INIT=25 exec $(MAKE) test-stack \
-		T="$(if $(T),$(T),tests/stack) --durations=0 -o log_cli=true --log-cli-level=INFO"
-
-.PHONY: test-image
-test-image: ## Run the tests inside the image, on its own Python: make test-image [T=…]
-	@TAG=test deploy/build --quiet --target test >/dev/null
-	@exec docker run --rm --init --read-only --cap-drop ALL --security-opt no-new-privileges \
-		--tmpfs /tmp:exec,size=2g $${APP_IMAGE:-drydock}:test $(if $(T),python -m pytest -p no:cacheprovider $(T))
-
-.PHONY: test-workflows
-test-workflows: tools ## Run the workflows here, with act, up to a registry on 127.0.0.1
-	@PATH="$(CURDIR)/$(VENV):$$PATH" exec $(VENV)/python -m pytest -p no:xdist --confcutdir=tests/workflows $(if $(T),$(T),tests/workflows)
-
 .PHONY: secrets
 secrets: ## Write the secret files that are missing
 	@deploy/make-secrets
@@ -208,11 +191,11 @@ shell: ## Open a shell in the app's container
 
 .PHONY: scan
 scan: tools ## Look for what is known to be wrong with an image: make scan [IMAGE=…]
-	@PATH="$(CURDIR)/$(VENV):$$PATH" exec deploy/pipeline/scan "$(IMAGE)" $(PLATFORM)
+	@$(WITH_TOOLS) deploy/pipeline/scan "$(IMAGE)" $(PLATFORM)
 
 .PHONY: sbom
 sbom: tools ## List every package of an image with its version: make sbom [IMAGE=…]
-	@PATH="$(CURDIR)/$(VENV):$$PATH" exec deploy/pipeline/sbom "$(IMAGE)" $(PLATFORM)
+	@$(WITH_TOOLS) deploy/pipeline/sbom "$(IMAGE)" $(PLATFORM)
 
 .PHONY: stage
 stage: image ## Build this commit into a registry on 127.0.0.1; its name there has its digest
@@ -228,7 +211,7 @@ promote: ## Give tags to what was pushed: make promote FROM=<digest or tag> TAG=
 
 .PHONY: rescan
 rescan: tools ## Scan what is published: make rescan REGISTRY=ghcr.io REPOSITORY=owner/name [TAG=latest]
-	@PATH="$(CURDIR)/$(VENV):$$PATH" REGISTRY=$(REGISTRY) REPOSITORY=$(REPOSITORY) exec deploy/pipeline/rescan "$(TAG)"
+	@$(WITH_TOOLS) REGISTRY=$(REGISTRY) REPOSITORY=$(REPOSITORY) deploy/pipeline/rescan "$(TAG)"
 
 .PHONY: verify
 verify: ## Check who signed and built an image: make verify REGISTRY=ghcr.io REPOSITORY=owner/name TAG=…
@@ -304,9 +287,11 @@ redis-cli-docker:
 
 .PHONY: tools
 tools: env
-	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r requirements-stack.txt
+	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r requirements-tools.txt
 
 .PHONY: env
 env:
 	@command -v $(PYTHON) >/dev/null || { echo 'No $(PYTHON) here. Install Python 3.11 or newer, or name one: PYTHON=python3.12' >&2; exit 1; }
 	@$(PYTHON) dev/bootstrap.py
+
+-include template/template.mk # template

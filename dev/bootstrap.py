@@ -37,11 +37,6 @@ if __name__ == "__main__":
     # that name. The root of the clone takes its place.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
 
-    if sys.argv[1:2] == ["init"]:
-        from dev.init.__main__ import main as init
-
-        sys.exit(init(sys.argv[2:]))
-
     from dev.__main__ import main
 
     sys.exit(main(sys.argv[1:] or ["install"]))

@@ -117,12 +117,7 @@ def serve(
         **overrides,
     }
     run_app(environment, "migrate")
-    scopes = [
-        "--scope=links:read",  # sample
-        "--scope=links:write",  # sample
-        "--scope=tokens:write",
-    ]
-    token = run_app(environment, "token", "create", "--name=test", *scopes).strip()
+    token = run_app(environment, "token", "create", "--name=test", "--all-scopes").strip()
     with listening(folder, environment, token) as served:
         yield served
 

@@ -10,7 +10,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import ValidationError
 
-from app.config import ConfigurationError, Settings
+from app.config import ConfigurationError, FeatureSettings, Settings
 from app.infra.db import connect_arguments
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +35,12 @@ def faults_of(**changed: Any) -> dict[str, str]:
     with pytest.raises(ValidationError) as caught:
         production(**changed)
     return {str(fault["loc"][0]): fault["msg"] for fault in caught.value.errors()}
+
+
+class Ship(FeatureSettings):
+    """The settings of a feature of these tests."""
+
+    masts: int = 2
 
 
 class TestBadConfiguration:
@@ -86,6 +92,16 @@ class TestBadConfiguration:
             "  DATABASE_URL: is not set (now not set in the environment)",
             f"  RATE_LIMIT_WRITE: {RATE_FAULT} (now set in the environment)",
         ]
+
+    def test_faults_of_features_are_in_the_same_message(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DATABASE_URL", DATABASE_URL)
+        monkeypatch.setenv("MASTS", "none")
+        with pytest.raises(ConfigurationError) as caught:
+            Settings.load([Ship])
+        faults = [line.split(":")[0].strip() for line in str(caught.value).splitlines()[1:-1]]
+        assert faults == ["REDIS_URL", "MASTS"]
 
     @pytest.mark.parametrize(
         "value",
@@ -161,6 +177,17 @@ class TestProduction:
 
 class TestValues:
     """Values read as people write them, and stay as they were read."""
+
+    def test_those_of_a_feature_are_found_by_their_class(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DATABASE_URL", DATABASE_URL)
+        monkeypatch.setenv("REDIS_URL", REDIS_URL)
+        monkeypatch.setenv("MASTS", "3")
+        settings = Settings.load([Ship])
+        monkeypatch.setenv("MASTS", "4")
+        assert settings.model_copy().of(Ship).masts == 3
+        assert make().of(Ship).masts == 4
 
     def test_lists_are_separated_by_commas(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DATABASE_URL", DATABASE_URL)

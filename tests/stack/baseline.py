@@ -1,17 +1,24 @@
-"""What the image is compared with: the least that FastAPI and SQLAlchemy can be, on uvicorn.
+"""The least service of the same packages: FastAPI, SQLAlchemy and redis-py, run by gunicorn.
 
-It runs in our image, from the same packages, so what differs is what the service adds.
+It runs in our image. So what differs is what the service adds.
 """
 
 import os
 from pathlib import Path
 
 from fastapi import FastAPI
+from redis.asyncio import Redis
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-password = Path("/run/secrets/database_password").read_text(encoding="utf-8").strip()
-engine = create_async_engine(make_url(os.environ["DATABASE_URL"]).set(password=password))
+
+def secret(name: str) -> str:
+    return Path(f"/run/secrets/{name}").read_text(encoding="utf-8").strip()
+
+
+database_url = make_url(os.environ["DATABASE_URL"]).set(password=secret("database_password"))
+engine = create_async_engine(database_url)
+redis = Redis.from_url(os.environ["REDIS_URL"], password=secret("redis_password"))
 app = FastAPI()
 
 
@@ -19,4 +26,5 @@ app = FastAPI()
 async def ready() -> dict[str, str]:
     async with engine.connect() as connection:
         await connection.execute(text("SELECT 1"))
+    await redis.get("nothing")
     return {}

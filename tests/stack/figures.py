@@ -157,6 +157,20 @@ def recompiled(images: Images, tag: str, command: str) -> str:
     return images.name(tag)
 
 
+def added(images: Images) -> float:
+    """Megabytes of the image over its base. FROM leaves no base in the store: build one from it."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "Dockerfile").write_text(f"FROM {BASE}\n")
+        run(["docker", "build", "--quiet", "--tag", images.name("base"), "."], cwd=Path(folder))
+    ours, base = (docker_size(images.name(tag)) for tag in (ONE, "base"))
+    return (ours - base) / 1e6
+
+
+def docker_size(image: str) -> int:
+    words = ["docker", "image", "inspect", "--format", "{{.Size}}", image]
+    return int(run(words, cwd=Path.cwd()))
+
+
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -168,8 +182,7 @@ def main() -> None:
             built_images(docker, source) as images,
             production(source, Path(folder) / "stack", images.repository, ONE) as stack,
         ):
-            added = docker.image.inspect(images.name(ONE)).size - docker.image.inspect(BASE).size
-            report("image over its base", added / 1e6, "MB", "at most 85")
+            report("image over its base", added(images), "MB", "beside the release before")
             compare_rebuilds(images)
             stack.up()
             for service in ("app", "worker"):

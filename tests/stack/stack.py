@@ -10,10 +10,12 @@ from pathlib import Path
 
 import httpx
 from python_on_whales import Container, DockerClient
+from python_on_whales.exceptions import DockerException
 
 from tests.stack.polling import until
 from tests.stack.source import free_port, own_name, run
 
+BASELINE = Path(__file__).with_name("baseline.py")
 PATIENCE = 120  # seconds for everything to become healthy on two loaded cores
 
 
@@ -45,6 +47,15 @@ def signal_worker(container: Container, name: str) -> str:
     return execute(container, "python", "-c", SIGNAL_WORKER, name)
 
 
+def is_ready(container: Container) -> bool:
+    """Ask a container as its own health check does."""
+    try:
+        execute(container, "python", "-S", "-E", "/srv/probe.py", "web")
+    except DockerException:
+        return False
+    return True
+
+
 @dataclass
 class Stack:
     source: Path
@@ -74,7 +85,7 @@ class Stack:
 
     def up(self) -> None:
         self.docker.compose.up(
-            detach=True, wait=True, wait_timeout=PATIENCE, quiet=True, pull="never"
+            detach=True, wait=True, wait_timeout=PATIENCE, quiet=True, pull="missing"
         )
 
     def scale(self, number: int) -> None:
@@ -123,6 +134,33 @@ class Stack:
             return all(state is not None and state.status == "healthy" for state in states)
 
         until(healthy, within=within)
+
+    @contextmanager
+    def beside(self, image: str, *command: str, **variables: str) -> Iterator[Container]:
+        """Run one more container with the app's settings, secrets and networks.
+
+        It has no port on the host: `is_ready` asks it from inside.
+        """
+        settings = dict(pair.split("=", 1) for pair in self.container("app").config.env or [])
+        del settings["PATH"]
+        secrets = list((self.folder / "secrets").iterdir())
+        container = self.docker.run(
+            image,
+            command,
+            detach=True,
+            init=True,
+            healthcheck=False,
+            read_only=True,
+            tmpfs=[Path("/tmp")],
+            envs={**settings, **variables},
+            networks=[f"{self.name}_back"],
+            volumes=[(file, f"/run/secrets/{file.name}", "ro") for file in secrets]
+            + [(BASELINE, "/srv/baseline.py", "ro")],
+        )
+        try:
+            yield container
+        finally:
+            container.remove(force=True)
 
     def make_token(self, *scopes: str) -> str:
         wanted = [word for scope in scopes for word in ("--scope", scope)]

@@ -26,7 +26,7 @@ def database(
     folder = tmp_path_factory.mktemp("doctor") / "stack"
     with production(source, folder, images.repository, ONE) as stack:
         stacks.append(stack)
-        stack.docker.compose.up(["db"], detach=True, wait=True, quiet=True, pull="never")
+        stack.docker.compose.up(["db"], detach=True, wait=True, quiet=True, pull="missing")
         yield stack
         stacks.remove(stack)
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from python_on_whales import DockerClient
 
-from tests.stack.images import BASE, ONE, Images
+from tests.stack.images import ONE, Images
 from tests.stack.source import ROOT, copy_of_repository, run
 
-MEGABYTE = 1_000_000
 CANARY = "canary-3f1c8e0b"
 # Enough to see that the servers start, the schema is migrated and requests are answered: all of
 # them take minutes. `docker run --tmpfs /tmp:exec drydock:test` runs them all.
@@ -61,14 +60,6 @@ class TestTestStage:
         tested = docker.image.inspect(images.name("test")).root_fs.layers or []
         assert shipped
         assert tested[: len(shipped)] == shipped
-
-
-class TestSize:
-    """The image adds at most 85 MB to its base, bytecode included."""
-
-    def test_over_the_base(self, docker: DockerClient, images: Images) -> None:
-        added = docker.image.inspect(images.name(ONE)).size - docker.image.inspect(BASE).size
-        assert added <= 85 * MEGABYTE
 
 
 class TestSecrets:

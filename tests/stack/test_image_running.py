@@ -1,17 +1,28 @@
 """The production image while it runs, under the narrowest rights that Docker can give."""
 
 import json
+import logging
 import re
 import statistics
+from functools import partial
 
 from python_on_whales import DockerClient
 
 from tests.stack.images import ONE, Images
+from tests.stack.polling import until
 from tests.stack.source import run
-from tests.stack.stack import Stack
+from tests.stack.stack import Stack, execute, is_ready
+
+log = logging.getLogger("image")
 
 LIMIT = 0.050  # seconds of CPU for one health check
-MEMORY = 85_000_000  # bytes that one worker and its supervisor may hold
+MORE = 1.1  # times the memory of the least service of the same packages
+LEAST = [
+    *["gunicorn", "--config=/dev/null", "--worker-class=uvicorn_worker.UvicornWorker"],
+    *["--bind=0.0.0.0:8000", "baseline:app"],
+]
+# What all processes of a container hold for themselves. Without what a kernel keeps for them, which
+# differs from one to the next.
 HELD = """
 import os, pathlib
 kilobytes = 0
@@ -20,6 +31,20 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
         lines = (process / "smaps_rollup").read_text().splitlines()
         kilobytes += sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:"))
 print(1024 * kilobytes)
+"""
+# Files that an installed package's RECORD lists and that are missing, or not as they were built.
+CHANGED = """
+import base64, csv, hashlib, importlib.metadata
+def is_built(dist, name, digest):
+    path = dist.locate_file(name)
+    if not (digest and path.is_file()):
+        return path.is_file() or name.endswith(".pyc")
+    kind, _, value = digest.partition("=")
+    found = hashlib.new(kind, path.read_bytes()).digest()
+    return base64.urlsafe_b64encode(found).decode().rstrip("=") == value
+print([name for dist in importlib.metadata.distributions()
+       for name, digest, _ in csv.reader(dist.read_text("RECORD").splitlines())
+       if not is_built(dist, name, digest)])
 """
 TIMES = """
 import json, os, subprocess, sys
@@ -81,23 +106,32 @@ class TestBytecode:
         )
         assert docker.run(images.name(ONE), ["python", "-c", look], remove=True) == "[]"
 
-    def test_only_ours_keeps_its_docstrings(self, docker: DockerClient, images: Images) -> None:
-        # They are the API's documentation; those of packages are read elsewhere.
-        look = (
-            "import app.health, fastapi, logging; print(fastapi.FastAPI.__doc__, "
-            "logging.Logger.__doc__, app.health.live.__doc__)"
-        )
-        said = str(docker.run(images.name(ONE), ["python", "-c", look], remove=True))
-        assert said.startswith(". . The process answers.")
+
+class TestPackages:
+    """What is listed as installed is there, and nothing is left that could install more."""
+
+    def test_each_file_is_there(self, docker: DockerClient, images: Images) -> None:
+        assert docker.run(images.name(ONE), ["python", "-c", CHANGED], remove=True) == "[]"
+
+    def test_no_trace_of_pip(self, docker: DockerClient, images: Images) -> None:
+        look = "find / -xdev -iname '*pip' -o -iname 'pip[-0-9]*' -o -name ensurepip"
+        said = docker.run(images.name(ONE), ["sh", "-c", look], remove=True, user="0")
+        assert said == ""
 
 
 class TestMemory:
-    """One worker and its supervisor hold less than 85 MB."""
+    """An idle app holds at most 10 % more than the least service of the same packages."""
 
-    def test_what_is_their_own(self, stack: Stack) -> None:
-        # Without what a kernel keeps for them, which differs: 1 to 4 MB in `docker stats`.
-        held = int(stack.run_in("app", "python", "-c", HELD))
-        assert MEMORY / 2 < held < MEMORY
+    def test_beside_the_least(self, stack: Stack, images: Images) -> None:
+        with (
+            stack.beside(images.name(ONE)) as ours,
+            stack.beside(images.name(ONE), *LEAST) as least,
+        ):
+            for container in (ours, least):
+                until(partial(is_ready, container), within=30)
+            held = [int(execute(container, "python", "-c", HELD)) for container in (ours, least)]
+        log.info("memory: %.1f MB, the least service's %.1f MB", *(size / 1e6 for size in held))
+        assert held[0] <= MORE * held[1]
 
 
 class TestHealthcheck:

@@ -5,13 +5,14 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import httpx
 import pytest
 
 from tests.stack.images import ONE, Images
 from tests.stack.polling import until
-from tests.stack.stack import Stack, execute, signal_worker
+from tests.stack.stack import Stack, is_ready, signal_worker
 
 LIMIT = 2.0  # seconds within which probes answer, and notice
 HUNG = 10  # seconds until gunicorn takes a worker for hung, here; 30 by default; loading takes 2
@@ -116,33 +117,13 @@ class TestHungProcess:
     """A worker process that no longer gets through its event loop is replaced."""
 
     def test_it_is_replaced(self, stack: Stack, images: Images) -> None:
-        model = stack.container("app")
-        env = dict(pair.split("=", 1) for pair in model.config.env or [])
-        container = stack.docker.run(
-            images.name(ONE),
-            detach=True,
-            init=True,
-            name=f"{stack.name}-hung",
-            envs={**env, "GUNICORN_CMD_ARGS": f"--timeout {HUNG}"},
-            networks=[f"{stack.name}_back"],
-            volumes=[
-                (file, f"/run/secrets/{file.name}", "ro")
-                for file in (stack.folder / "secrets").iterdir()
-            ],
-        )
-        probe = ["python", "-S", "-E", "/srv/probe.py", "web"]
-
-        def ready() -> bool:
-            return execute(container, "sh", "-c", f"{' '.join(probe)} && echo well; true") == "well"
-
-        try:
-            until(ready, within=30)
+        options = {"GUNICORN_CMD_ARGS": f"--timeout {HUNG}"}
+        with stack.beside(images.name(ONE), **options) as container:
+            until(partial(is_ready, container), within=30)
             stopped = signal_worker(container, "STOP")
             until(lambda: "WORKER TIMEOUT" in str(container.logs()), within=30)
-            until(ready, within=30)
+            until(partial(is_ready, container), within=30)
             assert signal_worker(container, "CONT") != stopped
-        finally:
-            container.remove(force=True)
 
 
 class TestSlowClients:

@@ -1,4 +1,4 @@
-"""Rate limits: counted in Redis for all replicas, in memory while Redis is away."""
+"""Rate limits: counted in Redis for all replicas, and in memory while Redis is down."""
 
 import math
 import time
@@ -17,7 +17,7 @@ Kind = Literal["read", "write", "login"]
 
 
 class RateLimiter:
-    """Counts what each caller does, over a sliding window."""
+    """Counts the requests of each caller over a sliding window."""
 
     def __init__(self, settings: Settings, redis: Redis, gate: RedisGate) -> None:
         self._gate = gate
@@ -27,7 +27,7 @@ class RateLimiter:
             "login": parse(settings.rate_limit_login),
         }
         storage = RedisStorage(
-            "async+redis://unused:6379",  # the pool knows the address
+            "async+redis://unused:6379",  # the connection pool has the address
             implementation="redispy",
             connection_pool=redis.connection_pool,  # type: ignore[arg-type] # as its docs say
         )
@@ -52,5 +52,5 @@ class RateLimiter:
         try:
             stats = await self._gate.run(self._shared.get_window_stats(limit, *identifiers))
         except RedisUnavailable:
-            return int(limit.get_expiry())  # the whole window: at worst a little late
+            return int(limit.get_expiry())  # the whole window, which is never too short
         return max(1, math.ceil(stats.reset_time - time.time()))

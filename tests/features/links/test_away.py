@@ -13,7 +13,7 @@ from app.features.links.cache import KEY
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from tests.features.links.conftest import IMPORTS, LINKS
-from tests.features.links.counting import counts, unsettled
+from tests.features.links.counting import counts, unconfirmed
 from tests.features.links.uploading import csv_of, result, upload, work
 from tests.live import Live, run_service
 from tests.logs import captured_logs, named
@@ -96,13 +96,13 @@ class TestRedisSilent:
             for _ in range(3):
                 assert (await service.client.get("/deck")).status_code == 302
             # The first waited for an answer in vain; the gate was closed for the others.
-            assert await unsettled(service.resources) == 1
+            assert await unconfirmed(service.resources) == 1
             assert sum((await counts(service.resources)).values()) == 2
         async with run_service(own_settings) as service:
             await age_noted_clicks(service.resources)
             async with transaction(service.resources.sessions) as session:
                 await clicks.roll_up(session, service.resources.redis)
-            assert await unsettled(service.resources) == 0
+            assert await unconfirmed(service.resources) == 0
             assert sum((await counts(service.resources)).values()) == 3
 
 
@@ -110,7 +110,7 @@ async def age_noted_clicks(resources: Resources) -> None:
     async with transaction(resources.sessions) as session:
         await session.execute(
             text("UPDATE unsettled_clicks SET created_at = now() - 2 * CAST(:age AS interval)"),
-            {"age": clicks.SETTLE_AFTER},
+            {"age": clicks.RECONCILE_AFTER},
         )
 
 
@@ -134,7 +134,7 @@ class TestRedisFull:
         finally:
             await live.resources.redis.config_set("maxmemory", 0)
         assert sum((await counts(live.resources)).values()) == 2
-        assert await unsettled(live.resources) == 0
+        assert await unconfirmed(live.resources) == 0
 
 
 class TestPostgresDown:

@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 from app.features.links.cache import KEY, STREAM, LinkCache, Target, make_entry
 from app.features.links.models import Link
 from app.features.links.runtime import LinksRuntime
+from app.features.links.settings import LinksSettings
 from app.infra.lifespan import Resources
 
 
@@ -88,7 +89,11 @@ class TestWriters:
         await cache.put("deck", link(), 1)
         await cache.fill("bow", None)
         for slug in ("deck", "bow"):
-            assert 0 < await resources.redis.ttl(KEY + slug) <= resources.settings.cache_ttl
+            assert (
+                0
+                < await resources.redis.ttl(KEY + slug)
+                <= resources.settings.of(LinksSettings).cache_ttl
+            )
 
 
 class TestReaders:

@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from app.features.links.models import Link
 from app.features.links.schemas import RESERVED
-from app.features.tokens.schemas import Scope
+from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from app.infra.page.assets import PATH
@@ -153,7 +153,7 @@ class TestGuard:
     async def test_a_token_that_may_only_read(
         self, client: httpx.AsyncClient, make_token: MakeToken, path: str
     ) -> None:
-        client.cookies[COOKIE] = await make_token(Scope.LINKS_READ)
+        client.cookies[COOKIE] = await make_token(LINKS_READ)
         answer = await client.post(path, data={"url": "https://example.com/"})
         assert answer.status_code == 403
         assert not (await home(client)).all("form", action=path)
@@ -161,7 +161,7 @@ class TestGuard:
     async def test_a_token_that_may_only_write(
         self, client: httpx.AsyncClient, make_token: MakeToken
     ) -> None:
-        client.cookies[COOKIE] = await make_token(Scope.LINKS_WRITE)
+        client.cookies[COOKIE] = await make_token(LINKS_WRITE)
         page = await home(client)
         assert page.one("form", action=FORM)
         assert "lacks the scope links:read" in page.text

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from app.features.tokens.models import Token
-from app.features.tokens.schemas import Scope
+from app.features.tokens.scopes import TOKENS_WRITE
 from app.features.tokens.service import TOKEN, USED_EVERY
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from tests.conftest import MakeToken
 from tests.features.tokens.conftest import TOKENS, Issue, Issued
 from tests.live import Live
+from tests.logs import captured_logs, named
 from tests.problems import check_problem
 
 
@@ -136,10 +137,26 @@ class TestScopes:
     async def test_with_it_alone_all_of_it_is(
         self, client: httpx.AsyncClient, make_token: MakeToken, method: str, path: str
     ) -> None:
-        client.headers["Authorization"] = f"Bearer {await make_token(Scope.TOKENS_WRITE)}"
-        body = {"name": "x", "scopes": [Scope.TOKENS_WRITE]} if method == "POST" else None
+        client.headers["Authorization"] = f"Bearer {await make_token(TOKENS_WRITE)}"
+        body = {"name": "x", "scopes": [TOKENS_WRITE]} if method == "POST" else None
         answer = await client.request(method, path, json=body)
         assert answer.status_code in {200, 201, 404}
+
+
+class TestLog:
+    """The log says which token a request came with."""
+
+    async def test_over_the_api(self, client: httpx.AsyncClient, issue: Issue) -> None:
+        token = await issue()
+        with captured_logs() as events:
+            await client.get(TOKENS, headers=token.authorization)
+        assert [event["token_id"] for event in named(events, "request")] == [token.id]
+
+    async def test_on_the_page(self, client: httpx.AsyncClient, issue: Issue) -> None:
+        token = await issue()
+        with captured_logs() as events:
+            await client.post("/page/sign-in", data={"token": token.text})
+        assert [event["token_id"] for event in named(events, "request")] == [token.id]
 
 
 class TestLastUsed:

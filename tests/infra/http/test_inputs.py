@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from app.infra.http.inputs import FutureTime, Line, Moment
+from app.infra.http.inputs import FutureTime, Line, UtcTime
 
 line = TypeAdapter[str](Line)
-moment = TypeAdapter[datetime](Moment)
+moment = TypeAdapter[datetime](UtcTime)
 future = TypeAdapter[datetime](FutureTime)
 
 

@@ -21,25 +21,20 @@ class TestCursor:
     """A cursor names a row, and nothing that we did not write is one."""
 
     @given(st.uuids())
-    async def test_it_is_read_as_it_was_written(self, row: UUID) -> None:
+    def test_it_is_read_as_it_was_written(self, row: UUID) -> None:
         cursor = encode_cursor(row)
-        assert await decode_cursor(cursor) == row
+        assert decode_cursor(cursor) == row
         assert httpx.URL("/", params={"cursor": cursor}).params["cursor"] == cursor
 
     @given(st.text() | st.from_regex(r"[A-Za-z0-9_=-]{20,26}", fullmatch=True))
-    async def test_any_other_text_is_refused_or_stands_for_itself(self, text: str) -> None:
+    def test_any_other_text_is_refused_or_stands_for_itself(self, text: str) -> None:
         with contextlib.suppress(ValidationFailed):
-            row = await decode_cursor(text)
-            assert row is not None
-            assert encode_cursor(row) == text
+            assert encode_cursor(decode_cursor(text)) == text
 
     @given(st.binary(max_size=40).filter(lambda data: len(data) != 16))
-    async def test_bytes_that_are_no_id_are_refused(self, data: bytes) -> None:
+    def test_bytes_that_are_no_id_are_refused(self, data: bytes) -> None:
         with pytest.raises(ValidationFailed):
-            await decode_cursor(base64.urlsafe_b64encode(data).decode().rstrip("="))
-
-    async def test_none_is_the_first_page(self) -> None:
-        assert await decode_cursor(None) is None
+            decode_cursor(base64.urlsafe_b64encode(data).decode().rstrip("="))
 
     async def test_a_malformed_one_is_422(self, api: httpx.AsyncClient) -> None:
         problem = check_problem(

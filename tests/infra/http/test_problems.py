@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from app.config import Settings
 from app.errors import AppError, DependencyUnavailable, NotFound, RateLimited
 from app.infra.http.docs import describe_problems
-from app.infra.http.middleware import surround
+from app.infra.http.middleware import add_middleware
 from app.infra.http.problems import MOST_FAULTS, install_problem_handlers, responses
 from tests.live import WithState, client_of
 from tests.logs import captured_logs, named
@@ -74,7 +74,7 @@ async def ships(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     @app.post("/voyages")
     async def sail(voyage: Voyage, captain: str) -> None: ...
 
-    async with client_of(WithState(surround(app, settings, []), {})) as client:
+    async with client_of(WithState(add_middleware(app, settings, []), {})) as client:
         yield client
 
 

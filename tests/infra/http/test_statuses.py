@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from app.features.tokens.schemas import Scope
+from app.features.tokens.scopes import TOKENS_WRITE
 from tests.conftest import MakeClient, MakeToken
 from tests.problems import check_problem
 
@@ -30,7 +30,7 @@ class TestService:
     ) -> None:
         authorization = f"Bearer {await make_token('ships:sail')}"
         answer = await client.get(TOKENS, headers={"Authorization": authorization})
-        assert Scope.TOKENS_WRITE in check_problem(answer, 403, "scope_missing")["detail"]
+        assert TOKENS_WRITE in check_problem(answer, 403, "scope_missing")["detail"]
 
     @pytest.mark.parametrize("path", ["/no/such/path", "/docs/no-such-file.js", "/api/v2"])
     async def test_404(self, client: httpx.AsyncClient, path: str) -> None:
