@@ -14,7 +14,6 @@ from dev.errors import AlreadyRunningError
 from dev.files import LOCAL, make_folder, open_lock, sign, signature, try_lock, write_private
 from dev.processes import Patience, running
 
-LOGS = LOCAL / "log"
 TOKEN = LOCAL / "token"
 OWNER = LOCAL / "run" / "owner"
 ENVIRONMENT = LOCAL / "run" / "environment.json"

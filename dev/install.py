@@ -50,16 +50,12 @@ def install() -> None:
     if not REQUIREMENTS.exists():
         raise DevError("requirements-dev.txt is missing: git checkout requirements-dev.txt")
     make_folder(LOCAL)
-    lock = open_lock(LOCAL / "install.lock")
+    lock = open_lock(LOCAL / "install.lock")  # held until we end
     if not try_lock(lock):
         say("another make is installing packages; waiting for it")
         fcntl.flock(lock, fcntl.LOCK_EX)
-    if not is_current():
-        bring_up_to_date(lock)
-
-
-def bring_up_to_date(lock: int) -> None:
-    """Make or refresh .venv. The programs inherit the lock, so that they keep it if we die."""
+    if is_current():
+        return
     if VENV.exists() and (reason := reason_to_rebuild()):
         say(f"making .venv anew: {reason}")
         # Moved away in one step, so that no half of it is ever taken for whole.
@@ -68,24 +64,16 @@ def bring_up_to_date(lock: int) -> None:
         VENV.rename(trash)
         shutil.rmtree(trash, ignore_errors=True)
     if not VENV.exists():
-        make_venv(lock)
+        make_venv()
     STAMP.write_text(UNFINISHED, encoding="utf-8")
-    uv = find_uv() or fetch_uv(lock)
-    if uv:
+    if uv := find_uv() or fetch_uv():
         # Compiled by all cores now, else by each process of the first `make test`.
-        command = [
-            uv,
-            "pip",
-            "sync",
-            "--compile-bytecode",
-            "--require-hashes",
-            "--python",
-            str(PYTHON),
-        ]
+        command = [uv, "pip", "sync", "--compile-bytecode", "--python", str(PYTHON)]
+        remedy = "; the lines above say why. To try with pip: make dev UV="
     else:
-        command = [*PIP, "install", "--require-hashes", "--requirement"]
-    if run([*command, REQUIREMENTS], lock):
-        remedy = "; the lines above say why. To try with pip: make dev UV=" if uv else "."
+        command = [*PIP, "install", "--requirement"]
+        remedy = "; the lines above say why."
+    if not run([*command, str(REQUIREMENTS), "--require-hashes"]):
         raise DevError(f"The packages could not be installed{remedy}")
     STAMP.write_text("\n".join(wanted()), encoding="utf-8")
 
@@ -102,23 +90,23 @@ def reason_to_rebuild() -> str | None:
     return "the clone was moved or copied" if found and found[2:] != wanted()[2:] else None
 
 
-def make_venv(lock: int) -> None:
+def make_venv() -> None:
     """Create an empty .venv with the Python that runs this."""
     say(f"making .venv with Python {VERSION}")
     # .venv itself may be what runs this, and be gone by now.
     base = Path(sys.base_prefix, "bin", f"python{VERSION}")
-    python = base if base.exists() else sys.executable
+    python = str(base if base.exists() else sys.executable)
     if uv := find_uv():
-        command = [uv, "venv", "--quiet", "--python", python, VENV]
+        made = run([uv, "venv", "--quiet", "--python", python, str(VENV)])
     elif importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip"):
-        command = [python, "-m", "venv", VENV]
+        made = run([python, "-m", "venv", str(VENV)])
     else:
         raise DevError(
             f"{sys.executable} lacks what makes virtual environments. On Debian and Ubuntu:\n"
             f"  apt install python{VERSION}-venv\n"
             "or install uv (https://docs.astral.sh/uv), which can do without."
         )
-    if run(command, lock):
+    if not made:
         raise DevError("The virtual environment could not be made; the lines above say why.")
 
 
@@ -128,7 +116,7 @@ def find_uv() -> str | None:
     return shutil.which(chosen) if chosen else None
 
 
-def fetch_uv(lock: int) -> str | None:
+def fetch_uv() -> str | None:
     """Let pip bring the locked uv into .venv. None if that is not wanted or fails.
 
     Not where pip is configured for a mirror, which uv would not know.
@@ -140,12 +128,12 @@ def fetch_uv(lock: int) -> str | None:
     say("fetching uv, to install the packages with")
     only = LOCAL / "requirements-uv.txt"
     only.write_text(locked[0], encoding="utf-8")
-    failed = run([*PIP, "install", "--quiet", "--require-hashes", "--requirement", str(only)], lock)
-    return None if failed else str(VENV / "bin" / "uv")
+    fetched = run([*PIP, "install", "--quiet", "--require-hashes", "--requirement", str(only)])
+    return str(VENV / "bin" / "uv") if fetched else None
 
 
-def run(command: Sequence[str | Path], lock: int) -> int:
-    """Run uv or pip, and return its exit code."""
+def run(command: Sequence[str]) -> bool:
+    """Run uv or pip, and return whether it succeeded."""
     told = {"UV_PYTHON_DOWNLOADS": "never", "PIP_USER": "0"}
     paths = ssl.get_default_verify_paths()
     if paths.cafile or (paths.capath and any(Path(paths.capath).iterdir())):
@@ -153,9 +141,7 @@ def run(command: Sequence[str | Path], lock: int) -> int:
         told["UV_SYSTEM_CERTS"] = "1"
     if not os.access(Path("~").expanduser(), os.W_OK):  # no place for a cache
         told |= {"UV_CACHE_DIR": str(LOCAL / "cache/uv"), "PIP_CACHE_DIR": str(LOCAL / "cache/pip")}
-    return subprocess.run(
-        command, check=False, env={**told, **os.environ}, pass_fds=[lock]
-    ).returncode
+    return subprocess.run(command, check=False, env={**told, **os.environ}).returncode == 0
 
 
 def say(text: str) -> None:

@@ -57,14 +57,13 @@ class Server(ABC):
         *,
         port: int = 0,
         settings: Mapping[str, str] = UNCHANGED,
-        log: Path | None = None,
         patience: Patience | None = None,
     ) -> None:
         """Port 0 means a free one. The settings are those of the server's own configuration."""
         self.folder = folder
         self.port = port
         self.settings = settings
-        self.log = log or folder / f"{self.name}.log"
+        self.log = folder / f"{self.name}.log"
         self.patience = patience or Patience()
         self._process: subprocess.Popen[bytes] | None = None
         self._is_guarded = False
@@ -77,11 +76,10 @@ class Server(ABC):
         *,
         port: int = 0,
         settings: Mapping[str, str] = UNCHANGED,
-        log: Path | None = None,
         patience: Patience | None = None,
     ) -> Self:
         """Start a server on the data in the folder, which is made if there is none."""
-        server = cls(folder, port=port, settings=settings, log=log, patience=patience)
+        server = cls(folder, port=port, settings=settings, patience=patience)
         server.start()
         return server
 

@@ -5,8 +5,7 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from dev import ports
-from dev.clone import LOGS
-from dev.files import LOCAL, make_folder
+from dev.files import LOCAL, ROOT, make_folder
 from dev.lifecycle import Server
 from dev.processes import Patience
 from dev.servers import PostgresServer, RedisServer
@@ -26,7 +25,6 @@ def services(
 ) -> Iterator[Services]:
     """Run what DATABASE_URL and REDIS_URL don't name. The data stays in .local/."""
     make_folder(LOCAL)
-    make_folder(LOGS)
     kinds: dict[str, type[Server]] = {"DATABASE_URL": PostgresServer, "REDIS_URL": RedisServer}
     urls: dict[str, str] = {}
     started: list[Server] = []
@@ -37,9 +35,8 @@ def services(
                 urls[variable] = url
                 continue
             port = ports.claim(f"{kind.name.upper()}_PORT", given, held, say)
-            log = LOGS / f"{kind.name}.log"
-            server = kind.started(LOCAL / kind.name, port=port, log=log, patience=patience)
+            server = kind.started(LOCAL / kind.name, port=port, patience=patience)
             started.append(held.enter_context(server))
             urls[variable] = server.url
-            say(f"{kind.name}: 127.0.0.1:{port}, log in .local/log/{log.name}")
+            say(f"{kind.name}: 127.0.0.1:{port}, log in {server.log.relative_to(ROOT)}")
         yield Services(urls["DATABASE_URL"], urls["REDIS_URL"], tuple(started))

@@ -9,8 +9,8 @@ from dev.doctor.findings import SECONDS, Findings, Machine, bad, note, ok
 from dev.files import ROOT
 from dev.stack import NAME, VARIABLES, other_clone
 
-# start_interval of health checks; !override in compose.override.yaml; --provenance of a build.
-OLDEST = {"Engine": (25, 0), "Compose": (2, 24, 4), "Buildx": (0, 10)}
+# start_interval of health checks; !override in compose.override.yaml.
+OLDEST = {"Engine": (25, 0), "Compose": (2, 24, 4)}
 
 INSTALL = "https://docs.docker.com/engine/install/"
 
@@ -18,12 +18,8 @@ INSTALL = "https://docs.docker.com/engine/install/"
 def check_docker(machine: Machine) -> Findings:
     """Whether an Engine answers, with its plugins, all of them new enough."""
     plugins = (machine.engine.get("ClientInfo") or {}).get("Plugins") or ()
-    found = {plugin["Name"]: plugin["Version"] for plugin in plugins}
-    versions = {
-        "Engine": machine.engine.get("ServerVersion"),
-        "Compose": found.get("compose"),
-        "Buildx": found.get("buildx"),
-    }
+    compose = next((found["Version"] for found in plugins if found["Name"] == "compose"), None)
+    versions = {"Engine": machine.engine.get("ServerVersion"), "Compose": compose}
     faults = [
         f"{name} {f'{version} is too old' if version else 'is missing'}, "
         f"{'.'.join(map(str, OLDEST[name]))} or newer is needed"

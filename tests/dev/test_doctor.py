@@ -150,12 +150,7 @@ class TestLeftovers:
 
 VERSIONS = {
     "ServerVersion": "28.5.2",
-    "ClientInfo": {
-        "Plugins": [
-            {"Name": "compose", "Version": "v2.40.3"},
-            {"Name": "buildx", "Version": "v0.29.1"},
-        ]
-    },
+    "ClientInfo": {"Plugins": [{"Name": "compose", "Version": "v2.40.3-desktop"}]},
 }
 
 
