@@ -69,12 +69,12 @@ def install() -> None:
     if uv := find_uv() or fetch_uv():
         # Compiled by all cores now, else by each process of the first `make test`.
         command = [uv, "pip", "sync", "--compile-bytecode", "--python", str(PYTHON)]
-        remedy = "; the lines above say why. To try with pip: make dev UV="
+        remedy = " To try with pip: make dev UV="
     else:
         command = [*PIP, "install", "--requirement"]
-        remedy = "; the lines above say why."
+        remedy = ""
     if not run([*command, str(REQUIREMENTS), "--require-hashes"]):
-        raise DevError(f"The packages could not be installed{remedy}")
+        raise DevError(f"The packages could not be installed; the lines above say why.{remedy}")
     STAMP.write_text("\n".join(wanted()), encoding="utf-8")
 
 
