@@ -123,9 +123,8 @@ class App(Program):
         server: Literal["uvicorn", "gunicorn"] = "uvicorn",
     ) -> None:
         self.port = free_port()
-        uvicorn = "-m uvicorn app.main:create_app --factory --no-access-log --no-proxy-headers"
         options = {
-            "uvicorn": f"{uvicorn} --port {self.port}",
+            "uvicorn": f"-m dev.serve --port {self.port}",
             # All else is in gunicorn.conf.py, as in the image.
             "gunicorn": f"-m gunicorn --bind 127.0.0.1:{self.port}",
         }

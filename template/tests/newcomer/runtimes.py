@@ -84,12 +84,12 @@ def make_dev(runtime: Runtime, log: Path) -> Iterator[Clone]:
 
 
 def _embedded() -> dict[str, str]:
-    names = ("METRICS_PORT", "WORKER_METRICS_PORT", "DEV_POSTGRES_PORT", "DEV_REDIS_PORT")
+    names = ("METRICS_PORT", "WORKER_METRICS_PORT", "POSTGRES_PORT", "REDIS_PORT")
     return {name: str(free_port()) for name in names}
 
 
 def _docker() -> dict[str, str]:
-    names = ("DB_PORT", "REDIS_PORT", "DEBUGGER_PORT")
+    names = ("POSTGRES_PORT", "REDIS_PORT", "DEBUGGER_PORT")
     own = own_name()
     ports = {name: str(free_port()) for name in names}
     return {"COMPOSE_PROJECT_NAME": own, "APP_IMAGE": own, **ports}
