@@ -11,7 +11,7 @@ from app.config import Settings
 from app.errors import RateLimited
 from app.infra.http.limits import RateLimiter
 from app.infra.lifespan import Resources
-from app.infra.redis import RedisGate, make_redis
+from app.infra.redis import CircuitBreaker, make_redis
 from tests.conftest import MakeClient, MakeToken
 from tests.sockets import unused_port, with_redis_at
 
@@ -26,13 +26,13 @@ def limited(settings: Settings, rate: str) -> Settings:
 
 @pytest.fixture
 def limiter(settings: Settings, resources: Resources) -> RateLimiter:
-    return RateLimiter(limited(settings, "3/hour"), resources.redis, resources.gate)
+    return RateLimiter(limited(settings, "3/hour"), resources.redis, resources.breaker)
 
 
 @asynccontextmanager
 async def without_redis(settings: Settings) -> AsyncIterator[RateLimiter]:
     async with make_redis(with_redis_at(settings, unused_port())) as redis:
-        yield RateLimiter(limited(settings, "3/hour"), redis, RedisGate(0.5))
+        yield RateLimiter(limited(settings, "3/hour"), redis, CircuitBreaker(0.5))
 
 
 async def allowed(limiter: RateLimiter, caller: str = "ada") -> int:
@@ -56,7 +56,7 @@ class TestCounting:
 
     async def test_replicas_share(self, settings: Settings, resources: Resources) -> None:
         replicas = [
-            RateLimiter(limited(settings, "3/hour"), resources.redis, resources.gate)
+            RateLimiter(limited(settings, "3/hour"), resources.redis, resources.breaker)
             for _ in range(2)
         ]
         assert [await allowed(replica) for replica in replicas] == [3, 0]
@@ -78,7 +78,7 @@ class TestCounting:
     async def test_whoever_waits_that_long_is_served(
         self, settings: Settings, resources: Resources
     ) -> None:
-        limiter = RateLimiter(limited(settings, "1/second"), resources.redis, resources.gate)
+        limiter = RateLimiter(limited(settings, "1/second"), resources.redis, resources.breaker)
         assert await allowed(limiter) >= 1
         with pytest.raises(RateLimited) as caught:
             await limiter.hit("write", "ada")
