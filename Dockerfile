@@ -114,6 +114,8 @@ FROM runtime AS test
 COPY --link --from=test-builder /opt /opt
 COPY --link .env.example requirements.txt requirements-dev.txt ./
 COPY --link dev dev
+# The tests' Redis reads it.
+COPY --link deploy/redis.conf deploy/redis.conf
 COPY --link bench bench
 COPY --link tests tests
 HEALTHCHECK NONE

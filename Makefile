@@ -78,8 +78,8 @@ dev: ## Run everything with reload: make dev [RUNTIME=embedded] [PORT=8000]
 	fi
 
 .PHONY: doctor
-doctor: ## Say what is wrong with this machine, and the remedy: make doctor [JSON=1]
-	@exec $(PYTHON) dev/bootstrap.py doctor "$(RUNTIME)" $(call typed,JSON)
+doctor: ## Say what is wrong with this machine, and the remedy
+	@exec $(PYTHON) dev/bootstrap.py doctor $(RUNTIME:%=--runtime=%)
 
 .PHONY: test
 test: env $(if $(filter tests/stack% %/stack,$(T)),tools) ## Run the tests: make test [T="tests/test_x.py -k name"]
@@ -247,7 +247,7 @@ clean: ## Remove caches and .venv; the data stays
 
 .PHONY: clean-data
 clean-data: ## Remove databases, token and logs, after asking: make clean-data [YES=1]
-	@exec $(PYTHON) -m dev remove-data $(if $(YES),--yes)
+	@exec $(PYTHON) dev/bootstrap.py remove-data $(if $(YES),--yes)
 
 # One target for each RUNTIME. Docker is enough for the stack: Python only adds that other clones can
 # run beside it.
@@ -259,7 +259,7 @@ dev-embedded: env
 .PHONY: dev-docker
 dev-docker:
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-		exec $(PYTHON) -m dev stack; \
+		exec $(PYTHON) dev/bootstrap.py stack; \
 	else \
 		exec docker compose up --build --remove-orphans; \
 	fi
