@@ -55,8 +55,7 @@ def clone(folder: Path, *words: str) -> Path:
     if words:
         (folder / ".venv").symlink_to(ROOT / ".venv")
         (folder / ".git/info/exclude").write_text(".venv\n")
-        # No packages of its own: in place of Python, `make env` runs this.
-        made = ["make", "--silent", "-C", str(folder), "PYTHON=true", "init", *words]
+        made = ["make", "--silent", "-C", str(folder), "init", *words]
         subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
     return folder
 
