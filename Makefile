@@ -82,7 +82,7 @@ doctor: ## Say what is wrong with this machine, and the remedy
 	@exec $(PYTHON) dev/bootstrap.py doctor $(RUNTIME:%=--runtime=%)
 
 .PHONY: test
-test: env $(if $(filter tests/stack% %/stack template%,$(T)),tools) ## Run the tests: make test [T="tests/test_x.py -k name"]
+test: env $(if $(filter tests/stack% %/stack,$(T)),tools) ## Run the tests: make test [T="tests/test_x.py -k name"]
 	@$(PYTEST) $(if $(T),$(T),$(PARALLEL) -p no:schemathesis $(ATTACKS:%=--ignore=%) $(COVERED))
 
 ##@ Checks: what CI runs, by what each needs

@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     database_pool_size: Annotated[int, Field(ge=1, le=200)] = 10
     database_connect_timeout: Seconds = 1.0
     database_pool_timeout: Seconds = 1.0
-    database_lend_limit: Seconds = 1.5
+    database_checkout_limit: Seconds = 1.5
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     accept_newer_schema: bool = False
 

@@ -20,7 +20,7 @@ from app.registry import FEATURES
 log = structlog.get_logger(__name__)
 
 # Longer than for a request: a job's transactions are larger, and no client waits.
-LEND_LIMIT = 60.0  # seconds
+CHECKOUT_LIMIT = 60.0  # seconds
 REDIS_TIMEOUT = 2.0  # seconds
 CANCEL_AGAIN = 1.0  # seconds
 RESTART_LOOP_AFTER = 1.0  # seconds
@@ -67,7 +67,7 @@ async def run_worker(settings: Settings) -> None:
             settings.model_copy(update={"redis_timeout": REDIS_TIMEOUT}),
             name="drydock-worker",
             metrics=Metrics(settings),
-            lend_limit=LEND_LIMIT,
+            checkout_limit=CHECKOUT_LIMIT,
         ) as resources,
         open_features(resources, FEATURES),
     ):

@@ -19,7 +19,7 @@ ROOMS = {
     "docs": r"docs/.*|.*\.md|LICENSE",
     "tests of service and deployment": r"tests/(?!dev/|pipeline/).*",
     "tests of machinery": r"tests/.*",
-    "service": r"(app|migrations|bench)/.*|gunicorn\.conf\.py|\.env\.example",
+    "service": r"(app|migrations)/.*|gunicorn\.conf\.py|\.env\.example",
     "deployment": r"deploy/.*|Dockerfile|compose\.yaml|\.dockerignore|\.github/workflows/.*",
 }
 REST = "machinery"

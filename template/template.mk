@@ -6,6 +6,7 @@ COPIES := template/checks
 check: check-template
 check-docker: check-template-docker
 check-more: check-template-more
+test: $(if $(filter template/%,$(T)),tools-template)
 
 ##@ The template: make init takes this part out
 

@@ -114,7 +114,7 @@ def migrated(settings: Settings) -> Settings:
 @pytest.fixture
 async def resources(migrated: Settings) -> AsyncIterator[Resources]:
     """The service's own composition, its sessions inside a transaction that is rolled back."""
-    engine = make_engine(migrated, name="tests", lend_limit=60)
+    engine = make_engine(migrated, name="tests", checkout_limit=60)
     async with (
         engine.connect() as connection,
         connection.begin() as outer,

@@ -64,7 +64,7 @@ def client_under(app: WithState, *, peer: str = "127.0.0.1", **changed: Any) -> 
     """A client of the same service under other settings."""
     resources: Resources = app.state["resources"]
     settings = resources.settings.model_copy(update=changed)
-    limiter = RateLimiter(settings, resources.redis, resources.gate)
+    limiter = RateLimiter(settings, resources.redis, resources.breaker)
     state = {**app.state, "resources": replace(resources, settings=settings, limiter=limiter)}
     return client_of(WithState(create_app(settings), state), peer=peer)
 

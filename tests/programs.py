@@ -25,7 +25,7 @@ POLL_EVERY = 0.02  # seconds
 STOP_SECONDS = 30.0  # the service promises 25
 
 
-def free_port() -> int:
+def unused_port() -> int:
     return next(port for port in iter(lambda: random.choice(PORTS), None) if not is_taken(port))
 
 
@@ -122,7 +122,7 @@ class App(Program):
         name: str = "app",
         server: Literal["uvicorn", "gunicorn"] = "uvicorn",
     ) -> None:
-        self.port = free_port()
+        self.port = unused_port()
         options = {
             "uvicorn": f"-m dev.serve --port {self.port}",
             # All else is in gunicorn.conf.py, as in the image.

@@ -73,13 +73,15 @@ async def open_connection(conninfo: str, *, limit: float) -> psycopg.AsyncConnec
         raise psycopg.errors.ConnectionTimeout(f"no connection within {limit} s") from None
 
 
-def make_engine(settings: Settings, *, name: str, lend_limit: float | None = None) -> AsyncEngine:
-    """An engine whose connections may be checked out for at most `lend_limit` seconds.
+def make_engine(
+    settings: Settings, *, name: str, checkout_limit: float | None = None
+) -> AsyncEngine:
+    """An engine whose connections may be checked out for at most `checkout_limit` seconds.
 
     The pool has a fixed size. With SQLAlchemy's default overflow it would open and close
     connections all the time under load.
     """
-    limit = settings.database_lend_limit if lend_limit is None else lend_limit
+    limit = settings.database_checkout_limit if checkout_limit is None else checkout_limit
     conninfo = connect_arguments(settings, name=name, statement_timeout=limit)
 
     async def connect() -> psycopg.AsyncConnection[Any]:
@@ -94,8 +96,8 @@ def make_engine(settings: Settings, *, name: str, lend_limit: float | None = Non
         pool_timeout=settings.database_pool_timeout,
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
-    event.listen(engine.sync_engine, "checkout", _LendLimit(limit).start)
-    event.listen(engine.sync_engine, "checkin", _LendLimit.stop)
+    event.listen(engine.sync_engine, "checkout", _CheckoutLimit(limit).start)
+    event.listen(engine.sync_engine, "checkin", _CheckoutLimit.stop)
     return engine
 
 
@@ -118,7 +120,7 @@ def _refuse_closed_connection(dbapi_connection: Any, _record: Any, _proxy: Any) 
         raise exc.DisconnectionError("the server closed this idle connection")
 
 
-class _LendLimit:
+class _CheckoutLimit:
     """Shuts down the socket of a connection that is not returned to the pool in time.
 
     The running query then fails as if the server had died, the pool drops the connection, and the
@@ -126,7 +128,7 @@ class _LendLimit:
     server to cancel the query.
     """
 
-    KEY = "lend_limit"
+    KEY = "checkout_limit"
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -141,7 +143,7 @@ class _LendLimit:
             descriptor = _descriptor(dbapi_connection)
         except psycopg.OperationalError:
             return  # already closed
-        log.warning("database_lend_limit", seconds=self.seconds)
+        log.warning("database_checkout_limit", seconds=self.seconds)
         # A duplicate, because the socket object closes its descriptor at the end.
         with socket.socket(fileno=os.dup(descriptor)) as duplicate:
             try:

@@ -14,7 +14,7 @@ from app.config import Settings
 from app.infra.db import Sessions, make_engine, make_sessions
 from app.infra.http.limits import RateLimiter
 from app.infra.queue import Enqueuer
-from app.infra.redis import RedisGate, make_redis
+from app.infra.redis import CircuitBreaker, make_redis
 from app.infra.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
@@ -28,7 +28,7 @@ class Resources:
     engine: AsyncEngine
     sessions: Sessions
     redis: Redis
-    gate: RedisGate
+    breaker: CircuitBreaker
     enqueuer: Enqueuer
     limiter: RateLimiter
     metrics: Metrics
@@ -48,24 +48,24 @@ async def open_resources(
     *,
     name: str,
     metrics: Metrics,
-    lend_limit: float | None = None,
+    checkout_limit: float | None = None,
 ) -> AsyncIterator[Resources]:
     """Open everything, and close it in the reverse order. Nothing connects before its first use."""
     async with AsyncExitStack() as stack:
-        engine = make_engine(settings, name=name, lend_limit=lend_limit)
+        engine = make_engine(settings, name=name, checkout_limit=checkout_limit)
         stack.push_async_callback(engine.dispose)
         redis = make_redis(settings)
         stack.push_async_callback(redis.aclose)
-        gate = RedisGate(settings.redis_timeout)
+        breaker = CircuitBreaker(settings.redis_timeout)
         stack.enter_context(metrics.served())
         resources = Resources(
             settings=settings,
             engine=engine,
             sessions=make_sessions(engine),
             redis=redis,
-            gate=gate,
-            enqueuer=Enqueuer(redis, gate),
-            limiter=RateLimiter(settings, redis, gate),
+            breaker=breaker,
+            enqueuer=Enqueuer(redis, breaker),
+            limiter=RateLimiter(settings, redis, breaker),
             metrics=metrics,
         )
         log.info("started", process=name, version=settings.git_sha)

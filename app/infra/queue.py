@@ -18,7 +18,7 @@ from saq import Job
 from saq.queue.redis import RedisQueue
 
 from app.config import Settings
-from app.infra.redis import RedisGate, RedisUnavailable, make_redis
+from app.infra.redis import CircuitBreaker, RedisUnavailable, make_redis
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +67,7 @@ class Enqueuer:
     """Enqueues jobs for the worker."""
 
     redis: Redis
-    gate: RedisGate
+    breaker: CircuitBreaker
 
     @cached_property
     def queue(self) -> PatientQueue:
@@ -88,7 +88,7 @@ class Enqueuer:
             raise TypeError("a job's arguments go by name")
         name = job.__qualname__
         try:
-            await self.gate.run(self.queue.enqueue(name, retries=3, timeout=900, **kwargs))
+            await self.breaker.run(self.queue.enqueue(name, retries=3, timeout=900, **kwargs))
         except RedisUnavailable as error:
             log.warning("job_not_enqueued", job=name, reason=str(error))
 

@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-GATE_PAUSE = 1.0  # seconds between two tries while Redis fails
+RETRY_EVERY = 1.0  # seconds between two tries while Redis fails
 
 REDIS_FAILURES = (RedisError, OSError, TimeoutError)
 
@@ -33,7 +33,7 @@ class RedisUnavailable(Exception):
         self.applied = applied
 
 
-class RedisGate:
+class CircuitBreaker:
     """A circuit breaker around Redis: after a failure it is open, and callers fail at once.
 
     While it is open, one command a second is tried, and a success closes it. So a frozen Redis
@@ -46,14 +46,14 @@ class RedisGate:
         self._failing = False
         self._open_until = 0.0
 
-    def enter(self) -> bool:
+    def allow(self) -> bool:
         """Whether the caller may use Redis now. While Redis fails, one caller a second may."""
         if not self._failing:
             return True
         now = time.monotonic()
         if now < self._open_until:
             return False
-        self._open_until = now + GATE_PAUSE
+        self._open_until = now + RETRY_EVERY
         return True
 
     async def run(self, command: Awaitable[T], *, always: bool = False) -> T:
@@ -62,7 +62,7 @@ class RedisGate:
         With `always` it is tried even while the breaker is open: for writes that must not be
         skipped.
         """
-        if not always and not self.enter():
+        if not always and not self.allow():
             if asyncio.iscoroutine(command):
                 command.close()
             raise RedisUnavailable("the circuit breaker is open", applied=False)
@@ -78,7 +78,7 @@ class RedisGate:
         return answer
 
     def _open(self, error: Exception) -> None:
-        self._open_until = time.monotonic() + GATE_PAUSE
+        self._open_until = time.monotonic() + RETRY_EVERY
         if not self._failing:
             self._failing = True
             log.warning("redis_failing", error=type(error).__name__, detail=str(error)[:200])

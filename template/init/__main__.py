@@ -30,8 +30,7 @@ SAMPLE = (
     "tests/features/links",
     "migrations/versions/*_links.py",
     "docs/links.md",
-    # Measures redirects.
-    "bench",
+    "bench/scenarios/links.py",
     # Load the stack with redirects, and count them.
     "tests/stack/load.py",
     "tests/stack/test_deploy.py",

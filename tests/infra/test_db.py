@@ -112,9 +112,9 @@ class TestUnavailable:
 
 @asynccontextmanager
 async def engine_of(
-    settings: Settings, *, lend_limit: float | None = None
+    settings: Settings, *, checkout_limit: float | None = None
 ) -> AsyncIterator[AsyncEngine]:
-    engine = make_engine(settings, name="tests", lend_limit=lend_limit)
+    engine = make_engine(settings, name="tests", checkout_limit=checkout_limit)
     yield engine
     await engine.dispose()
 
@@ -150,7 +150,7 @@ class TestConnection:
     """A connection has a name, UTC and a statement_timeout. Connecting has a time limit."""
 
     async def test_its_session_is_set_up(self, migrated: Settings) -> None:
-        async with engine_of(migrated, lend_limit=7) as engine, engine.connect() as connection:
+        async with engine_of(migrated, checkout_limit=7) as engine, engine.connect() as connection:
             for name, value in {
                 "application_name": "tests",
                 "TimeZone": "UTC",
@@ -196,7 +196,7 @@ class TestPool:
                 assert await connection.scalar(text("SELECT 1")) == 1
 
     async def test_one_that_is_kept_too_long_is_shut_down(self, migrated: Settings) -> None:
-        async with engine_of(migrated, lend_limit=0.3) as engine:
+        async with engine_of(migrated, checkout_limit=0.3) as engine:
             with captured_logs() as events:
                 async with engine.connect() as connection:
                     await connection.scalar(text("SELECT 1"))
@@ -204,12 +204,12 @@ class TestPool:
                     with pytest.raises(exc.OperationalError) as caught:
                         await connection.scalar(text("SELECT 1"))
             assert is_unavailable(caught.value)
-            assert len(named(events, "database_lend_limit")) == 1
+            assert len(named(events, "database_checkout_limit")) == 1
             async with engine.connect() as connection:
                 assert await connection.scalar(text("SELECT 1")) == 1
 
     async def test_one_that_is_closed_already_is_left_alone(self, migrated: Settings) -> None:
-        async with engine_of(migrated, lend_limit=0.1) as engine:
+        async with engine_of(migrated, checkout_limit=0.1) as engine:
             with captured_logs() as events:
                 async with engine.connect() as connection:
                     raw = await connection.get_raw_connection()
@@ -220,7 +220,7 @@ class TestPool:
             assert not events
 
     async def test_one_that_came_back_in_time_is_left_alone(self, migrated: Settings) -> None:
-        async with engine_of(migrated, lend_limit=0.2) as engine:
+        async with engine_of(migrated, checkout_limit=0.2) as engine:
             async with engine.connect() as connection:
                 first = await connection.scalar(PID)
             await asyncio.sleep(0.3)

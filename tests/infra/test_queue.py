@@ -14,7 +14,7 @@ from app.infra.queue import (
     make_queue,
     write_heartbeat,
 )
-from app.infra.redis import RedisGate, make_redis
+from app.infra.redis import CircuitBreaker, make_redis
 from tests.logs import captured_logs, named
 from tests.sockets import unused_port, with_redis_at
 
@@ -39,7 +39,7 @@ class TestEnqueue:
 
     async def test_without_redis_it_fails_nobody(self, settings: Settings) -> None:
         async with make_redis(with_redis_at(settings, unused_port())) as redis:
-            enqueuer = Enqueuer(redis, RedisGate(0.5))
+            enqueuer = Enqueuer(redis, CircuitBreaker(0.5))
             with captured_logs() as events:
                 await enqueuer.enqueue(load, cargo="tea")
                 await enqueuer.enqueue(load, cargo="tea")

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from app.config import Settings
 from app.infra.lifespan import Resources
-from app.infra.redis import GATE_PAUSE, RedisGate, RedisUnavailable, make_redis
+from app.infra.redis import RETRY_EVERY, CircuitBreaker, RedisUnavailable, make_redis
 from tests.logs import captured_logs, named
 from tests.sockets import frozen_server, unused_port, with_redis_at
 
@@ -27,34 +27,38 @@ async def away(settings: Settings) -> AsyncIterator[Redis]:
         yield redis
 
 
-async def fails(gate: RedisGate, command: Awaitable[object]) -> RedisUnavailable:
+async def fails(breaker: CircuitBreaker, command: Awaitable[object]) -> RedisUnavailable:
     with pytest.raises(RedisUnavailable) as caught:
-        await gate.run(command)
+        await breaker.run(command)
     return caught.value
 
 
 @pytest.fixture
-def gate() -> RedisGate:
+def breaker() -> CircuitBreaker:
     """Closed, with a limit that a loaded machine keeps."""
-    return RedisGate(LIMIT * 20)
+    return CircuitBreaker(LIMIT * 20)
 
 
 @pytest.fixture
-async def opened(gate: RedisGate, settings: Settings) -> RedisGate:
+async def opened(breaker: CircuitBreaker, settings: Settings) -> CircuitBreaker:
     """Open, after a failure."""
     async with away(settings) as redis:
-        await fails(gate, redis.ping())
-    return gate
+        await fails(breaker, redis.ping())
+    return breaker
 
 
 class TestBreaker:
     """While Redis fails, one request a second tries it, and the others fail at once."""
 
-    async def test_closed_it_passes_answers_on(self, gate: RedisGate, resources: Resources) -> None:
+    async def test_closed_it_passes_answers_on(
+        self, breaker: CircuitBreaker, resources: Resources
+    ) -> None:
         await resources.redis.set("key", "value")
-        assert await gate.run(resources.redis.get("key")) == b"value"
+        assert await breaker.run(resources.redis.get("key")) == b"value"
 
-    async def test_open_it_sends_nothing(self, opened: RedisGate, resources: Resources) -> None:
+    async def test_open_it_sends_nothing(
+        self, opened: CircuitBreaker, resources: Resources
+    ) -> None:
         opened._open_until += 60
         for _ in range(100):
             error = await fails(opened, resources.redis.incr("asked"))
@@ -62,57 +66,59 @@ class TestBreaker:
         assert await resources.redis.get("asked") is None
 
     async def test_after_a_second_one_may_try_and_a_success_closes_it(
-        self, opened: RedisGate, resources: Resources, monkeypatch: pytest.MonkeyPatch
+        self, opened: CircuitBreaker, resources: Resources, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.infra.redis.GATE_PAUSE", 60)
-        await asyncio.sleep(GATE_PAUSE + 0.05)
-        assert opened.enter()
-        assert not opened.enter()
+        monkeypatch.setattr("app.infra.redis.RETRY_EVERY", 60)
+        await asyncio.sleep(RETRY_EVERY + 0.05)
+        assert opened.allow()
+        assert not opened.allow()
         await opened.run(resources.redis.ping(), always=True)
-        assert opened.enter()
-        assert opened.enter()
+        assert opened.allow()
+        assert opened.allow()
 
     async def test_failure_and_recovery_are_each_logged_once(
-        self, gate: RedisGate, settings: Settings, resources: Resources
+        self, breaker: CircuitBreaker, settings: Settings, resources: Resources
     ) -> None:
         with captured_logs() as events:
             async with away(settings) as redis:
                 for _ in range(3):
                     with pytest.raises(RedisUnavailable):
-                        await gate.run(redis.ping(), always=True)
+                        await breaker.run(redis.ping(), always=True)
             for _ in range(3):
-                await gate.run(resources.redis.ping(), always=True)
+                await breaker.run(resources.redis.ping(), always=True)
         assert [event["event"] for event in events] == ["redis_failing", "redis_recovered"]
         assert named(events, "redis_failing")[0]["log_level"] == "warning"
 
-    async def test_a_future_that_runs_already_is_not_cancelled(self, opened: RedisGate) -> None:
+    async def test_a_future_that_runs_already_is_not_cancelled(
+        self, opened: CircuitBreaker
+    ) -> None:
         running: asyncio.Future[bytes] = asyncio.Future()
         assert (await fails(opened, running)).applied is False
         assert not running.done()
 
-    async def test_a_bug_does_not_open_it(self, gate: RedisGate) -> None:
+    async def test_a_bug_does_not_open_it(self, breaker: CircuitBreaker) -> None:
         async def broken() -> None:
             raise KeyError
 
         with pytest.raises(KeyError):
-            await gate.run(broken())
-        assert gate.enter()
+            await breaker.run(broken())
+        assert breaker.allow()
 
 
 class TestApplied:
     """A failure says whether Redis can have executed the command."""
 
     async def test_not_when_the_connection_was_refused(
-        self, gate: RedisGate, settings: Settings
+        self, breaker: CircuitBreaker, settings: Settings
     ) -> None:
         async with away(settings) as redis:
-            assert (await fails(gate, redis.incr("x"))).applied is False
+            assert (await fails(breaker, redis.incr("x"))).applied is False
 
     async def test_not_when_redis_refused_the_command(
-        self, gate: RedisGate, resources: Resources
+        self, breaker: CircuitBreaker, resources: Resources
     ) -> None:
         await resources.redis.set("text", "a")
-        error = await fails(gate, resources.redis.incr("text"))
+        error = await fails(breaker, resources.redis.incr("text"))
         assert error.applied is False
         assert isinstance(error.__cause__, ResponseError)
 
@@ -120,15 +126,15 @@ class TestApplied:
         with frozen_server() as port:
             async with make_redis(with_redis_at(settings, port)) as redis:
                 started = time.monotonic()
-                error = await fails(RedisGate(LIMIT), redis.incr("x"))
+                error = await fails(CircuitBreaker(LIMIT), redis.incr("x"))
         assert error.applied is None
         assert time.monotonic() - started < LIMIT * MANY_TIMES
 
-    async def test_unknown_when_the_connection_broke(self, gate: RedisGate) -> None:
+    async def test_unknown_when_the_connection_broke(self, breaker: CircuitBreaker) -> None:
         async def broken() -> None:
             raise RedisConnectionError("Connection closed by server.")
 
-        assert (await fails(gate, broken())).applied is None
+        assert (await fails(breaker, broken())).applied is None
 
 
 class TestClient:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from python_on_whales import DockerClient
 
+from tests.sockets import unused_port
 from tests.stack.registry import Registry, stop_stage
-from tests.stack.source import free_port, own_name, run
+from tests.stack.source import own_name, run
 
 IDENTITY = ("-c", "user.name=Some One", "-c", "user.email=someone@example.com")
 NAME = "some-one/links"
@@ -19,7 +20,7 @@ class Clone:
     folder: Path
     registry: Registry
     app_image: str = field(default_factory=own_name)
-    stage_port: int = field(default_factory=free_port)
+    stage_port: int = field(default_factory=unused_port)
 
     @property
     def environment(self) -> Mapping[str, str]:

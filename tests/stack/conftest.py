@@ -5,7 +5,6 @@ import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from python_on_whales import DockerClient
 
@@ -58,21 +57,6 @@ def stack(
         stack.up()
         yield stack
         stacks.remove(stack)
-
-
-@pytest.fixture(scope="session")
-def token(stack: Stack) -> str:
-    return stack.make_token(
-        "links:read",  # sample
-        "links:write",  # sample
-        "tokens:write",
-    )
-
-
-@pytest.fixture(scope="session")
-def api(stack: Stack, token: str) -> Iterator[httpx.Client]:
-    with stack.client(Authorization=f"Bearer {token}") as client:
-        yield client
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from python_on_whales import DockerClient
 
+from tests.sockets import unused_port
 from tests.stack.images import BASE, ONE, Images, built_images
-from tests.stack.source import copy_of_repository, free_port, run
+from tests.stack.source import copy_of_repository, run
 from tests.stack.stack import Stack, production
 from tests.stack.test_image_running import TIMES
 
@@ -81,7 +82,7 @@ def served(
     """Run one app container beside the stack's db and redis; yield it and the time to its 200."""
     environment = stack.container("app").config.env or []
     ours = [pair for pair in environment if not pair.startswith(("PATH=", "HOSTNAME="))]
-    port = free_port()
+    port = unused_port()
     secrets = [
         f"{file}:/run/secrets/{file.name}:ro" for file in (stack.folder / "secrets").iterdir()
     ]

@@ -8,8 +8,9 @@ from pathlib import Path
 import httpx
 from python_on_whales import DockerClient
 
-from tests.stack.polling import until
-from tests.stack.source import ROOT, free_port, own_name, run
+from tests.polling import until
+from tests.sockets import unused_port
+from tests.stack.source import ROOT, own_name, run
 
 KINDS = ("oci.image.index.v1", "oci.image.manifest.v1")
 OLDER_KINDS = ("docker.distribution.manifest.list.v2", "docker.distribution.manifest.v2")
@@ -45,7 +46,7 @@ class Registry:
 
 @contextmanager
 def running_registry(docker: DockerClient) -> Iterator[Registry]:
-    registry, name = Registry(free_port()), own_name()
+    registry, name = Registry(unused_port()), own_name()
     docker.run("registry:2", detach=True, name=name, publish=[(f"127.0.0.1:{registry.port}", 5000)])
     try:
         until(lambda: registry.ask("").status_code == 200, within=30)

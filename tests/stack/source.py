@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,13 +39,6 @@ def run(
     if check and done.returncode:
         raise AssertionError(f"{command} answered {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout if check else done.stdout + done.stderr
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def own_name() -> str:

@@ -12,8 +12,9 @@ import httpx
 from python_on_whales import Container, DockerClient
 from python_on_whales.exceptions import DockerException
 
-from tests.stack.polling import until
-from tests.stack.source import free_port, own_name, run
+from tests.polling import until
+from tests.sockets import unused_port
+from tests.stack.source import own_name, run
 
 BASELINE = Path(__file__).with_name("baseline.py")
 PATIENCE = 120  # seconds for everything to become healthy on two loaded cores
@@ -64,7 +65,7 @@ class Stack:
     variables: dict[str, str]
     name: str = field(default_factory=own_name)
 
-    def set(self, **variables: str) -> None:
+    def change(self, **variables: str) -> None:
         """Change what compose and the scripts of deploy/ see from now on."""
         self.variables.update(variables)
         lines = [f"{name}={value}\n" for name, value in self.environment.items()]
@@ -176,6 +177,11 @@ class Stack:
         """Talk as a stranger does. Caddy's certificate is its own: DOMAIN is localhost."""
         return httpx.Client(base_url=self.url, verify=False, timeout=10, headers=options)
 
+    def versions(self) -> set[str]:
+        """Return which versions answer."""
+        with self.client() as client:
+            return {client.get("/health/live").json()["version"] for _ in range(4)}
+
     def logs(self) -> str:
         return str(self.docker.compose.logs(tail="60"))
 
@@ -187,7 +193,7 @@ def project(
     """A project that is not up yet; whatever came of it is removed at the end."""
     folder.mkdir()
     stack = Stack(source, folder, files, variables)
-    stack.set()
+    stack.change()
     try:
         yield stack
     finally:
@@ -202,8 +208,8 @@ def production(source: Path, folder: Path, repository: str, tag: str) -> Iterato
         "SECRETS_DIR": str(folder / "secrets"),
         "STATE_DIR": str(folder / "deployed"),
         "HTTP_BIND": "127.0.0.1",
-        "HTTP_PORT": str(free_port()),
-        "HTTPS_PORT": str(free_port()),
+        "HTTP_PORT": str(unused_port()),
+        "HTTPS_PORT": str(unused_port()),
         "RATE_LIMIT_READ": "1000000/minute",
         "RATE_LIMIT_WRITE": "1000000/minute",
     }

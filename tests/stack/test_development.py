@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from python_on_whales import DockerClient
 
-from tests.stack.polling import until
-from tests.stack.source import copy_of_repository, free_port, own_name, run
+from tests.polling import until
+from tests.sockets import unused_port
+from tests.stack.source import copy_of_repository, own_name, run
 from tests.stack.stack import Stack, project
 
 log = logging.getLogger("development")
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.timeout(300)
 @contextmanager
 def development(source: Path, folder: Path, repository: str) -> Iterator[Stack]:
     ports = ("PORT", "POSTGRES_PORT", "REDIS_PORT", "DEBUGGER_PORT")
-    variables = {"APP_IMAGE": repository, **{port: str(free_port()) for port in ports}}
+    variables = {"APP_IMAGE": repository, **{port: str(unused_port()) for port in ports}}
     with project(source, folder, files=DEVELOPMENT, variables=variables) as stack:
         yield stack
 

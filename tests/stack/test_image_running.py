@@ -8,8 +8,8 @@ from functools import partial
 
 from python_on_whales import DockerClient
 
+from tests.polling import until
 from tests.stack.images import ONE, Images
-from tests.stack.polling import until
 from tests.stack.source import run
 from tests.stack.stack import Stack, execute, is_ready
 

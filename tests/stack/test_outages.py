@@ -10,8 +10,8 @@ from functools import partial
 import httpx
 import pytest
 
+from tests.polling import until
 from tests.stack.images import ONE, Images
-from tests.stack.polling import until
 from tests.stack.stack import Stack, is_ready, signal_worker
 
 LIMIT = 2.0  # seconds within which probes answer, and notice

@@ -1,13 +1,14 @@
 """A release that is interrupted, killed, not alone, or not needed."""
 
 import os
+import re
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.stack.images import ONE, TWO
-from tests.stack.polling import until
+from tests.polling import until
+from tests.stack.images import BROKEN, LAME, ONE, SILENT, TWO
 from tests.stack.stack import Stack
 
 pytestmark = pytest.mark.timeout(240)
@@ -43,6 +44,29 @@ def says(log: Path, words: str) -> None:
 
 def both_exist(stack: Stack) -> None:
     until(lambda: len(stack.containers("app")) == 2, within=60)
+
+
+class TestBrokenVersion:
+    """A version that does not become ready is removed, and says why. The old one serves on."""
+
+    @pytest.mark.parametrize(
+        ("tag", "reason"),
+        [
+            (BROKEN, "the engine room is flooded"),
+            (SILENT, "did not become ready within 8 s"),
+            (LAME, "the stoker is asleep"),
+            ("never-built", "There is no image"),
+        ],
+    )
+    def test_the_old_one_stays(self, stack: Stack, tag: str, reason: str) -> None:
+        before, container, version = runs(stack), stack.container("app").id, stack.versions()
+        with pytest.raises(AssertionError, match="answered 1") as failed:
+            stack.script("release", tag, DEPLOY_TIMEOUT="8")
+        assert reason in str(failed.value)
+        assert re.search(r"The old version( \(\w+\))? stays", str(failed.value))
+        assert (runs(stack), stack.container("app").id) == (before, container)
+        assert stack.versions() == version
+        stack.until_healthy("worker")
 
 
 class TestTwoAtOnce:
@@ -111,12 +135,12 @@ class TestScaled:
     def test_two_by_two(self, stack: Stack) -> None:
         before = runs(stack)
         # What compose sees as changed it would make anew: it gets the tag that runs.
-        stack.set(TAG=before)
+        stack.change(TAG=before)
         stack.scale(2)
         old = {found.id for found in stack.containers("app")}
         stack.script("release", other(before))
         new = {found.id for found in stack.containers("app", every=True)}
         assert (len(new), old & new) == (2, set())
-        stack.set(TAG=other(before))
+        stack.change(TAG=other(before))
         stack.scale(1)
         assert runs(stack) == other(before)

@@ -44,7 +44,7 @@ class TestTwoCommits:
         repository = f"{clone.registry.host}/{NAME}"
         with production(clone.folder, tmp_path / "stack", repository, first) as stack:
             stacks.append(stack)
-            stack.set(STATE_DIR=".deployed")  # where `make rollback` looks
+            stack.change(STATE_DIR=".deployed")  # where `make rollback` looks
             docker.pull(f"{repository}:{first}", quiet=True)
             stack.up()
             assert version(stack) == first

@@ -18,7 +18,7 @@ from app.features.links.batching import Batcher
 from app.features.links.cache import LinkCache
 from app.features.links.models import Link
 from app.infra.db import Sessions, transaction
-from app.infra.redis import RedisGate, RedisUnavailable
+from app.infra.redis import CircuitBreaker, RedisUnavailable
 
 LARGEST_BATCH = 256  # requests in one run of the script, which blocks Redis meanwhile
 
@@ -37,9 +37,9 @@ Followed: TypeAlias = bytes | NoAnswer | None
 class Follower:
     """Looks slugs up in Redis and appends their clicks."""
 
-    def __init__(self, cache: LinkCache, gate: RedisGate) -> None:
+    def __init__(self, cache: LinkCache, breaker: CircuitBreaker) -> None:
         self._cache = cache
-        self._gate = gate
+        self._breaker = breaker
         self._batcher: Batcher[tuple[str, int], Followed] = Batcher(
             self._run, largest=LARGEST_BATCH
         )
@@ -57,7 +57,7 @@ class Follower:
             clicks[slug] = clicks.get(slug, 0) + number
         name = f"{self._process}-{next(self._numbers)}"
         try:
-            entries = await self._gate.run(self._cache.follow(name, clicks))
+            entries = await self._breaker.run(self._cache.follow(name, clicks))
         except RedisUnavailable as error:
             no_answer = NoAnswer(name if error.applied is None else None)
             return [no_answer] * len(asked)

@@ -62,7 +62,7 @@ async def create_link(
             status=status,
             view={"values": values, "faults": faults, "public_url": resources.settings.public_url},
         )
-    await write_through(session, resources.gate, runtime.cache, slug=link.slug, link=link)
+    await write_through(session, resources.breaker, runtime.cache, slug=link.slug, link=link)
     return see_other(f"/?made={link.slug}#links")
 
 

@@ -17,7 +17,7 @@ from app.infra.db import Sessions, transaction
 from app.infra.feature import CatchAllRouter
 from app.infra.http.problems import responses
 from app.infra.lifespan import ResourcesDep
-from app.infra.redis import RedisGate, RedisUnavailable
+from app.infra.redis import CircuitBreaker, RedisUnavailable
 
 router = CatchAllRouter(
     tags=["redirect"],
@@ -43,7 +43,7 @@ async def follow_link(
         clicks=clicks_of(request.method),
         runtime=runtime,
         sessions=resources.sessions,
-        gate=resources.gate,
+        breaker=resources.breaker,
     )
     headers = {name.decode(): value.decode() for name, value in FIXED_HEADERS}
     return Response(status_code=302, headers={"Location": target.url, **headers})
@@ -64,12 +64,12 @@ async def _resolve(
     clicks: int,
     runtime: LinksRuntime,
     sessions: Sessions,
-    gate: RedisGate,
+    breaker: CircuitBreaker,
 ) -> Target:
     """The target, after its clicks were counted. Raises `LinkNotFound` or `LinkExpired`."""
     if found is None:
         found = await _fill_and_follow(
-            slug, clicks=clicks, runtime=runtime, sessions=sessions, gate=gate
+            slug, clicks=clicks, runtime=runtime, sessions=sessions, breaker=breaker
         )
     if isinstance(found, bytes):
         return _read_entry(slug, found)
@@ -91,13 +91,13 @@ def _read_entry(slug: str, entry: bytes) -> Target:
 
 
 async def _fill_and_follow(
-    slug: str, *, clicks: int, runtime: LinksRuntime, sessions: Sessions, gate: RedisGate
+    slug: str, *, clicks: int, runtime: LinksRuntime, sessions: Sessions, breaker: CircuitBreaker
 ) -> Followed:
     """Write the row to the cache, then follow the entry. A writer's entry, if any, wins."""
     async with transaction(sessions) as session:
         link = await find_by_slug(session, slug=slug)
     try:
-        await gate.run(runtime.cache.fill(slug, link))
+        await breaker.run(runtime.cache.fill(slug, link))
     except RedisUnavailable:
         return NoAnswer(batch=None)
     return await runtime.follower.follow(slug, clicks)

@@ -101,7 +101,7 @@ async def create_link(
     meanwhile, a new one is made.
     """
     link, repeated = await service.create_link(session, data=body, created_by=writer.id, key=key)
-    await write_through(session, resources.gate, runtime.cache, slug=link.slug, link=link)
+    await write_through(session, resources.breaker, runtime.cache, slug=link.slug, link=link)
     response.headers["Location"] = f"{links_router.prefix}/{link.slug}"
     if repeated:
         response.headers["Idempotency-Replayed"] = "true"
@@ -140,7 +140,7 @@ async def change_link(
 ) -> LinkRead:
     """Change the given fields. Once this has answered, no redirect leads to the old URL."""
     link = await service.change_link(session, slug=slug, data=body)
-    await write_through(session, resources.gate, runtime.cache, slug=slug, link=link)
+    await write_through(session, resources.breaker, runtime.cache, slug=slug, link=link)
     clicks = await service.total_clicks(session, links=[link])
     return _read(resources, link, clicks.get(link.id, 0))
 
@@ -155,7 +155,7 @@ async def delete_link(
 ) -> None:
     """Delete a link and its clicks. Once this has answered, the slug redirects no more."""
     await service.delete_link(session, slug=slug)
-    await write_through(session, resources.gate, runtime.cache, slug=slug, link=None)
+    await write_through(session, resources.breaker, runtime.cache, slug=slug, link=None)
 
 
 @links_router.get("/{slug}/clicks", responses=responses(LinkNotFound))

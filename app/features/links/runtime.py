@@ -28,7 +28,7 @@ class LinksRuntime:
 @asynccontextmanager
 async def open_runtime(resources: Resources) -> AsyncIterator[LinksRuntime]:
     cache = LinkCache(resources.redis, ttl=resources.settings.of(LinksSettings).cache_ttl)
-    follower = Follower(cache, resources.gate)
+    follower = Follower(cache, resources.breaker)
     direct = DirectFollower(resources.sessions)
     # Prometheus's own: to record one value takes OpenTelemetry ten times as long.
     redirect_seconds = Histogram(

@@ -81,7 +81,7 @@ async def _write_through(resources: Resources, links: list[NewLink], version: in
         return
     cache = runtime_of(resources).cache
     try:
-        await resources.gate.run(cache.put_all(links, version), always=True)
+        await resources.breaker.run(cache.put_all(links, version), always=True)
     except RedisUnavailable as error:
         log.warning("cache_write_failed", links=len(links), reason=str(error))
 

@@ -10,13 +10,18 @@ from app.features.links.cache import LinkCache
 from app.features.links.models import Link
 from app.features.links.service import next_cache_version
 from app.infra.db import after_commit
-from app.infra.redis import RedisGate, RedisUnavailable
+from app.infra.redis import CircuitBreaker, RedisUnavailable
 
 log = structlog.get_logger(__name__)
 
 
 async def write_through(
-    session: AsyncSession, gate: RedisGate, cache: LinkCache, *, slug: str, link: Link | None
+    session: AsyncSession,
+    breaker: CircuitBreaker,
+    cache: LinkCache,
+    *,
+    slug: str,
+    link: Link | None,
 ) -> None:
     """After the commit, write the slug's new entry, or a tombstone if `link` is None.
 
@@ -28,7 +33,7 @@ async def write_through(
 
     async def write() -> None:
         try:
-            await gate.run(cache.put(slug, link, version), always=True)
+            await breaker.run(cache.put(slug, link, version), always=True)
         except RedisUnavailable as error:
             log.warning("cache_write_failed", slug=slug, reason=str(error))
 

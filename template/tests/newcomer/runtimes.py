@@ -15,8 +15,9 @@ from typing import Literal
 
 import httpx
 
-from tests.stack.polling import until
-from tests.stack.source import ROOT, free_port, own_name, run
+from tests.polling import until
+from tests.sockets import unused_port
+from tests.stack.source import ROOT, own_name, run
 
 START_SECONDS = 600  # a first start fetches every package, in containers the image's too
 STOP_SECONDS = 60
@@ -52,7 +53,7 @@ def make_dev(runtime: Runtime, log: Path) -> Iterator[Clone]:
     with fresh_clone() as clone:
         home = clone.parent / "home"
         home.mkdir()
-        port = free_port()
+        port = unused_port()
         environment = {
             **{name: text for name, text in os.environ.items() if PASSED_ON.fullmatch(name)},
             **(_embedded() if runtime == "embedded" else _docker()),
@@ -85,13 +86,13 @@ def make_dev(runtime: Runtime, log: Path) -> Iterator[Clone]:
 
 def _embedded() -> dict[str, str]:
     names = ("METRICS_PORT", "WORKER_METRICS_PORT", "POSTGRES_PORT", "REDIS_PORT")
-    return {name: str(free_port()) for name in names}
+    return {name: str(unused_port()) for name in names}
 
 
 def _docker() -> dict[str, str]:
     names = ("POSTGRES_PORT", "REDIS_PORT", "DEBUGGER_PORT")
     own = own_name()
-    ports = {name: str(free_port()) for name in names}
+    ports = {name: str(unused_port()) for name in names}
     return {"COMPOSE_PROJECT_NAME": own, "APP_IMAGE": own, **ports}
 
 

@@ -11,8 +11,8 @@ from python_on_whales import DockerClient
 from template.tests.pipeline.scripts import stand_in
 from template.tests.workflows.act import Run, run_workflow
 from template.tests.workflows.clone import NAME, Clone
+from tests.sockets import unused_port
 from tests.stack.registry import Registry, running_registry, stop_stage
-from tests.stack.source import free_port
 from tests.stack.trivy_database import Planted, write_database
 
 # Has neither issues nor releases.
@@ -32,7 +32,7 @@ class Hub:
     registry: Registry
     private: bool = False
     planted: tuple[Planted, ...] = ()
-    stage_port: int = field(default_factory=free_port)
+    stage_port: int = field(default_factory=unused_port)
 
     name = NAME.lower()
 

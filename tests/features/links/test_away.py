@@ -91,11 +91,11 @@ class TestRedisSilent:
     async def test_the_stream_is_asked_before_it_counts(
         self, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.infra.redis.GATE_PAUSE", 60)
+        monkeypatch.setattr("app.infra.redis.RETRY_EVERY", 60)
         async with with_frozen_redis(own_settings) as service:
             for _ in range(3):
                 assert (await service.client.get("/deck")).status_code == 302
-            # The first waited for an answer in vain; the gate was closed for the others.
+            # The first waited for an answer in vain; the breaker was open for the others.
             assert await unconfirmed(service.resources) == 1
             assert sum((await counts(service.resources)).values()) == 2
         async with run_service(own_settings) as service:
@@ -120,7 +120,7 @@ class TestRedisFull:
     async def test_redirects_are_answered_and_counted(
         self, live: Live, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.infra.redis.GATE_PAUSE", 0)  # each of them asks Redis
+        monkeypatch.setattr("app.infra.redis.RETRY_EVERY", 0)  # each of them asks Redis
         await live.sign_in()
         for slug in ("cached", "other"):
             answer = await live.client.post(LINKS, json={**DECK, "slug": slug})

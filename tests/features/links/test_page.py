@@ -91,11 +91,11 @@ class TestCreate:
     @pytest.mark.parametrize(
         ("data", "field", "said"),
         [
-            ({}, "url", "is needed"),
-            ({"url": "ftp://example.com"}, "url", "is not of the form"),
-            ({"url": "javascript:alert(1)"}, "url", "is not of the form"),
+            ({}, "url", "is required"),
+            ({"url": "ftp://example.com"}, "url", "does not have the form"),
+            ({"url": "javascript:alert(1)"}, "url", "does not have the form"),
             ({"url": "https://a:b@example.com/"}, "url", "must not contain credentials"),
-            ({"url": "https://example.com/", "slug": "a b"}, "slug", "is not of the form"),
+            ({"url": "https://example.com/", "slug": "a b"}, "slug", "does not have the form"),
             ({"url": "https://example.com/", "slug": "page"}, "slug", "is reserved"),
             ({"url": "https://example.com/", "title": "x" * 201}, "title", "at most 200"),
             ({"url": "https://example.com/", "title": "a\x00b"}, "title", "control characters"),

@@ -1,7 +1,9 @@
 """Who is let in: what makes a token valid, what it allows, and when its use is noted."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -47,7 +49,9 @@ class TestInvalid:
     """Whoever does not prove a valid token is told no more than that, with 401."""
 
     async def test_none(self, client: httpx.AsyncClient) -> None:
-        check_problem(await client.get(TOKENS), 401, "token_invalid")
+        answer = await client.get(TOKENS)
+        check_problem(answer, 401, "token_invalid")
+        assert answer.headers["www-authenticate"] == "Bearer"
 
     @pytest.mark.parametrize(
         "header",
@@ -63,17 +67,15 @@ class TestInvalid:
         headers = {b"Authorization": header.encode()}
         check_problem(await client.get(TOKENS, headers=headers), 401, "token_invalid")
 
-    @pytest.mark.parametrize("position", [0, -97, -85, -66, -65, -64, -35, -1])
-    async def test_one_character_changed(
-        self, client: httpx.AsyncClient, issue: Issue, position: int
-    ) -> None:
-        text = changed_at((await issue()).text, position)
-        headers = {"Authorization": f"Bearer {text}"}
-        check_problem(await client.get(TOKENS, headers=headers), 401, "token_invalid")
-
-    @pytest.mark.parametrize("change_text", [str.upper, "{}0".format, "{}\u0660".format])
-    async def test_the_same_token_in_other_letters(
-        self, client: httpx.AsyncClient, issue: Issue, change_text: Any
+    @pytest.mark.parametrize(
+        "change_text",
+        [
+            *(str.upper, "{}0".format, "{}\u0660".format),
+            *(partial(changed_at, position=at) for at in (0, -97, -85, -66, -65, -64, -35, -1)),
+        ],
+    )
+    async def test_one_that_was_changed(
+        self, client: httpx.AsyncClient, issue: Issue, change_text: Callable[[str], str]
     ) -> None:
         headers = {b"Authorization": f"Bearer {change_text((await issue()).text)}".encode()}
         check_problem(await client.get(TOKENS, headers=headers), 401, "token_invalid")
@@ -94,19 +96,14 @@ class TestInvalid:
         await change(resources, expired, expires_at=now - timedelta(seconds=1))
         await change(resources, revoked, revoked_at=now)
         wrong = Issued(wrong.id, changed_at(wrong.text, -1), {})
+        later = (now + timedelta(minutes=5)).isoformat()
+        valid = await issue(expires_at=later)
+        assert (await client.get(TOKENS, headers=valid.authorization)).status_code == 200
         details = set()
         for token in (expired, revoked, wrong):
             answer = await client.get(TOKENS, headers=token.authorization)
             details.add(check_problem(answer, 401, "token_invalid")["detail"])
         assert len(details) == 1
-
-    async def test_one_that_expires_later_is_valid(
-        self, client: httpx.AsyncClient, issue: Issue
-    ) -> None:
-        later = datetime.now(UTC) + timedelta(minutes=5)
-        token = await issue(expires_at=later.isoformat())
-        assert datetime.fromisoformat(token.answer["expires_at"]) == later
-        assert (await client.get(TOKENS, headers=token.authorization)).status_code == 200
 
     @given(st.uuids(), st.binary(min_size=32, max_size=32))
     def test_every_token_has_the_shape_that_scanners_look_for(

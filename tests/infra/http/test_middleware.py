@@ -84,11 +84,6 @@ class TestLogLine:
             await client.get(path)
         assert not named(events, "request")
 
-    async def test_a_path_that_only_begins_like_a_probe_is(self, client: httpx.AsyncClient) -> None:
-        with captured_logs() as events:
-            await client.get("/healthy/food")
-        assert named(events, "request")
-
     async def test_no_token_is_in_it(self, api: httpx.AsyncClient) -> None:
         secret = api.headers["authorization"].removeprefix("Bearer ")
         with captured_logs() as events:

@@ -11,7 +11,7 @@ from redis import Redis
 
 from app.features.links.cache import STREAM
 from tests.conftest import Figures
-from tests.faults.visitors import Visitors
+from tests.features.links.faults.visitors import Visitors
 from tests.programs import wait_for
 from tests.service import Service
 

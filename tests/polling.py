@@ -8,15 +8,15 @@ import httpx
 
 T = TypeVar("T")
 
-# What a service that is starting, stopping or frozen does to a request.
+# A service that starts, stops or is frozen fails a request in one of these ways.
 NOT_YET = (httpx.TransportError,)
 
 
 def until(look: Callable[[], T], *, within: float, every: float = 0.1) -> T:
     """Return what `look` finds once that is truthy.
 
-    Raises `AssertionError` with the last finding after `within` seconds. A connection that fails
-    counts as "not yet".
+    A connection that fails counts as not yet. After `within` seconds it raises `AssertionError`
+    with what it saw last.
     """
     limit = time.monotonic() + within
     while True:

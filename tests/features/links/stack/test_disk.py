@@ -8,8 +8,8 @@ import httpx
 import pytest
 from python_on_whales import Container
 
+from tests.polling import until
 from tests.stack.images import ONE, Images
-from tests.stack.polling import until
 from tests.stack.source import copy_of_repository
 from tests.stack.stack import Stack, execute, production
 

@@ -1,0 +1,100 @@
+"""Under load, neither a new version nor a crash loses a redirect, miscounts one or makes two links.
+
+STACK_LOAD_SECONDS=60 makes each case as long as a release claims. By default they are shorter.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from tests.polling import until
+from tests.stack.images import TWO
+from tests.stack.load import CONNECTIONS, under_load
+from tests.stack.stack import Stack, signal_worker
+
+log = logging.getLogger("load")
+
+SECONDS = float(os.environ.get("STACK_LOAD_SECONDS", "10"))
+# One of so many requests makes a link. None of these may be done twice.
+POST_EVERY = int(os.environ.get("STACK_POST_EVERY", "20"))
+LINKS = "/api/v1/links"
+MADE = "https://example.com/made-under-load"
+SLUGS = [f"loaded-{number}" for number in range(20)]
+KILLS = 3
+
+pytestmark = pytest.mark.timeout(240 + SECONDS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded(api: httpx.Client) -> None:
+    for slug in SLUGS:
+        link = {"url": "https://example.com/", "slug": slug}
+        assert api.post(LINKS, json=link).status_code == 201
+
+
+@contextmanager
+def nothing_lost(stack: Stack, api: httpx.Client, *, held: int = 0) -> Iterator[None]:
+    """Load the stack during the block. Then each request was answered, and counted or done once.
+
+    At most `held` requests were held by a process that was killed. The proxy sends these to another
+    one: a POST makes no second link, a redirect may count twice.
+    """
+
+    def build(client: httpx.AsyncClient, number: int) -> httpx.Request:
+        if number % POST_EVERY == 0:
+            return client.build_request("POST", LINKS, headers=api.headers, json={"url": MADE})
+        return client.build_request("GET", f"/{SLUGS[number % len(SLUGS)]}")
+
+    before, links = clicks(api), links_made(stack)
+    with under_load(stack.url, build, seconds=SECONDS) as outcome:
+        yield
+    log.info("%s", outcome)
+    assert outcome.sent >= 100 * min(SECONDS, 10)
+    assert outcome.lost == []
+    assert outcome.wrong == []
+    slugs = {link["slug"] for link in outcome.made}
+    assert links_made(stack) - links == len(slugs) == len(outcome.made)
+    redirects = outcome.statuses[302]
+    until(lambda: clicks(api) - before >= redirects, within=30, every=0.5)
+    assert 0 <= clicks(api) - before - redirects <= held
+    stack.until_healthy("app")
+
+
+def links_made(stack: Stack) -> int:
+    query = f"SELECT count(*) FROM links WHERE url = '{MADE}'"
+    return int(stack.run_in("db", "psql", "-At", "-U", "drydock", "-c", query))
+
+
+def clicks(api: httpx.Client) -> int:
+    return sum(api.get(f"{LINKS}/{slug}/clicks").json()["total"] for slug in SLUGS)
+
+
+class TestDeploy:
+    def test_a_new_version(self, stack: Stack, api: httpx.Client) -> None:
+        with nothing_lost(stack, api):
+            stack.script("release", TWO)
+        assert stack.versions() == {"sha-of-two"}
+
+
+class TestCrashes:
+    def test_a_killed_worker_process(self, stack: Stack, api: httpx.Client) -> None:
+        with nothing_lost(stack, api, held=CONNECTIONS):
+            signal_worker(stack.container("app"), "KILL")
+
+    def test_what_a_killed_process_held(self, stack: Stack, api: httpx.Client) -> None:
+        # Some of the requests that wait for a frozen database were committed, or will be.
+        app, database = stack.container("app"), stack.container("db")
+        with nothing_lost(stack, api, held=KILLS * CONNECTIONS):
+            for _ in range(KILLS):
+                database.pause()
+                try:
+                    time.sleep(0.4)
+                    signal_worker(app, "KILL")
+                finally:
+                    database.unpause()
+                time.sleep(3)  # another process is there, and answers
