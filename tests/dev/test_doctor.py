@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dev import doctor, environment, ports
+from dev import doctor, environment, ports, stack
 from dev.doctor import docker, findings, machine
 from dev.doctor.findings import Finding, Machine, State
 from dev.stack import Container
@@ -190,7 +190,7 @@ class TestDocker:
         self, fake_docker: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         fake_docker("exec sleep 60")
-        monkeypatch.setattr(findings, "SECONDS", 0.1)
+        monkeypatch.setattr(stack, "SECONDS", 0.1)
         seen = findings.look(None)
         assert seen.runtime == "embedded"
         assert "no answer" in seen.engine["Fault"]
