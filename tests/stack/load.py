@@ -48,8 +48,8 @@ class Outcome:
 
     def __str__(self) -> str:
         return (
-            f"{self.statuses.total()} answers, {len(self.lost)} lost, {len(self.wrong)} answered with an "
-            f"error, {self.retried} sent again by the client, slowest {self.slowest:.2f} s"
+            f"{self.statuses.total()} answers, {len(self.wrong)} of them errors; {len(self.lost)} "
+            f"lost, {self.retried} sent again by the client, slowest {self.slowest:.2f} s"
         )
 
 
