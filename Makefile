@@ -32,7 +32,6 @@ PROD := docker compose -f compose.yaml
 # `make check` runs them, `make test` does not.
 ATTACKS := $(wildcard tests/faults tests/test_contract.py tests/test_hostile*.py \
 	tests/features/*/faults tests/features/*/test_hostile*.py)
-TESTS := tests $(wildcard template/tests)
 PYTEST = $(WITH_TOOLS) $(VENV)/python -m pytest
 # Checks run a failed test once more. The summary names and counts it: "RERUN tests/…", "1 rerun".
 CHECK = $(PYTEST) --reruns=1 --reruns-delay=1 -rR
@@ -78,23 +77,19 @@ dev: ## Run everything with reload: make dev [RUNTIME=embedded] [PORT=8000]
 		exec $(MAKE) dev-embedded; \
 	fi
 
-.PHONY: init
-init: ## Make it yours: make init NAME=orders [SAMPLE=no]
-	@exec $(PYTHON) dev/bootstrap.py init $(call typed,NAME) $(call typed,SAMPLE)
-
 .PHONY: doctor
-doctor: ## Say what is wrong with this machine, and the remedy: make doctor [JSON=1]
-	@exec $(PYTHON) dev/bootstrap.py doctor "$(RUNTIME)" $(call typed,JSON)
+doctor: ## Say what is wrong with this machine, and the remedy
+	@exec $(PYTHON) dev/bootstrap.py doctor $(RUNTIME:%=--runtime=%)
 
 .PHONY: test
-test: env $(if $(filter tests/stack% %/stack template%,$(T)),tools) ## Run the tests: make test [T="tests/test_x.py -k name"]
+test: env $(if $(filter tests/stack% %/stack,$(T)),tools) ## Run the tests: make test [T="tests/test_x.py -k name"]
 	@$(PYTEST) $(if $(T),$(T),$(PARALLEL) -p no:schemathesis $(ATTACKS:%=--ignore=%) $(COVERED))
 
 ##@ Checks: what CI runs, by what each needs
 
 .PHONY: check
 check: lint check-locks ## Python and git: style, types, locks, and all tests that need no container
-	@$(CHECK) $(PARALLEL) $(COVERED) $(TESTS)
+	@$(CHECK) $(PARALLEL) $(COVERED)
 
 .PHONY: check-docker
 check-docker: tools ## An Engine too: the image, the production and the development stack
@@ -138,11 +133,9 @@ lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--up
 	@$(call lock,$(LOCKED) --group=dev --constraints=requirements.txt --output-file=requirements-dev.txt pyproject.toml)
 	@$(call lock,$(LOCKED) --constraints=requirements-dev.txt --output-file=requirements-tools.txt requirements-tools.in)
 
-# begin sample
 .PHONY: bench
-bench: env ## Measure the hot path beside a plain route
+bench: env ## Measure what requests cost, beside a plain FastAPI route
 	@exec $(VENV)/python -m bench
-# end sample
 
 ##@ Database
 
@@ -254,7 +247,7 @@ clean: ## Remove caches and .venv; the data stays
 
 .PHONY: clean-data
 clean-data: ## Remove databases, token and logs, after asking: make clean-data [YES=1]
-	@exec $(PYTHON) -m dev remove-data $(if $(YES),--yes)
+	@exec $(PYTHON) dev/bootstrap.py remove-data $(if $(YES),--yes)
 
 # One target for each RUNTIME. Docker is enough for the stack: Python only adds that other clones can
 # run beside it.
@@ -266,7 +259,7 @@ dev-embedded: env
 .PHONY: dev-docker
 dev-docker:
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-		exec $(PYTHON) -m dev stack; \
+		exec $(PYTHON) dev/bootstrap.py stack; \
 	else \
 		exec docker compose up --build --remove-orphans; \
 	fi
@@ -301,5 +294,4 @@ env:
 	@command -v $(PYTHON) >/dev/null || { echo 'No $(PYTHON) here. Install Python 3.11 or newer, or name one: PYTHON=python3.12' >&2; exit 1; }
 	@$(PYTHON) dev/bootstrap.py
 
-# What makes and proves the template. `make init` takes it out.
--include template/template.mk
+-include template/template.mk # template

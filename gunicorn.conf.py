@@ -1,46 +1,41 @@
-"""gunicorn in the image. What an operator may change is a setting of the service, not of this file.
+"""How gunicorn serves the application. Change the service's settings instead of this file.
 
-gunicorn rather than uvicorn alone: it replaces a worker whose event loop is blocked, which
-uvicorn's own supervisor never notices.
+gunicorn kills and replaces a worker whose event loop is blocked; uvicorn's own supervisor does not.
 """
 
 import gc
-import os
+import sys
 
-from app.server import supervisor_logging
+from app.config import ConfigurationError
+from app.infra.telemetry import logging_config
+from app.registry import load_settings
 
+try:
+    settings = load_settings()
+except ConfigurationError as error:
+    sys.exit(str(error))
 
-def _whole_number(name: str, default: int) -> int:
-    """A setting that gunicorn needs before anything checked it. What is wrong the worker tells."""
-    given = os.environ.get(name, "")
-    return max(1, int(given)) if given.isdecimal() else default
-
-
-wsgi_app = "app.server:load_app()"
-worker_class = "app.server.LateWorker"
+wsgi_app = "app.main:create_app()"
+worker_class = "app.infra.http.draining.DrainingWorker"
 bind = "0.0.0.0:8000"
-workers = _whole_number("WEB_CONCURRENCY", 1)
-
-# Several workers share what was imported before they were forked. With one, its supervisor would
-# hold the application a second time: a worker copies a third of it in its first second, because
-# counting a reference writes to the object. Nothing connects and no thread starts before the fork.
+workers = settings.web_concurrency
+# Several workers share the memory of what was imported before they were forked. A single worker
+# shares nothing, and the supervisor would hold a second copy.
 preload_app = workers > 1
 
-# Seconds until a worker that does not answer its supervisor is killed and replaced.
-timeout = 30
-graceful_timeout = _whole_number("SHUTDOWN_GRACE", 25)
-# Longer than a proxy keeps an idle connection, so that it is never we who close one in use.
+timeout = 30  # seconds until a worker that does not answer its supervisor is killed and replaced
+graceful_timeout = settings.shutdown_grace
+# Longer than a proxy keeps an idle connection, so that the proxy closes it first.
 keepalive = 75
 
-# Its file must not be on a disk that may be slow: a stalled write looks like a hung worker.
+# Workers write to a file here to show that they are alive. A slow disk would get them killed.
 worker_tmp_dir = "/dev/shm"
-# Nobody talks to it here, and it needs a home directory that can be written to.
-control_socket_disable = True
+control_socket_disable = True  # gunicornc, its command line client, is not used
 
-loglevel = os.environ.get("LOG_LEVEL", "info")
-logconfig_dict = supervisor_logging(os.environ)
+loglevel = settings.log_level
+logconfig_dict = logging_config(settings)
 
 
 def pre_fork(_arbiter: object, _worker: object) -> None:
-    """What was loaded before the fork stays shared: the collector never touches it again."""
+    """Hide the shared objects from the garbage collector, which would write to them."""
     gc.freeze()

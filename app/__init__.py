@@ -1,1 +1,1 @@
-"""Drydock: short links for a team, and everything a service needs around them."""
+"""Drydock: a service on FastAPI, Postgres and Redis."""

@@ -10,23 +10,26 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 
 from app.config import ConfigurationError, Settings
-from app.features.tokens.schemas import Scope, TokenCreate
+from app.errors import fault_message
+from app.features.tokens.schemas import TokenCreate
+from app.features.tokens.scopes import declared_scopes
 from app.features.tokens.service import create_token
 from app.infra.db import make_engine, make_sessions, transaction
-from app.infra.schema import PROJECT, needed_revision
+from app.infra.schema import PROJECT, list_revisions
+from app.registry import FEATURES, load_settings
 
 REFUSED_BY_POSTGRES = """\
 Postgres refuses the password in DATABASE_PASSWORD, DATABASE_URL or the secret database_password.
-A database keeps the password that it was made with, whatever the secret says later. Either put that
-one back, or give the database the new one:
+A database keeps the password that it was created with, even if the secret changes. Either restore
+the old secret, or give the database the new password:
   docker compose exec db psql --username drydock --command '\\password'
 or, if its data may go: docker compose down --volumes\
 """
 
 
 NEWER_SCHEMA = """\
-{error}: a newer version of this code has migrated the database. Deploy that version or, if its
-migrations leave this one working, put ACCEPT_NEWER_SCHEMA=true into .env until then.\
+{error}: a newer version of this code has migrated the database. Deploy that version. If its
+migrations leave this version working, ACCEPT_NEWER_SCHEMA=true in .env helps until then.\
 """
 
 
@@ -34,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes: 0 done, 1 failed, 2 wrong usage or settings."""
     options = _parser().parse_args(arguments)
     try:
-        settings = Settings.load()
+        settings = load_settings()
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
@@ -51,26 +54,44 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("worker", help="run jobs until SIGTERM").set_defaults(run=_work)
     commands.add_parser("openapi", help="print the OpenAPI document").set_defaults(run=_openapi)
 
+    show = commands.add_parser("commands", help="print what to try in a terminal, a line each")
+    show.add_argument("--url", help="where the service is; else PUBLIC_URL")
+    show.add_argument("--token", default="$TOKEN", help="the token to show in them")
+    show.set_defaults(run=_show_commands)
+
     token = commands.add_parser("token", help="manage tokens").add_subparsers(
         required=True, metavar="action"
     )
-    create = token.add_parser("create", help="print a new token")
+    known = declared_scopes()
+    create = token.add_parser(
+        "create",
+        help="print a new token",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(["scopes:", *(f"  {name:<20} {says}" for name, says in known.items())]),
+    )
     create.add_argument("--name", required=True, help="who or what it is for")
-    create.add_argument(
+    scopes = create.add_mutually_exclusive_group(required=True)
+    scopes.add_argument(
         "--scope",
         action="append",
-        required=True,
-        choices=[*Scope],
+        choices=[*known],
         metavar="SCOPE",
         dest="scopes",
-        help=f"repeat it for several: {', '.join(Scope)}",
+        help="what it allows; repeat it for several",
+    )
+    scopes.add_argument(
+        "--all-scopes",
+        action="store_const",
+        const=[*known],
+        dest="scopes",
+        help="let it do everything",
     )
     create.add_argument("--expires-at", help="when it ends, such as 2030-01-31T00:00:00Z")
     create.set_defaults(run=_create_token)
     return parser
 
 
-# These import what they need themselves: the worker, which stays, is not to carry Alembic along.
+# Each of these imports what only it needs, so that the worker does not keep Alembic in memory.
 
 
 def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
@@ -81,7 +102,7 @@ def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
 
     from app.infra.telemetry import configure_logging
 
-    configure_logging(settings)  # so that each revision that is applied is told
+    configure_logging(settings)  # the log names each revision that is applied
     config = Config(toml_file=PROJECT / "pyproject.toml")
     config.attributes["settings"] = settings
     try:
@@ -99,7 +120,7 @@ def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
             return 1
         print("The schema is newer than this code, which ACCEPT_NEWER_SCHEMA allows.")
         return 0
-    print(f"The schema is at {needed_revision()}.")
+    print(f"The schema is at {list_revisions()[-1]}.")
     return 0
 
 
@@ -117,6 +138,14 @@ def _openapi(settings: Settings, _options: argparse.Namespace) -> int:
     return 0
 
 
+def _show_commands(settings: Settings, options: argparse.Namespace) -> int:
+    for feature in FEATURES:
+        for command in feature.commands:
+            text = command.text.replace("{url}", options.url or settings.public_url)
+            print(text.replace("$TOKEN", options.token))
+    return 0
+
+
 def _create_token(settings: Settings, options: argparse.Namespace) -> int:
     try:
         wanted = TokenCreate(
@@ -125,7 +154,7 @@ def _create_token(settings: Settings, options: argparse.Namespace) -> int:
     except ValidationError as error:
         for fault in error.errors():
             option = str(fault["loc"][0]).replace("scopes", "scope").replace("_", "-")
-            print(f"--{option}: {fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+            print(f"--{option}: {fault_message(fault)}", file=sys.stderr)
         return 2
     print(asyncio.run(_store_token(settings, wanted)))
     return 0

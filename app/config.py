@@ -1,18 +1,21 @@
-"""Every setting of the service: its type, default and remedy. Reads the environment, no I/O else.
+"""Every setting of the service: its type, its default, and what is wrong with a bad value.
 
-A value comes from an environment variable or from a file of the same name in lower case under
+A feature has a settings class of its own. Nothing here does I/O but for reading settings: a value
+comes from an environment variable or from a file of the same name in lower case under
 /run/secrets. `.env.example` explains each one in prose; a test compares the two.
 """
 
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import (
     AfterValidator,
     Field,
     PostgresDsn,
+    PrivateAttr,
     RedisDsn,
     Secret,
     SecretStr,
@@ -20,22 +23,25 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+from app.errors import fault_message
 
 SECRETS_FOLDER = Path("/run/secrets")
 
-# Whoever copies an example into production has no secret at all: these refuse to boot there.
+# Production refuses these: an example value that was copied is no secret.
 EXAMPLE_SECRETS = frozenset(
     {"changeme", "changethis", "change-me", "drydock", "example", "password", "postgres", "secret"}
 )
-SHORTEST_SECRET = 16  # characters; `make secrets` and every password manager write longer ones
+SHORTEST_SECRET = 16  # characters; `make secrets` writes longer ones
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 def _split_commas(value: object) -> object:
-    """Accept `a, b` for a list: what people write into an environment variable."""
+    """Accept `a, b` for a list."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
@@ -52,12 +58,22 @@ class ConfigurationError(Exception):
     """The settings can't be used. The message lists every fault with its remedy."""
 
 
+class FeatureSettings(BaseSettings):
+    """The settings of one feature, which subclasses this and declares it as `Feature.settings`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+OfFeature = TypeVar("OfFeature", bound=FeatureSettings)
+AnySettings = TypeVar("AnySettings", bound=BaseSettings)
+
+
 class Settings(BaseSettings):
     """What the service runs with. Frozen: nothing changes it after the start."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    # Environment comes first: the validators of the later fields ask for it.
+    # This is the first field, because the validators of later fields read it.
     environment: Literal["development", "production"] = "development"
     debug: bool = False
     git_sha: str = "development"
@@ -67,14 +83,13 @@ class Settings(BaseSettings):
     database_pool_size: Annotated[int, Field(ge=1, le=200)] = 10
     database_connect_timeout: Seconds = 1.0
     database_pool_timeout: Seconds = 1.0
-    database_lend_limit: Seconds = 1.5
+    database_checkout_limit: Seconds = 1.5
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     accept_newer_schema: bool = False
 
     redis_url: Secret[RedisDsn]
     redis_password: Annotated[SecretStr | None, Field(validate_default=True)] = None
     redis_timeout: Seconds = 0.1
-    cache_ttl: Annotated[int, Field(ge=1, le=86400)] = 60  # sample
 
     public_url: Annotated[str, AfterValidator(_http_origin)] = "http://127.0.0.1:8000"
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, Field(min_length=1)] = (
@@ -97,6 +112,8 @@ class Settings(BaseSettings):
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 4
     heartbeat_file: Path | None = None
     shutdown_grace: Annotated[int, Field(ge=1, le=3600)] = 25
+
+    _of_features: dict[type[FeatureSettings], FeatureSettings] = PrivateAttr(default_factory=dict)
 
     @field_validator("allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
@@ -123,7 +140,7 @@ class Settings(BaseSettings):
     @classmethod
     def refuse_debug_in_production(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 -- pydantic's signature
         if value and _production(info):
-            raise ValueError("shows internals to strangers: unset it in production")
+            raise ValueError("shows internals to everybody: unset it in production")
         return value
 
     @field_validator("allowed_hosts")
@@ -170,24 +187,42 @@ class Settings(BaseSettings):
         """The URL with the password in it. Never log it."""
         return _with_password(str(self.redis_url.get_secret_value()), self.redis_password)
 
-    @classmethod
-    def load(cls) -> Self:
-        """Read the environment and the secret files.
+    def of(self, kind: type[OfFeature]) -> OfFeature:
+        """The settings of a feature, by their class. What `load` did not read is read now."""
+        found = self._of_features.get(kind)
+        return found if isinstance(found, kind) else kind()
 
-        Raises `ConfigurationError` with one message that names every fault.
+    @classmethod
+    def load(cls, of_features: Iterable[type[FeatureSettings]] = ()) -> Self:
+        """Read the environment and the secret files, for these settings and those of features.
+
+        Raises `ConfigurationError` with one message that names every fault of all of them.
         """
         folder = SECRETS_FOLDER if SECRETS_FOLDER.is_dir() else None
-        try:
-            return cls(_secrets_dir=folder)
-        except ValidationError as error:
-            raise ConfigurationError(_explain(error)) from None
-        except (SettingsError, OSError) as error:
-            # pydantic-settings wraps what it meets while it reads the secret files.
-            raise ConfigurationError(
-                f"Drydock can't start: {error.__cause__ or error}. "
-                f"Let uid {os.getuid()} read the secret files, for example: chmod 644, in a folder "
-                "of mode 700."
-            ) from None
+        faults: list[ErrorDetails] = []
+        own, others = _read(cls, folder, faults), [_read(k, folder, faults) for k in of_features]
+        if own is None or faults:
+            raise ConfigurationError(_explain(faults))
+        own._of_features.update({type(other): other for other in others if other})  # noqa: SLF001 -- our own
+        return own
+
+
+def _read(
+    kind: type[AnySettings], folder: Path | None, faults: list[ErrorDetails]
+) -> AnySettings | None:
+    """Read one class of settings, or add what is wrong with its values to `faults`."""
+    try:
+        return kind(_secrets_dir=folder)
+    except ValidationError as error:
+        faults += error.errors(include_input=False, include_url=False)
+        return None
+    except (SettingsError, OSError) as error:
+        # pydantic-settings wraps what it meets while it reads the secret files.
+        raise ConfigurationError(
+            f"Drydock can't start: {error.__cause__ or error}. "
+            f"Let uid {os.getuid()} read the secret files, for example: chmod 644, in a folder "
+            "of mode 700."
+        ) from None
 
 
 def _production(info: ValidationInfo) -> bool:
@@ -205,12 +240,12 @@ def _with_password(url: str, password: SecretStr | None) -> str:
     return urlunsplit(parts._replace(netloc=netloc))
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(faults: Sequence[ErrorDetails]) -> str:
     """One line for each fault, by the name that the operator has to change."""
     lines = []
-    for fault in error.errors(include_input=False, include_url=False):
+    for fault in faults:
         name = str(fault["loc"][0]).upper() if fault["loc"] else "SETTINGS"
-        message = fault["msg"].removeprefix("Value error, ")
+        message = fault_message(fault)
         if fault["type"] == "missing":
             message = "is not set"
         set_as = "set" if name in os.environ else "not set"

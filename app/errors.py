@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 
 class FieldFault(TypedDict):
@@ -12,6 +12,11 @@ class FieldFault(TypedDict):
 
     field: str
     detail: str
+
+
+def fault_message(fault: Mapping[str, Any]) -> str:
+    """What an entry of pydantic's `errors()` says, without the prefix of our own `ValueError`s."""
+    return str(fault["msg"]).removeprefix("Value error, ")
 
 
 class AppError(Exception):

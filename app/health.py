@@ -1,13 +1,13 @@
-"""Is the service well? Three questions: alive, ready for traffic, and everything in order.
+"""Health checks: live, ready for traffic, and the whole report.
 
-Checks use connections of their own, so a busy pool does not look like a dead database. Each runs
-at most once a second however many probes come, and one that hangs is given up, not waited for.
+The checks use connections of their own, so a busy pool does not look like a database that is down.
+`app.infra.probes` limits how often and how long each check runs.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self
 
 import psycopg
 from fastapi import APIRouter, Depends, Request, Response
@@ -16,12 +16,10 @@ from redis.asyncio import Redis
 
 from app.infra.db import connect_arguments, open_connection
 from app.infra.lifespan import Resources
-from app.infra.probes import LIMIT, Check, Probe, Status, Unwell, forget
+from app.infra.probes import LIMIT, Check, Probe, Status, ignore_result
 from app.infra.queue import HEARTBEAT_STALE, heartbeat_age
 from app.infra.redis import make_redis
-from app.infra.schema import known_revisions, needed_revision
-
-T = TypeVar("T")
+from app.infra.schema import list_revisions
 
 
 class Report(BaseModel):
@@ -31,20 +29,21 @@ class Report(BaseModel):
 
 
 class Health:
-    """The probes and what they hold open."""
+    """The probes and their connections."""
 
     def __init__(self, resources: Resources, redis: Redis) -> None:
         settings = resources.settings
         self.version = settings.git_sha
-        self._accept_newer = settings.accept_newer_schema
+        self._accept_newer_schema = settings.accept_newer_schema
+        self._revisions = list_revisions()
         self._conninfo = connect_arguments(settings, name="drydock-health", statement_timeout=LIMIT)
         self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._lock = asyncio.Lock()
         self._redis = redis
         self.postgres = Probe(self._check_postgres)
         self.migrations = Probe(self._check_migrations)
         self.redis = Probe(self._check_redis)
         self.worker = Probe(self._check_worker)
-        self._lock = asyncio.Lock()
 
     @classmethod
     @asynccontextmanager
@@ -58,46 +57,31 @@ class Health:
                 health._connection.pgconn.finish()
             await redis.aclose()
 
-    async def _ask(self, query: str) -> list[tuple[Any, ...]]:
-        """Run one query on the connection kept for this, or on a new one if it was lost."""
-        async with self._lock:
-            connection, self._connection = self._connection, None
-            if connection is None or connection.broken or connection.closed:
-                connection = await self._connect()
-            try:
-                rows = await _detached(_fetch(connection, query))
-            except psycopg.errors.UndefinedTable:
-                self._connection = connection
-                raise
-            except psycopg.OperationalError:
-                # The server may have restarted since the last probe: that is no failure now.
-                connection = await self._connect()
-                rows = await _detached(_fetch(connection, query))
-            self._connection = connection
-            return rows
-
-    async def _connect(self) -> psycopg.AsyncConnection[Any]:
-        connection = await open_connection(self._conninfo, limit=LIMIT)
-        await connection.set_autocommit(True)
-        return connection
+    async def report(self, *names: str) -> Report:
+        """Run the named checks at the same time."""
+        probes: dict[str, Probe] = {name: getattr(self, name) for name in names}
+        found = await asyncio.gather(*(probe() for probe in probes.values()))
+        checks = dict(zip(probes, found, strict=True))
+        return Report(status=_worst(checks), version=self.version, checks=checks)
 
     async def _check_postgres(self) -> Check:
-        await self._ask("SELECT 1")
+        await self._query("SELECT 1")
         return Check(status=Status.OK)
 
     async def _check_migrations(self) -> Check:
         try:
-            rows = await self._ask("SELECT version_num FROM alembic_version")
+            rows = await self._query("SELECT version_num FROM alembic_version")
         except psycopg.errors.UndefinedTable:
             rows = []
         found = ", ".join(row[0] for row in rows) or None
-        if found == needed_revision():
+        needed = self._revisions[-1]
+        if found == needed:
             return Check(status=Status.OK, revision=found)
-        error = f"the schema is at {found or 'no revision'}, this code needs {needed_revision()}"
-        if found and found not in known_revisions() and self._accept_newer:
-            raise Unwell(Check(status=Status.DEGRADED, revision=found, error=error))
+        error = f"the schema is at {found or 'no revision'}, this code needs {needed}"
+        if found and found not in self._revisions and self._accept_newer_schema:
+            return Check(status=Status.DEGRADED, revision=found, error=error)
         error += ": run `python -m app migrate` or deploy the version that fits"
-        raise Unwell(Check(status=Status.UNAVAILABLE, revision=found, error=error))
+        return Check(status=Status.UNAVAILABLE, revision=found, error=error)
 
     async def _check_redis(self) -> Check:
         await self._redis.ping()
@@ -107,48 +91,62 @@ class Health:
         age = await heartbeat_age(self._redis)
         if age is None or age > HEARTBEAT_STALE:
             seen = "never" if age is None else f"{age:.0f} s ago"
-            # Jobs wait, and nothing is lost: no reason to answer 503.
-            raise Unwell(Check(status=Status.DEGRADED, error=f"worker last seen: {seen}"))
+            # Jobs wait and nothing is lost, so this is no reason to answer 503.
+            return Check(status=Status.DEGRADED, error=f"worker last seen: {seen}")
         return Check(status=Status.OK)
 
-    async def report(self, *names: str) -> Report:
-        probes: dict[str, Probe] = {name: getattr(self, name) for name in names}
-        found = await asyncio.gather(*(probe() for probe in probes.values()))
-        checks = dict(zip(probes, found, strict=True))
-        return Report(status=_worst(checks), version=self.version, checks=checks)
+    async def _query(self, query: str) -> list[tuple[Any, ...]]:
+        """Run one query on the connection that is kept open, or on a new one."""
+        async with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is None or connection.broken or connection.closed:
+                connection = await self._connect()
+            try:
+                rows = await _fetch(connection, query)
+            except psycopg.errors.UndefinedTable:
+                self._connection = connection
+                raise
+            except psycopg.OperationalError:
+                # The server may have restarted since the last query, and work again by now.
+                connection = await self._connect()
+                rows = await _fetch(connection, query)
+            self._connection = connection
+            return rows
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        connection = await open_connection(self._conninfo, limit=LIMIT)
+        await connection.set_autocommit(True)
+        return connection
 
 
 async def _fetch(connection: psycopg.AsyncConnection[Any], query: str) -> list[tuple[Any, ...]]:
-    try:
-        return await (await connection.execute(query)).fetchall()
-    except psycopg.errors.UndefinedTable:
-        raise
-    except BaseException:
-        connection.pgconn.finish()
-        raise
+    """Run the query. A connection on which it failed is closed, and so is a cancelled one.
 
-
-async def _detached(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await it; when cancelled, cancel it too but don't wait for that.
-
-    The driver asks a silent server for ten seconds to cancel the query, and with them the lock
-    would be held and the next probes fail, long after the server is back.
+    When cancelled, psycopg asks the server for up to ten seconds to cancel the query. This does not
+    wait for that: the lock would stay held, and later probes fail although the server is back.
     """
-    task = asyncio.create_task(coroutine)
+
+    async def run() -> list[tuple[Any, ...]]:
+        try:
+            return await (await connection.execute(query)).fetchall()
+        except psycopg.errors.UndefinedTable:
+            raise
+        except BaseException:
+            connection.pgconn.finish()
+            raise
+
+    task = asyncio.create_task(run())
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         task.cancel()
-        task.add_done_callback(forget)
+        task.add_done_callback(ignore_result)
         raise
 
 
 def _worst(checks: dict[str, Check]) -> Status:
-    statuses = {check.status for check in checks.values()}
-    for status in (Status.UNAVAILABLE, Status.DEGRADED):
-        if status in statuses:
-            return status
-    return Status.OK
+    statuses = [check.status for check in checks.values()]
+    return max(statuses, key=list(Status).index, default=Status.OK)
 
 
 async def _get_health(request: Request) -> Health:
@@ -164,15 +162,15 @@ UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": Report}}
 
 @health_router.get("/live", response_model_exclude_none=True)
 async def live(health: HealthDep) -> Report:
-    """The process answers. Asks nobody: restarting it would not mend a database."""
+    """The process answers. Checks no dependency: restarting the process would not mend one."""
     return Report(status=Status.OK, version=health.version)
 
 
 @health_router.get("/ready", responses=UNAVAILABLE, response_model_exclude_none=True)
 async def ready(health: HealthDep, response: Response) -> Report:
-    """Send me traffic? Not while Postgres fails or its schema is another one.
+    """Ready for traffic? 503 while Postgres fails or its schema is another one.
 
-    Without Redis the answer is `degraded` and still 200: taking every replica out helps nobody.
+    Without Redis the answer is `degraded` and still 200: requests work, so every replica stays in.
     """
     report = await health.report("postgres", "migrations", "redis")
     if report.checks["redis"].status is not Status.OK:
@@ -183,7 +181,7 @@ async def ready(health: HealthDep, response: Response) -> Report:
 
 @health_router.get("", responses=UNAVAILABLE, response_model_exclude_none=True)
 async def health(health: HealthDep, response: Response) -> Report:
-    """The whole report, for people and monitors."""
+    """Everything, for people and monitors."""
     report = await health.report("postgres", "migrations", "redis", "worker")
     return _answer(report, response)
 

@@ -12,18 +12,18 @@ from app.health import Health, health_router
 from app.home.router import TEMPLATES as HOME
 from app.home.router import router as home_router
 from app.infra.db import check_capacity
+from app.infra.feature import CatchAllRouter, UploadRouter, open_features
 from app.infra.http.docs import describe_problems, install_docs
-from app.infra.http.middleware import surround
+from app.infra.http.middleware import add_middleware
 from app.infra.http.problems import install_problem_handlers
 from app.infra.lifespan import State, open_resources
 from app.infra.page.assets import install_assets
 from app.infra.page.render import Pages
 from app.infra.telemetry import Metrics, configure_logging
-from app.infra.traffic import Traffic
-from app.registry import FEATURES
+from app.registry import FEATURES, load_settings
 
 DESCRIPTION = """\
-Short links for a team.
+A service on FastAPI, Postgres and Redis.
 
 Send `Authorization: Bearer <token>`; the first token comes from `python -m app token create`.
 Errors are RFC 9457 problem documents: branch on `code`.
@@ -32,7 +32,6 @@ Errors are RFC 9457 problem documents: branch on `code`.
 
 class WebState(State):
     health: Health
-    traffic: Traffic
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
@@ -40,10 +39,10 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
 
     Raises `ConfigurationError`. Nothing connects before the lifespan starts.
     """
-    settings = settings or Settings.load()
+    settings = settings or load_settings()
     configure_logging(settings)
     edges = [feature.edge for feature in FEATURES if feature.edge is not None]
-    return surround(create_api(settings), settings, edges)
+    return add_middleware(create_api(settings), settings, edges)
 
 
 def create_api(settings: Settings) -> FastAPI:
@@ -52,18 +51,13 @@ def create_api(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[WebState]:
-        async with open_resources(
-            settings, FEATURES, name="drydock-web", metrics=metrics
-        ) as resources:
+        async with open_resources(settings, name="drydock-web", metrics=metrics) as resources:
             await check_capacity(resources.engine, settings)
-            async with (
-                Health.opened(resources) as health,
-                Traffic.opened(metrics, resources.redis, resources.gate) as traffic,
-            ):
-                # What is there now stays until the end. The collector would look at all of it again
-                # and again: a third of what a request to the API cost.
+            async with open_features(resources, FEATURES), Health.opened(resources) as health:
+                # The garbage collector ignores the objects that exist now. Looking at them again
+                # and again would take a third of a request's CPU time.
                 gc.freeze()
-                yield {"resources": resources, "health": health, "traffic": traffic}
+                yield {"resources": resources, "health": health}
                 gc.unfreeze()
 
     api = FastAPI(
@@ -85,21 +79,24 @@ def create_api(settings: Settings) -> FastAPI:
     install_pages(api, settings)
     api.include_router(home_router)
     api.include_router(health_router)
-    for feature in FEATURES:
-        for router in feature.routers:
-            api.include_router(router)
-        for router in feature.upload_routers:
-            # A form needs a little room around its file.
-            room = settings.max_upload_bytes + settings.max_body_bytes
-            api.include_router(router, max_body_size=room)
-    for feature in FEATURES:
-        for router in feature.last_routers:
-            api.include_router(router)
+    include_features(api, settings)
     describe_problems(api)
     return api
 
 
+def include_features(api: FastAPI, settings: Settings) -> None:
+    routers = [router for feature in FEATURES for router in feature.routers]
+    # A stable sort: what matches any path comes after everything else.
+    for router in sorted(routers, key=lambda router: isinstance(router, CatchAllRouter)):
+        if isinstance(router, UploadRouter):
+            # A form needs a little room around its file.
+            room = settings.max_upload_bytes + settings.max_body_bytes
+            api.include_router(router, max_body_size=room)
+        else:
+            api.include_router(router)
+
+
 def install_pages(api: FastAPI, settings: Settings) -> None:
-    folders = {feature.name: feature.templates for feature in FEATURES if feature.templates}
+    folders = {feature.name: feature.panel.templates for feature in FEATURES if feature.panel}
     api.state.pages = Pages({"home": HOME, **folders}, watch=settings.environment == "development")
     install_assets(api, api.state.pages.assets)

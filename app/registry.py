@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from app.config import Settings
 from app.features.links import feature as links  # sample
 from app.features.tokens import feature as tokens
 from app.infra.feature import Feature
@@ -10,3 +11,12 @@ FEATURES: Sequence[Feature] = [
     tokens,
     links,  # sample
 ]
+
+
+# The settings of all features.
+SETTINGS = [feature.settings for feature in FEATURES if feature.settings is not None]
+
+
+def load_settings() -> Settings:
+    """The service's settings and those of its features. Raises `ConfigurationError`."""
+    return Settings.load(SETTINGS)

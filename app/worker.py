@@ -1,4 +1,4 @@
-"""The worker: the same resources as the web side, running jobs, crons and loops."""
+"""The worker process: runs the jobs, crons and loops of the features."""
 
 import asyncio
 import contextlib
@@ -10,26 +10,26 @@ from saq import CronJob, Worker
 
 from app.config import Settings
 from app.infra.db import check_capacity
-from app.infra.feature import Task
+from app.infra.feature import Task, open_features
 from app.infra.lifespan import Resources, open_resources
-from app.infra.queue import DEQUEUE_WAIT, HEARTBEAT_EVERY, beat, make_worker_queue
+from app.infra.queue import DEQUEUE_WAIT, HEARTBEAT_EVERY, make_worker_queue, write_heartbeat
 from app.infra.redis import REDIS_FAILURES
 from app.infra.telemetry import Metrics, configure_logging
 from app.registry import FEATURES
 
 log = structlog.get_logger(__name__)
 
-# A worker's transactions are longer than a request's, and nobody waits for its answers.
-LEND_LIMIT = 60.0  # seconds
-REDIS_LIMIT = 2.0  # seconds
+# Longer than for a request: a job's transactions are larger, and no client waits.
+CHECKOUT_LIMIT = 60.0  # seconds
+REDIS_TIMEOUT = 2.0  # seconds
 CANCEL_AGAIN = 1.0  # seconds
-AFTER_FAILURE = 1.0  # seconds until a loop that failed starts again
+RESTART_LOOP_AFTER = 1.0  # seconds
 
 
 class GracefulWorker(Worker[Any]):
-    """Lets running jobs finish.
+    """Stops as soon as the running jobs have finished, or after `grace` seconds.
 
-    SAQ's own grace period also waits for its timers, the slowest of which sleeps a minute.
+    SAQ's own grace period also waits for its timers, which sleep for up to a minute.
     """
 
     def __init__(self, *args: Any, grace: float, **kwargs: Any) -> None:
@@ -42,15 +42,15 @@ class GracefulWorker(Worker[Any]):
             async with asyncio.timeout(self._grace):
                 while running := [context["task"] for context in self.job_task_contexts.values()]:
                     await asyncio.wait(running)
-        # What is left is waiting for work, or has used up its time.
+        # The remaining tasks wait for work, or took longer than the grace period.
         await _cancel(self.tasks)
         await super().stop()
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel until all have ended: before Python 3.12 one cancellation may get lost.
+    """Cancel the tasks again and again until all have ended.
 
-    asyncio.wait_for, within which redis-py sends, swallows the one that finds it just done.
+    Before Python 3.12 asyncio.wait_for, which redis-py uses, may swallow a cancellation.
     """
     cancelled = left = set(tasks)
     while left:
@@ -61,18 +61,19 @@ async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 async def run_worker(settings: Settings) -> None:
-    """Work until SIGTERM or SIGINT. Raises `ConfigurationError` for a pool that can't fit."""
-    patient = settings.model_copy(update={"redis_timeout": REDIS_LIMIT})
-    async with open_resources(
-        patient,
-        FEATURES,
-        name="drydock-worker",
-        metrics=Metrics(settings),
-        lend_limit=LEND_LIMIT,
-    ) as resources:
+    """Work until SIGTERM or SIGINT. Raises `ValueError` if Postgres allows too few connections."""
+    async with (
+        open_resources(
+            settings.model_copy(update={"redis_timeout": REDIS_TIMEOUT}),
+            name="drydock-worker",
+            metrics=Metrics(settings),
+            checkout_limit=CHECKOUT_LIMIT,
+        ) as resources,
+        open_features(resources, FEATURES),
+    ):
         await check_capacity(resources.engine, settings)
-        loops = [loop for feature in FEATURES for loop in feature.loops]
-        tasks = [asyncio.create_task(supervise(loop, resources)) for loop in (_beat, *loops)]
+        loops = [loop for feature in FEATURES for loop in feature.work.loops]
+        tasks = [asyncio.create_task(supervise(loop, resources)) for loop in (_heartbeat, *loops)]
         try:
             await _make_worker(settings, resources).start()
         finally:
@@ -90,11 +91,11 @@ def _make_worker(settings: Settings, resources: Resources) -> GracefulWorker:
 
     return GracefulWorker(
         queue,
-        functions=[job for feature in FEATURES for job in feature.jobs],
+        functions=[job for feature in FEATURES for job in feature.work.jobs],
         cron_jobs=[
             CronJob(cron.task, cron=cron.schedule, timeout=300)
             for feature in FEATURES
-            for cron in feature.crons
+            for cron in feature.work.crons
         ],
         concurrency=settings.worker_concurrency,
         startup=startup,
@@ -106,31 +107,31 @@ def _make_worker(settings: Settings, resources: Resources) -> GracefulWorker:
 
 
 async def supervise(loop: Task, resources: Resources) -> None:
-    """Run a loop for ever: what it raises is logged, and it starts again a moment later."""
-    told = ""  # the failure told last: again and again, its stack trace says nothing new
+    """Run a loop for ever. An exception is logged, and the loop starts again after a second."""
+    last_failure = ""  # its stack trace is logged already
     while True:
         try:
             await loop(resources)
         except Exception as error:
-            # A boundary: Redis or Postgres may be away for a while, and come back.
-            known = isinstance(error, REDIS_FAILURES)
+            # Redis or Postgres may be down for a while.
+            expected = isinstance(error, REDIS_FAILURES)
             failure = f"{type(error).__name__}: {error}"[:300]
             log.warning(
                 "loop_failed",
                 loop=loop.__name__,
                 error=failure,
-                exc_info=None if known or failure == told else error,
+                exc_info=None if expected or failure == last_failure else error,
             )
-            told = failure
-            await asyncio.sleep(AFTER_FAILURE)
+            last_failure = failure
+            await asyncio.sleep(RESTART_LOOP_AFTER)
 
 
-async def _beat(resources: Resources) -> None:
-    """Say that this process gets through its event loop: to its container, and to /health."""
+async def _heartbeat(resources: Resources) -> None:
+    """Show that the event loop works: in a file for the container, in Redis for /health."""
     while True:
         if resources.settings.heartbeat_file is not None:
             resources.settings.heartbeat_file.touch()
-        await beat(resources.redis)
+        await write_heartbeat(resources.redis)
         await asyncio.sleep(HEARTBEAT_EVERY)
 
 

@@ -1,36 +1,22 @@
 """`python -m bench`: measure, check that it was true, and print a table.
 
 It starts databases of its own, so the figures depend on nobody's data. Exit code 1 when an answer
-was wrong or a click was not counted.
+was wrong, or a scenario's own check failed.
 """
 
 import argparse
 import platform
 import sys
-from dataclasses import dataclass
 
 from bench import baseline
 from bench.figures import table
-from bench.laboratory import Laboratory, Server, can_pin
-from bench.links import Links, message
-from bench.load import Exchange, Job, Outcome
+from bench.laboratory import Laboratory, can_pin
+from bench.load import Exchange, Job, Outcome, request
+from bench.scenarios import Row, prepare_all
 
 CONNECTIONS = 32
 WARMUP = 0.3  # seconds
-SCOPES = ("--scope=links:read", "--scope=links:write")
-
 BASELINE = "FastAPI, a constant redirect"
-REDIRECT = "redirect, click on disk"
-EDGELESS = "redirect, all through FastAPI"
-READ = "GET /api/v1/links/{slug}"
-CREATE = "POST /api/v1/links"
-
-
-@dataclass(frozen=True)
-class Scenario:
-    name: str
-    server: Server
-    job: Job
 
 
 def main() -> int:
@@ -41,72 +27,56 @@ def main() -> int:
     with Laboratory() as laboratory:
         print(f"Python {platform.python_version()}, {platform.platform()}")
         laboratory.command("migrate")
-        token = laboratory.command("token", "create", "--name=bench", *SCOPES).strip()
+        token = laboratory.command("token", "create", "--name=bench", "--all-scopes").strip()
         service = laboratory.serve("service", "app.main:create_app")
-        links = Links(service.port, token)
-        links.create()
-        scenarios = prepare(laboratory, service, links, options.seconds)
-        return measure(laboratory, links, scenarios, options.rounds)
+        scenarios = prepare_all(laboratory, service, token)
+        rows = [plain_row(laboratory), *(row for scenario in scenarios for row in scenario.rows)]
+        runs = measure(laboratory, rows, rounds=options.rounds, seconds=options.seconds)
+        print("\n".join(table(runs, baseline=BASELINE)))
+        tell_conditions()
+        right = [scenario.check(laboratory, runs) for scenario in scenarios]
+        return int(has_wrong_answers(runs) or not all(right))
 
 
-def measure(laboratory: Laboratory, links: Links, scenarios: list[Scenario], rounds: int) -> int:
-    runs: dict[str, list[Outcome]] = {scenario.name: [] for scenario in scenarios}
+def plain_row(laboratory: Laboratory) -> Row:
+    """What everything else is compared with."""
+    plain = laboratory.serve("baseline", "bench.baseline:app")
+    holds = f"\r\nlocation: {baseline.TARGET}\r\n"
+    return Row(BASELINE, plain, [Exchange(request("GET", "/constant"), "HTTP/1.1 302 ", holds)])
+
+
+def measure(
+    laboratory: Laboratory, rows: list[Row], *, rounds: int, seconds: float
+) -> dict[str, list[Outcome]]:
+    """Load the rows one after the other, again in each round."""
+    runs: dict[str, list[Outcome]] = {row.name: [] for row in rows}
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
-        for scenario in scenarios:
-            runs[scenario.name].append(laboratory.load(scenario.server, scenario.job))
-    print("\n".join(table(runs, baseline=BASELINE)))
-    laboratory.work()
-    print(f"import: {links.import_rate():,.0f} rows/s")
-    tell_conditions()
-    clicks = sum(run.answered - run.wrong for name in (REDIRECT, EDGELESS) for run in runs[name])
-    return judge([run for outcomes in runs.values() for run in outcomes], links, clicks)
-
-
-def prepare(
-    laboratory: Laboratory, service: Server, links: Links, seconds: float
-) -> list[Scenario]:
-    """The scenarios in the order of a round: what is compared most stands side by side."""
-    constant = Exchange(
-        message("GET", "/constant"), "HTTP/1.1 302 ", f"\r\nlocation: {baseline.TARGET}\r\n"
-    )
-    plain = laboratory.serve("baseline", "bench.baseline:app")
-    edgeless = laboratory.serve("edgeless", "bench.edgeless:create_app")
-
-    def scenario(name: str, server: Server, exchanges: list[Exchange]) -> Scenario:
-        return Scenario(name, server, Job(server.port, exchanges, CONNECTIONS, WARMUP, seconds))
-
-    redirects = links.redirects()
-    return [
-        scenario(BASELINE, plain, [constant]),
-        scenario(REDIRECT, service, redirects),
-        scenario(EDGELESS, edgeless, redirects),
-        scenario(READ, service, links.reads()),
-        scenario(CREATE, service, links.creations()),
-    ]
+        for row in rows:
+            job = Job(row.server.port, row.exchanges, CONNECTIONS, WARMUP, seconds)
+            runs[row.name].append(laboratory.load(row.server, job))
+    return runs
 
 
 def tell_conditions() -> None:
     print(
         f"\n{CONNECTIONS} connections; one uvicorn worker each with uvloop and httptools; every\n"
         "middleware on, a log line for each request into a file; Redis writes each append to disk\n"
-        "before it answers. load: the share of a core that the load took; near 100 % it would be\n"
-        "what is measured."
+        "before it answers. load: the share of a core that the load took; near 100 % the load is\n"
+        "what was measured."
     )
     if not can_pin():
         print("This machine keeps no process on a core: servers and load disturbed each other.")
 
 
-def judge(outcomes: list[Outcome], links: Links, clicks: int) -> int:
-    wrong = sum(run.wrong for run in outcomes)
-    counted = links.wait_until_counted(clicks)
-    print(f"\nanswers: {sum(run.answered for run in outcomes):,}, of which wrong: {wrong}")
-    print(f"redirects answered: {clicks:,}, clicks counted: {counted:,}")
-    for run in outcomes:
-        if run.wrong:
-            print(f"\nthe first wrong answer:\n{run.first_wrong}")
-            break
-    return int(wrong > 0 or counted != clicks)
+def has_wrong_answers(runs: dict[str, list[Outcome]]) -> bool:
+    outcomes = [run for some in runs.values() for run in some]
+    wrong = [run.first_wrong for run in outcomes if run.wrong]
+    answered = sum(run.answered for run in outcomes)
+    print(f"\nanswers: {answered:,}, of which wrong: {sum(run.wrong for run in outcomes)}")
+    if wrong:
+        print(f"\nthe first wrong answer:\n{wrong[0]}")
+    return bool(wrong)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,16 @@ class Exchange:
     holds: str = ""
 
 
+def request(method: str, path: str, *, token: str = "", body: str = "") -> str:
+    """A request as a browser or a program would send it, less what nobody here reads."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "User-Agent: bench", "Accept: */*"]
+    if token:
+        lines.append(f"Authorization: Bearer {token}")
+    if body:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", body])
+
+
 @dataclass(frozen=True)
 class Job:
     port: int

@@ -2,58 +2,67 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
+from dev import doctor
 from dev.errors import DevError, ForeignFileError, Interrupted
-from dev.run import remove_data, run, serve, tell_environment
+from dev.install import install, is_current
+from dev.run import remove_data, run
 from dev.stack import stack
 from dev.up import up
 
 
-def parse(words: list[str]) -> argparse.Namespace:
+def parse(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m dev", description="What make calls.")
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("install", help="make .venv, or bring it up to date")
     commands.add_parser("up", help="run app, worker, Postgres and Redis until Ctrl-C")
     commands.add_parser("stack", help="run the compose stack until Ctrl-C")
-    commands.add_parser("services", help="run Postgres and Redis only, and print how to reach them")
-    commands.add_parser("env", help="print how to reach what is running")
     program = commands.add_parser(
         "run", help="run a program with Postgres and Redis: run -- CMD ARG…"
     )
     program.add_argument("words", nargs="+", metavar="CMD")
     removal = commands.add_parser("remove-data", help="remove .local/")
     removal.add_argument("--yes", action="store_true", help="don't ask")
+    look = commands.add_parser("doctor", help="say what is wrong with this machine")
+    look.add_argument("--runtime", choices=["docker", "embedded"], help="as for make dev")
     return parser.parse_args(words)
 
 
-def main() -> int:
+def dispatch(chosen: argparse.Namespace) -> int:
     """Run one command; return its exit code."""
-    chosen = parse(sys.argv[1:])
+    match chosen.command:
+        case "install":
+            if not is_current():
+                install()
+            return 0
+        case "up":
+            return up()
+        case "stack":
+            return stack()
+        case "run":
+            return run(chosen.words)
+        case "doctor":
+            return doctor.main(chosen.runtime)
+        case _:
+            return remove_data(sure=chosen.yes)
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one command; show an expected error without a traceback."""
+    chosen = parse(words)
     try:
-        match chosen.command:
-            case "up":
-                code = up()
-            case "stack":
-                code = stack()
-            case "services":
-                code = serve()
-            case "env":
-                code = tell_environment()
-            case "run":
-                code = run(chosen.words)
-            case _:
-                code = remove_data(sure=chosen.yes)
+        return dispatch(chosen)
     except (Interrupted, KeyboardInterrupt):
-        # Ctrl-C is how these two end; anything else it cuts short.
-        return 0 if chosen.command in {"up", "services"} else 130
+        # Ctrl-C is how `up` ends. It cuts short anything else.
+        return 0 if chosen.command == "up" else 130
     except DevError as error:
         print(error, file=sys.stderr)
     except PermissionError as error:
         print(ForeignFileError(error), file=sys.stderr)
-    else:
-        return code
     return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

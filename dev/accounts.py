@@ -1,9 +1,10 @@
-"""Running Postgres when we are root, which it refuses to be.
+"""Postgres refuses to run as root: when we are root, it runs as `nobody`.
 
-Here: as which account it runs then, and where its files must lie so that this account can
-reach them. For an ordinary user every function here returns what it was given.
+That account can't reach root's folders, so its files may have to lie in a folder under /var/lib.
+For an ordinary user nothing here makes a difference.
 """
 
+import hashlib
 import os
 import pwd
 import shutil
@@ -16,9 +17,12 @@ from typing import NamedTuple
 
 from dev.errors import ServerError
 
-# Root's own place for a program's data. /var/tmp is for systems without it, macOS among
-# them, and is not the first choice because systemd clears it of files older than 30 days.
-SHELTERS = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108 - mkdtemp makes the folder
+# Linux's and macOS's place for a program's data. Only root can write there, so nobody else can
+# prepare a folder of the name that we will use.
+PLACES = (Path("/var/lib"), Path("/var/db"))
+PREFIX = "dev-postgres-"
+# Names the folder that the data belongs to.
+BELONGS = "belongs-to"
 
 
 class Account(NamedTuple):
@@ -29,7 +33,7 @@ class Account(NamedTuple):
 
 
 def server_account() -> Account | None:
-    """Return whom Postgres runs as: nobody when we are root, otherwise just us (None)."""
+    """Return the account that Postgres runs as: `nobody` for root, None for ourselves."""
     if os.geteuid() != 0:
         return None
     try:
@@ -48,77 +52,50 @@ def give(path: Path, account: Account | None) -> None:
 
 
 def is_open(path: Path) -> bool:
-    """Whether everybody may read it and pass every folder above it.
-
-    Looks at the mode bits alone: where an access list would allow more, the cost of
-    the wrong no is a copy.
-    """
+    """Whether every account may read it and pass the folders above it, by their mode bits."""
     path = path.resolve()
     folders = (path, *path.parents) if path.is_dir() else path.parents
     readable = bool(path.stat().st_mode & stat.S_IROTH)
     return readable and all(folder.stat().st_mode & stat.S_IXOTH for folder in folders)
 
 
-def shelter(folder: Path, account: Account | None) -> Path:
-    """Return where the account can have files for this folder: in it, or where it points to.
-
-    The modes of folders that aren't ours, such as /root, are never changed.
-    """
-    pointer = folder / "elsewhere"
-    if account is None or (is_open(folder) and not pointer.is_symlink()):
+def home_of(folder: Path, account: Account | None) -> Path:
+    """Return where the account can keep the files of this folder: in it, or under /var/lib."""
+    home = outside(folder)
+    if account is None or (is_open(folder) and not home.is_dir()):
         return folder
-    if pointer.is_dir():
-        return pointer.resolve()
-    pointer.unlink(missing_ok=True)  # it points to a place that was removed
-    parent = next(place for place in SHELTERS if place.is_dir() and os.access(place, os.W_OK))
-    # mkdtemp: a name that nobody could have prepared in a folder open to all.
-    elsewhere = Path(tempfile.mkdtemp(prefix="drydock-", dir=parent))
-    elsewhere.chmod(0o755)
-    pointer.symlink_to(elsewhere)
-    return elsewhere
+    home.mkdir(exist_ok=True)
+    home.chmod(0o755)
+    (home / BELONGS).write_text(str(folder.resolve()), encoding="utf-8")
+    return home
+
+
+def outside(folder: Path) -> Path:
+    """Return the place of this folder's files under /var/lib. The name is the path's hash."""
+    place = next((place for place in PLACES if place.is_dir()), PLACES[0])
+    return place / f"{PREFIX}{hashlib.sha256(bytes(folder.resolve())).hexdigest()[:12]}"
+
+
+def orphans() -> dict[Path, str]:
+    """Return the folders under /var/lib whose clone was moved or removed, with its old path."""
+    homes = [home for place in PLACES for home in place.glob(f"{PREFIX}*/{BELONGS}")]
+    named = {home.parent: home.read_text(encoding="utf-8") for home in homes}
+    return {home: folder for home, folder in named.items() if not Path(folder).is_dir()}
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder of a server, and what it points to."""
-    pointer = folder / "elsewhere"
-    if pointer.is_symlink():
-        shutil.rmtree(pointer.resolve(), ignore_errors=True)
+    """Remove a folder of a server, and its files under /var/lib."""
+    shutil.rmtree(outside(folder), ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Make a folder for servers that live as long as the block, reachable by their account."""
+    """Make a folder for servers that live as long as the block."""
     folder = Path(tempfile.mkdtemp(prefix="drydock-"))
     try:
         folder.chmod(0o755)
         yield folder
     finally:
-        discard(folder)
-
-
-def open_copy(
-    package: Path, version: str, *, probe: Path, place: Path, account: Account | None
-) -> Path:
-    """Return a package whose programs the account can run: this one, or a copy in the place.
-
-    The probe is one of its files, which stands for all. A copy costs 42 MB, once for each
-    version: it is the answer to a .venv under /root, or one made with a strict umask.
-    """
-    if account is None or is_open(probe):
-        return package
-    copy = place / f"programs-{version}"
-    if not copy.is_dir():
-        for outdated in place.glob("programs-*"):
-            shutil.rmtree(outdated)
-        unfinished = place / "programs-unfinished"
-        # Its sibling "….libs" comes along: the programs find it by its relative path.
-        for source in (package, package.with_name(package.name + ".libs")):
-            if source.is_dir():
-                shutil.copytree(source, unfinished / source.name, symlinks=True)
-        for path in (unfinished, *unfinished.rglob("*")):
-            if not path.is_symlink():
-                mode = path.stat().st_mode
-                path.chmod(mode | (0o555 if mode & stat.S_IXUSR else 0o444))
-        unfinished.rename(copy)
-    return copy / package.name
+        discard(folder / "postgres")
+        shutil.rmtree(folder, ignore_errors=True)

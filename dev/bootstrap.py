@@ -1,7 +1,8 @@
-"""The gate before everything: turns an old Python away, then sees to .venv or runs what needs none.
+"""What make calls first: it turns an old Python away and makes .venv, or runs `python -m dev …`.
 
-This file alone keeps to what every Python 3 can read, without even an f-string, so that an
-old one gets as far as the message instead of a SyntaxError.
+Commands that also work without .venv come through here: `python3 dev/bootstrap.py doctor`. This
+file keeps to what every Python 3 can read, without even an f-string. An old one must get as far as
+the message, and not end in a SyntaxError.
 """
 
 import os
@@ -21,7 +22,7 @@ def remedy() -> str:
 
 
 if __name__ == "__main__":
-    if sys.version_info < OLDEST:  # what an old Python is here for
+    if sys.version_info < OLDEST:
         found = ".".join(str(part) for part in sys.version_info[:3])
         sys.exit(
             "Drydock needs Python 3.11 or newer; "
@@ -32,23 +33,10 @@ if __name__ == "__main__":
             + remedy()
         )
 
-    # A script's own folder comes first on sys.path, where dev/redis.py would hide the
-    # package of that name; the root of the clone takes its place.
+    # A script's own folder comes first on sys.path, where dev/redis.py would hide the package of
+    # that name. The root of the clone takes its place.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
 
-    # Importable only now, and only by a Python that is new enough.
-    if sys.argv[1:2] == ["init"]:
-        from dev.init.__main__ import main as init
+    from dev.__main__ import main
 
-        sys.exit(init(sys.argv[2:]))
-    if sys.argv[1:2] == ["doctor"]:
-        from dev.doctor.__main__ import main as doctor
-
-        sys.exit(doctor(sys.argv[2:]))
-
-    from dev.stamp import is_current
-
-    if not is_current():
-        from dev.install import main
-
-        main()
+    sys.exit(main(sys.argv[1:] or ["install"]))

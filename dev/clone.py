@@ -1,8 +1,7 @@
-"""The clone: where its things lie, and who runs it.
+"""Who runs this clone, and where its servers are.
 
-A clone has at most one owner at a time (`make dev`, or a command that started the servers
-for itself). Ownership is a lock on a file, not a pid in one, so a crash leaves nothing to
-clean up.
+A clone has at most one owner: `make dev`, or a command that started the servers for itself.
+Ownership is a lock on a file and not a pid in one, so a crash leaves nothing to clean up.
 """
 
 import json
@@ -10,21 +9,16 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from dev.errors import AlreadyRunningError
-from dev.files import make_folder, open_lock, sign, signature, try_lock, write_private
+from dev.files import LOCAL, make_folder, open_lock, sign, signature, try_lock, write_private
 from dev.processes import Patience, running
 
-ROOT = Path(__file__).resolve().parents[1]
-LOCAL = ROOT / ".local"
-LOGS = LOCAL / "log"
 TOKEN = LOCAL / "token"
 OWNER = LOCAL / "run" / "owner"
 ENVIRONMENT = LOCAL / "run" / "environment.json"
 
-# A launcher that was SIGKILLed leaves its children to the guardian, which gives each of
-# them five seconds before it kills; there are four.
+# After a SIGKILL of the launcher the guardian ends its four children, in up to 5 s each.
 CLEANED_UP_SECONDS = 25
 
 
@@ -32,8 +26,8 @@ CLEANED_UP_SECONDS = 25
 def own(purpose: str, patience: Patience) -> Iterator[None]:
     """Own the clone inside the block.
 
-    The guardian inherits the lock: after the death of an owner the clone stays owned until
-    what it started is stopped, and the next owner waits for that.
+    The guardian inherits the lock. After the death of an owner the clone stays owned until what it
+    started has ended, and the next owner waits for that.
     """
     make_folder(LOCAL)
     make_folder(OWNER.parent)
@@ -50,7 +44,7 @@ def own(purpose: str, patience: Patience) -> Iterator[None]:
                 )
             patience.pause(0.1)
         sign(lock, f"{os.getpid()} {purpose}")
-        ENVIRONMENT.unlink(missing_ok=True)  # what a crashed owner announced is over
+        ENVIRONMENT.unlink(missing_ok=True)  # a crashed owner may have left it
         yield
     finally:
         os.close(lock)
@@ -67,9 +61,9 @@ def announced(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def announced_environment(patience: Patience, *, seconds: float) -> dict[str, str] | None:
-    """Return what the owner announced, waiting that long for one that is just starting.
+    """Return what the owner announced. An owner that is just starting gets this many seconds.
 
-    None if it announces nothing, or if there is no owner and this is what a crash left.
+    None if there is no owner, or if it announces nothing.
     """
     deadline = time.monotonic() + seconds
     while not ENVIRONMENT.exists():

@@ -1,28 +1,28 @@
-"""What can go wrong here and has a remedy that a person can read; no other exception."""
+"""The errors of this package. Each text says what to do, and is shown without a traceback."""
 
 
 class DevError(Exception):
-    """Shown as it stands, without a traceback: the text says what to do."""
+    """Something failed, and the text has the remedy."""
 
 
 class ServerError(DevError):
-    """A database server that did not start, with the end of its log."""
+    """A database server did not start. The text has the end of its log."""
 
 
 class PortTakenError(ServerError):
-    """The server could not listen: something else took its port first."""
+    """A server could not listen, because another program took its port first."""
 
 
 class ForeignFileError(DevError):
-    """A file that only another account may touch."""
+    """A file belongs to another account."""
 
     def __init__(self, error: PermissionError) -> None:
         super().__init__(f"{error}\nIs it from a run with sudo? Give it back with chown -R.")
 
 
 class AlreadyRunningError(DevError):
-    """Another command holds this clone."""
+    """Another command owns this clone."""
 
 
 class Interrupted(BaseException):
-    """Somebody asked us to stop. Like KeyboardInterrupt, no `except Exception` holds it up."""
+    """Somebody asked us to stop. Like KeyboardInterrupt, no `except Exception` catches it."""

@@ -1,20 +1,22 @@
-"""Files with a special need: folders that others pass through, secrets, locks."""
+"""Where the clone is, and files with a special need: open folders, secrets, locks."""
 
 import fcntl
 import os
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
+LOCAL = ROOT / ".local"
 
-def make_folder(folder: Path) -> Path:
-    """Create it so that a server's own account can pass through (see accounts.py)."""
+
+def make_folder(folder: Path) -> None:
+    """Create a folder that other accounts can pass through, whatever the umask."""
     if not folder.is_dir():
         folder.mkdir(parents=True)
-        folder.chmod(0o755)  # whatever the umask; what is secret has a mode of its own
-    return folder
+        folder.chmod(0o755)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a secret: mode 0600 from its first byte on, and never half of it."""
+    """Write a secret in one step: no other account can read it, and nobody sees half of it."""
     unfinished = path.with_name(path.name + ".new")
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -24,7 +26,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def open_lock(path: Path) -> int:
-    """Open a file to lock; whoever inherits the descriptor holds the lock too."""
+    """Open a lock file. A process that inherits the descriptor holds the lock too."""
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
 
 
@@ -38,7 +40,7 @@ def try_lock(lock: int) -> bool:
 
 
 def sign(lock: int, text: str) -> None:
-    """Write into a lock that we hold, for those who don't get it."""
+    """Write into a lock that we hold who we are."""
     os.truncate(lock, 0)
     os.pwrite(lock, text.encode(), 0)
 

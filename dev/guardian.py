@@ -1,12 +1,11 @@
-"""Starting processes that cannot outlive this one, even when it is SIGKILLed.
+"""Starts processes that cannot outlive this one, even when it is SIGKILLed.
 
-A small process, the guardian, holds the reading end of a pipe whose only writing end is
-ours. Each child is announced through it. When the pipe ends, however we went, the
-guardian ends what was announced and not taken back, the newest first. Unlike Linux's
-PR_SET_PDEATHSIG that works on macOS, across a change of user, and for grandchildren such
-as the server process under a reloader.
+A small process, the guardian, reads from a pipe whose only writing end is ours. We announce each
+child through it. When the pipe closes, for whatever reason, the guardian ends all children that are
+left, the newest first. Unlike Linux's PR_SET_PDEATHSIG this works on macOS, across a change of
+user, and for grandchildren such as the server process under a reloader.
 
-What it can't cover: the millisecond between the start of a child and its announcement.
+It does not cover the millisecond between the start of a child and its announcement.
 """
 
 import atexit
@@ -20,19 +19,18 @@ from pathlib import Path
 from typing import IO
 
 from dev.accounts import Account
+from dev.files import ROOT
 from dev.processes import Patience, end
 
-ROOT = Path(__file__).resolve().parents[1]
-
-# Nobody is left to ask for more: enough for Postgres and Redis to close their files.
+# How long each child gets after our death. Postgres and Redis need it to close their files.
 LAST_SECONDS = 5
 
 
 class Guardian:
-    """Our end of the pipe, and the process at the other."""
+    """Our end of the pipe, and the process at the other end."""
 
     def __init__(self) -> None:
-        """Start it in a session of its own, where no Ctrl-C reaches it."""
+        """Start it in a session of its own, which no Ctrl-C reaches."""
         reading, self._writing = os.pipe()
         try:
             self._process = subprocess.Popen(
@@ -42,7 +40,7 @@ class Guardian:
                 stdout=subprocess.DEVNULL,
                 cwd=ROOT,
                 start_new_session=True,
-                close_fds=False,  # what is marked as inheritable: the lock of clone.own
+                close_fds=False,  # it inherits the lock of clone.own
             )
         finally:
             os.close(reading)
@@ -59,14 +57,14 @@ class Guardian:
         try:
             os.write(self._writing, line.encode())
         except BrokenPipeError:
-            # Somebody killed the guardian. What runs goes on running, and can still be stopped.
+            # Somebody killed the guardian. What runs goes on, and can still be stopped.
             print(
                 "dev: the guardian is gone; a crash from here on would leave servers behind",
                 file=sys.stderr,
             )
 
     def close(self) -> None:
-        """Let it end what was not released, as after a crash, and wait for that."""
+        """Let it end what was not released, and wait for that."""
         os.close(self._writing)
         self._process.wait()
 
@@ -90,7 +88,7 @@ def spawn(
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a guarded child in a session of its own, its errors going where its output goes."""
+    """Start a guarded child in a session of its own. Its errors go where its output goes."""
     _guardian()  # first: its start takes 20 ms, in which the child would be unguarded
     process = subprocess.Popen(
         command,
@@ -110,7 +108,7 @@ def spawn(
 
 
 def guard(process: subprocess.Popen[bytes], stop_signal: int = signal.SIGTERM) -> None:
-    """End a child, with this signal first, when we are gone."""
+    """End a child when we are gone, with this signal first."""
     _guardian().watch(process.pid, stop_signal)
 
 
@@ -121,7 +119,7 @@ def release(process: subprocess.Popen[bytes]) -> None:
 
 
 def finish(process: subprocess.Popen[bytes], patience: Patience) -> int:
-    """Wait for a child to do its work and return its exit code; end it if we are interrupted."""
+    """Wait until a child has done its work and return its exit code. An interrupt ends it."""
     try:
         while process.poll() is None:
             patience.pause(0.02)
@@ -132,7 +130,7 @@ def finish(process: subprocess.Popen[bytes], patience: Patience) -> int:
 
 
 def main() -> None:
-    """Be the guardian: read what to watch until the pipe ends, then end what is left of it."""
+    """Be the guardian: read what to watch until the pipe closes, then end what is left."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     watched: dict[int, int] = {}

@@ -1,7 +1,6 @@
 """What Postgres and Redis have in common: one folder, one process, start, stop, crash, freeze.
 
-What differs is in postgres.py and redis.py. Tests use the same objects as `make dev`, so
-everything a test does to a server can be tried by hand.
+What differs is in postgres.py and redis.py. Tests use the same objects as `make dev`.
 """
 
 import os
@@ -12,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple, NoReturn, Self
 
 from dev.accounts import Account
@@ -23,7 +22,7 @@ from dev.processes import Patience, end, members, send
 
 # Replaying a long log after a crash is slow on a slow disk, and not a failure.
 START_SECONDS = 60
-# Postgres writes everything back before it ends; past this it is killed, and recovers later.
+# Postgres writes everything back before it ends. After this time it is killed, and recovers later.
 STOP_SECONDS = 20
 # The guardian of a crashed launcher may still be ending a server of this folder.
 FOLDER_SECONDS = 15
@@ -31,10 +30,11 @@ FOLDER_SECONDS = 15
 LOG_BYTES = 5_000_000
 TAIL_LINES = 20
 
-# Below the ports that systems hand to outgoing connections (from 32768 on Linux, 49152 on
-# macOS): there, a server that is restarted may find its port in use by somebody's
-# connection, or a client that retries may connect to itself.
+# Below the ports that systems give to outgoing connections (from 32768 on Linux, 49152 on macOS).
+# There a restarted server could find its port in use, or a client could connect to itself.
 FREE_PORTS = range(20_000, 32_000)
+
+UNCHANGED: Mapping[str, str] = MappingProxyType({})
 
 
 class Launch(NamedTuple):
@@ -46,7 +46,7 @@ class Launch(NamedTuple):
 
 
 class Server(ABC):
-    """A database server in a folder. It dies with this process, its data stays."""
+    """A database server on 127.0.0.1 with its data in a folder. It dies with this process."""
 
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals]
@@ -55,19 +55,33 @@ class Server(ABC):
         self,
         folder: Path,
         *,
-        port: int | None,
-        settings: Mapping[str, str],
-        log: Path | None,
-        patience: Patience | None,
+        port: int = 0,
+        settings: Mapping[str, str] = UNCHANGED,
+        patience: Patience | None = None,
     ) -> None:
+        """Port 0 means a free one. The settings are those of the server's own configuration."""
         self.folder = folder
-        self.port = port or 0
+        self.port = port
         self.settings = settings
-        self.log = log or folder / f"{self.name}.log"
+        self.log = folder / f"{self.name}.log"
         self.patience = patience or Patience()
         self._process: subprocess.Popen[bytes] | None = None
         self._is_guarded = False
         self._log_start = 0
+
+    @classmethod
+    def started(
+        cls,
+        folder: Path,
+        *,
+        port: int = 0,
+        settings: Mapping[str, str] = UNCHANGED,
+        patience: Patience | None = None,
+    ) -> Self:
+        """Start a server on the data in the folder, which is made if there is none."""
+        server = cls(folder, port=port, settings=settings, patience=patience)
+        server.start()
+        return server
 
     @property
     @abstractmethod
@@ -99,9 +113,9 @@ class Server(ABC):
         return self.process.pid
 
     def start(self) -> None:
-        """Start, again on the port and the data of last time, and return once it answers."""
+        """Start on the port and the data of last time, and return once it answers."""
         if self._process and self._process.poll() is not None:
-            self.kill()  # it died by itself: take leave of it, and of any child it left
+            self.kill()  # it died by itself: end the children that it left
         make_folder(self.folder)
         lock = self._lock_folder()
         try:
@@ -134,12 +148,7 @@ class Server(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop()
 
     def tail(self) -> str:
@@ -156,17 +165,17 @@ class Server(ABC):
             self._is_guarded = False  # from here on its pid may mean another process
 
     def _lock_folder(self) -> int:
-        """Take the folder, or tell who has it. Two servers on one folder would ruin the data.
+        """Take the folder, or tell who has it. Two servers in one folder would ruin the data.
 
         The server inherits the lock and holds it as long as any process of it lives.
         """
         lock = open_lock(self.folder / "lock")
+        deadline = time.monotonic() + FOLDER_SECONDS
         try:
-            deadline = time.monotonic() + FOLDER_SECONDS
             while not try_lock(lock):
+                self.patience.pause(0.1)
                 if time.monotonic() > deadline:
                     self._refuse(pid=signature(lock))
-                self.patience.pause(0.1)
         except BaseException:
             os.close(lock)
             raise
@@ -182,17 +191,25 @@ class Server(ABC):
             self.log.unlink()
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
 
-    def _run(self, launch: Launch, text: str = "") -> None:
-        """Run a program of the server to its end, its output in the log."""
+    def _spawn(
+        self, launch: Launch, stdin: int = subprocess.DEVNULL, lock: int | None = None
+    ) -> "subprocess.Popen[bytes]":
         with self.log.open("ab") as log:
-            process = spawn(
+            return spawn(
                 launch.command,
-                stdin=subprocess.PIPE,
+                stop_signal=self.stop_signal,
+                stdin=stdin,
                 stdout=log,
                 cwd=launch.folder,
-                env=server_environment(),
+                # The same for every user, without their PG* variables and locales.
+                env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
                 account=launch.account,
+                pass_fds=() if lock is None else (lock,),
             )
+
+    def _run(self, launch: Launch, text: str = "") -> None:
+        """Run a program of the server to its end, its output in the log."""
+        process = self._spawn(launch, stdin=subprocess.PIPE)
         if process.stdin:
             process.stdin.write(text.encode())
             process.stdin.close()
@@ -209,17 +226,7 @@ class Server(ABC):
             return port
 
     def _start_on(self, port: int, lock: int) -> None:
-        launch = self._launch(port)
-        with self.log.open("ab") as log:
-            self._process = spawn(
-                launch.command,
-                stop_signal=self.stop_signal,
-                stdout=log,
-                cwd=launch.folder,
-                env=server_environment(),
-                account=launch.account,
-                pass_fds=(lock,),
-            )
+        self._process = self._spawn(self._launch(port), lock=lock)
         self._is_guarded = True
         sign(lock, str(self.pid))
         try:
@@ -233,15 +240,9 @@ class Server(ABC):
         while not self._answers(port):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 text = self.tail()
-                # The servers speak English, whatever the machine does: see server_environment.
                 if "Address already in use" in text:
                     raise PortTakenError(f"{self.name} could not listen: port {port} is taken")
                 raise ServerError(
                     f"{self.name} did not start; its log ({self.log}) ends with:\n{text}"
                 )
             self.patience.pause(0.01)
-
-
-def server_environment() -> dict[str, str]:
-    """Return the same environment for every user, without their PG* variables and locales."""
-    return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}

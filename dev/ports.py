@@ -6,66 +6,65 @@ import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 from dev.errors import DevError
 
 LOCALHOST = "127.0.0.1"
 
-# How far past the default to look. More clones than this at once is a mistake.
+# Where the search starts when the variable is not set.
+DEFAULTS = {
+    "PORT": 8000,
+    "POSTGRES_PORT": 5432,
+    "REDIS_PORT": 6379,
+    "METRICS_PORT": 9100,
+    "WORKER_METRICS_PORT": 9101,
+    "DEBUGGER_PORT": 5678,
+}
+# How many ports to try. Nobody runs more clones than this at once.
 TRIES = 50
 
 
-class Wanted(NamedTuple):
-    """A port by the variable that sets it, and where the search starts when it is not set."""
-
-    variable: str
-    default: int
-
-
-APP = Wanted("PORT", 8000)
-POSTGRES = Wanted("DEV_POSTGRES_PORT", 5433)
-REDIS = Wanted("DEV_REDIS_PORT", 6380)
-METRICS = Wanted("METRICS_PORT", 9100)
-WORKER_METRICS = Wanted("WORKER_METRICS_PORT", 9101)
-
-
 def claim(
-    wanted: Wanted, environment: Mapping[str, str], held: ExitStack, say: Callable[[str], None]
+    variable: str, given: Mapping[str, str], held: ExitStack, say: Callable[[str], None]
 ) -> int:
-    """Return a port that is free, and keep other launchers off it until `held` closes."""
-    explicit = environment.get(wanted.variable)
-    if explicit:
-        return _claim_explicit(wanted, explicit, held)
-    for port in range(wanted.default, wanted.default + TRIES):
+    """Return the port that the variable asks for, or a free one if it is not set.
+
+    Other launchers keep off it until `held` closes.
+    """
+    if asked := given.get(variable):
+        return _claim_asked(variable, asked, held)
+    default = DEFAULTS[variable]
+    for port in range(default, default + TRIES):
         if not is_taken(port) and _mark(port, held):
-            if port != wanted.default:
-                owner = occupant(wanted.default)
+            if port != default:
+                owner = occupant(default)
                 by = f" (by {owner})" if owner else ""
-                say(f"port {wanted.default} is taken{by}, using {port} ({wanted.variable})")
+                say(f"port {default} is taken{by}, using {port} ({variable})")
             return port
-    raise DevError(
-        f"Every port from {wanted.default} to {port} is taken. Choose one: {wanted.variable}=…"
-    )
+    raise DevError(f"Every port from {default} to {port} is taken. Choose one: {variable}=…")
 
 
-def _claim_explicit(wanted: Wanted, explicit: str, held: ExitStack) -> int:
-    if not explicit.isdecimal() or not 0 < int(explicit) < 2**16:
-        raise DevError(
-            f"{wanted.variable}={explicit} is not a port: it takes a number from 1 to 65535."
-        )
-    port = int(explicit)
-    if is_taken(port):
-        raise DevError(
-            f"{wanted.variable}={port} is taken by {occupant(port) or 'another program'}. "
-            f"Stop that, choose another number, or leave {wanted.variable} unset to get a free one."
-        )
+def _claim_asked(variable: str, asked: str, held: ExitStack) -> int:
+    if not asked.isdecimal() or not 0 < int(asked) < 2**16:
+        raise DevError(f"{variable}={asked} is not a port: it takes a number from 1 to 65535.")
+    port = int(asked)
+    try:
+        if is_taken(port):
+            raise DevError(
+                f"{variable}={port} is taken by {occupant(port) or 'another program'}. "
+                f"Stop that, choose another number, or leave {variable} unset to get a free one."
+            )
+    except PermissionError:
+        raise DevError(f"{variable}={port} is for root alone. Choose one from 1024 on.") from None
     _mark(port, held)
     return port
 
 
 def is_taken(port: int) -> bool:
-    """Whether a server listens there, be it on localhost alone or on every address."""
+    """Whether a server listens there, on localhost alone or on every address.
+
+    Raises PermissionError for a port that only root may open.
+    """
     with socket.socket() as client:
         client.settimeout(1)
         # macOS would let us bind beside a server that listens on every address.
@@ -76,65 +75,47 @@ def is_taken(port: int) -> bool:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             server.bind((LOCALHOST, port))
+        except PermissionError:
+            raise
         except OSError:
             return True
     return False
 
 
 def _mark(port: int, held: ExitStack) -> bool:
-    """Take the UDP port of the same number, which nothing here uses, as a sign to others.
+    """Tell other launchers that we take this port, by taking the UDP port of the same number.
 
-    Between our look at a port and the moment a server listens there, up to seconds pass. A
-    second launcher, started at the same moment, fails to take the sign. The kernel removes
-    it with the process.
+    Seconds may pass before our server listens on the port, and nothing here uses UDP. The kernel
+    removes the mark with the process.
     """
-    sign = socket.socket(type=socket.SOCK_DGRAM)
+    mark = socket.socket(type=socket.SOCK_DGRAM)
     try:
-        sign.bind((LOCALHOST, port))
+        mark.bind((LOCALHOST, port))
     except OSError:
-        sign.close()
+        mark.close()
         return False
-    held.enter_context(sign)
+    held.enter_context(mark)
     return True
 
 
 def occupant(port: int) -> str | None:
     """Name the process that listens there, as far as we may know it."""
-    if Path("/proc/net/tcp").exists():
-        return _occupant_in_proc(port)
-    if lsof := shutil.which("lsof"):
-        command = [lsof, "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpc"]
-        lines = subprocess.run(
-            command, check=False, capture_output=True, text=True
-        ).stdout.splitlines()
-        fields = {line[:1]: line[1:] for line in reversed(lines)}
-        if "p" in fields:
-            return f"pid {fields['p']} {fields.get('c', '')}".strip()
-    return None
-
-
-def _occupant_in_proc(port: int) -> str | None:
-    """Find the listening socket of the port, then the process that holds it.
-
-    The fields of /proc/net/tcp: https://docs.kernel.org/networking/proc_net_tcp.html
-    """
-    listening = "0A"
-    rows = [
-        line.split() for table in ("tcp", "tcp6") for line in _lines(Path("/proc/net") / table)[1:]
-    ]
+    if not Path("/proc/net/tcp").exists():
+        lsof = [shutil.which("lsof") or "true", "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpc"]
+        said = subprocess.run(lsof, check=False, capture_output=True, text=True).stdout.split("\n")
+        return f"pid {said[0][1:]} {said[1][1:]}" if len(said) > 1 else None
+    # The fields: https://docs.kernel.org/networking/proc_net_tcp.html
+    tables = [path for path in Path("/proc/net").glob("tcp*") if path.name in {"tcp", "tcp6"}]
+    rows = [row.split() for table in tables for row in table.read_text().splitlines()[1:]]
     sockets = {
         f"socket:[{row[9]}]"
         for row in rows
-        if row[3] == listening and int(row[1].rpartition(":")[2], 16) == port
+        if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port  # 0A: it listens
     }
-    for folder in Path("/proc").glob("[0-9]*"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if any(str(link.readlink()) in sockets for link in (folder / "fd").iterdir()):
-                return f"pid {folder.name} {(folder / 'comm').read_text().strip()}"
+            if any(str(link.readlink()) in sockets for link in (process / "fd").iterdir()):
+                return f"pid {process.name} {(process / 'comm').read_text().strip()}"
         except OSError:  # ended, or somebody else's
             continue
     return None
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="ascii").splitlines() if path.exists() else []

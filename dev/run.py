@@ -1,59 +1,56 @@
-"""Other commands around the servers: run a program with them, say where they are, remove them."""
+"""Commands around the servers: run a program with them, remove their data."""
 
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from dev import output, ports
 from dev.accounts import discard
-from dev.clone import LOCAL, announced, announced_environment, own
+from dev.clone import announced, announced_environment, own
 from dev.environment import given_environment, service_environment
 from dev.errors import AlreadyRunningError, DevError
+from dev.files import LOCAL
 from dev.guardian import guard, release
-from dev.interrupts import Interrupts
+from dev.ports import DEFAULTS
 from dev.postgres import client_programs
-from dev.services import Services, services
+from dev.services import services
+from dev.terminal import Interrupts
 
-# An owner that is just starting tells where its servers are once it has the databases up.
+# An owner that is just starting announces its servers once both databases are up.
 STARTING_SECONDS = 20
 
 
 def tell(text: str) -> None:
-    """Print beside the output of the command, which may go into a file."""
+    """Print to standard error: the output of the command may go into a file."""
     print(f"dev: {text}", file=sys.stderr)
 
 
 def run(command: Sequence[str]) -> int:
     """Run a command with the servers of this clone: the running ones, or its own until it ends."""
     given = given_environment()
+    port = given.get("PORT", DEFAULTS["PORT"])
+    metrics_port = given.get("METRICS_PORT", DEFAULTS["METRICS_PORT"])
     with Interrupts() as interrupts:
         try:
-            with servers(shlex.join(command), given, interrupts) as (_, found):
+            with (
+                own(shlex.join(command), interrupts),
+                services(given, interrupts, tell) as running,
+                announced(
+                    found := service_environment(
+                        given, running, port=port, metrics_port=metrics_port
+                    )
+                ),
+            ):
                 return call(command, {**given, **found}, interrupts)
         except AlreadyRunningError:
-            announced_by_owner = announced_environment(interrupts, seconds=STARTING_SECONDS)
-            if announced_by_owner is None:
+            theirs = announced_environment(interrupts, seconds=STARTING_SECONDS)
+            if theirs is None:
                 raise
-            return call(command, {**given, **announced_by_owner}, interrupts)
-
-
-@contextmanager
-def servers(
-    purpose: str, given: Mapping[str, str], interrupts: Interrupts
-) -> Iterator[tuple[Services, dict[str, str]]]:
-    """Run the servers alone, and let other commands find them too."""
-    with own(purpose, interrupts), services(given, interrupts, tell) as running:
-        port = given.get(ports.APP.variable, ports.APP.default)
-        metrics_port = given.get(ports.METRICS.variable, ports.METRICS.default)
-        found = service_environment(given, running, port=port, metrics_port=metrics_port)
-        with announced(found):
-            yield running, found
+            return call(command, {**given, **theirs}, interrupts)
 
 
 def call(command: Sequence[str], environment: Mapping[str, str], interrupts: Interrupts) -> int:
@@ -62,7 +59,7 @@ def call(command: Sequence[str], environment: Mapping[str, str], interrupts: Int
         process = subprocess.Popen(command, env=client_environment(environment))
     except OSError as error:
         raise DevError(f"{command[0]}: {error.strerror}") from error
-    # Ctrl-C reaches it directly and is its own affair: in psql it cancels a query.
+    # Ctrl-C reaches the command directly: in psql it cancels a query.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     guard(process)
     try:
@@ -91,35 +88,6 @@ def client_environment(environment: Mapping[str, str]) -> dict[str, str]:
     }
     here = f"{Path(sys.executable).parent}:{client_programs()}:{environment.get('PATH', '')}"
     return {**environment, **{name: value for name, value in parts.items() if value}, "PATH": here}
-
-
-def serve() -> int:
-    """Run the servers alone until Ctrl-C; print where they are, for `eval`."""
-    given = given_environment()
-    with Interrupts() as interrupts, servers("dev services", given, interrupts) as (running, found):
-        print_exports(found)
-        tell("Ctrl-C stops them; data stays in .local/")
-        while output.is_read():
-            interrupts.pause(0.5)
-            if any(server.process.poll() is not None for server in running.started):
-                raise DevError("A server has ended by itself; its log is in .local/log/.")
-        return 0
-
-
-def tell_environment() -> int:
-    """Print how to reach the servers that are running."""
-    with Interrupts() as interrupts:
-        found = announced_environment(interrupts, seconds=0)
-    if found is None:
-        raise DevError("Nothing runs in this clone. Start it with: make dev")
-    print_exports(found)
-    return 0
-
-
-def print_exports(environment: Mapping[str, str]) -> None:
-    """Print lines for a shell."""
-    for name, value in environment.items():
-        print(f"export {name}={shlex.quote(value)}", flush=True)
 
 
 def remove_data(*, sure: bool) -> int:

@@ -1,15 +1,14 @@
-"""Postgres and Redis for one clone: ours, or the ones that somebody named."""
+"""Postgres and Redis for one clone: those that we start, or those that the settings name."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from dev import ports
-from dev.clone import LOCAL, LOGS
-from dev.files import make_folder
+from dev.files import LOCAL, ROOT, make_folder
 from dev.lifecycle import Server
 from dev.processes import Patience
-from dev.servers import start_postgres, start_redis
+from dev.servers import PostgresServer, RedisServer
 
 
 class Services(NamedTuple):
@@ -24,30 +23,20 @@ class Services(NamedTuple):
 def services(
     given: Mapping[str, str], patience: Patience, say: Callable[[str], None]
 ) -> Iterator[Services]:
-    """Run what is not given by DATABASE_URL and REDIS_URL; the data stays in .local/."""
+    """Run what DATABASE_URL and REDIS_URL don't name. The data stays in .local/."""
     make_folder(LOCAL)
-    make_folder(LOGS)
-    database_url, redis_url = given.get("DATABASE_URL"), given.get("REDIS_URL")
+    kinds: dict[str, type[Server]] = {"DATABASE_URL": PostgresServer, "REDIS_URL": RedisServer}
+    urls: dict[str, str] = {}
     started: list[Server] = []
     with ExitStack() as held:
-        if database_url:
-            say("postgres: the one that DATABASE_URL names")
-        else:
-            port = ports.claim(ports.POSTGRES, given, held, say)
-            postgres = start_postgres(
-                LOCAL / "postgres", port=port, log=LOGS / "postgres.log", patience=patience
-            )
-            started.append(held.enter_context(postgres))
-            database_url = postgres.url
-            say(f"postgres: 127.0.0.1:{port}, log in .local/log/postgres.log")
-        if redis_url:
-            say("redis: the one that REDIS_URL names")
-        else:
-            port = ports.claim(ports.REDIS, given, held, say)
-            redis = start_redis(
-                LOCAL / "redis", port=port, log=LOGS / "redis.log", patience=patience
-            )
-            started.append(held.enter_context(redis))
-            redis_url = redis.url
-            say(f"redis: 127.0.0.1:{port}, log in .local/log/redis.log")
-        yield Services(database_url, redis_url, tuple(started))
+        for variable, kind in kinds.items():
+            if url := given.get(variable):
+                say(f"{kind.name}: the one that {variable} names")
+                urls[variable] = url
+                continue
+            port = ports.claim(f"{kind.name.upper()}_PORT", given, held, say)
+            server = kind.started(LOCAL / kind.name, port=port, patience=patience)
+            started.append(held.enter_context(server))
+            urls[variable] = server.url
+            say(f"{kind.name}: 127.0.0.1:{port}, log in {server.log.relative_to(ROOT)}")
+        yield Services(urls["DATABASE_URL"], urls["REDIS_URL"], tuple(started))

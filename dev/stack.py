@@ -1,36 +1,31 @@
-"""`make dev` with a Docker Engine: the compose stack, so that other clones can run beside it.
+"""`make dev` with a Docker Engine: the compose stack, so that several clones can run at once.
 
-Compose alone goes by the project's name, and takes the containers of one clone for those of
-another. Here each clone gets a name of its own when it needs one, and ports that are free.
+Compose goes by the project's name alone, and takes the containers of another clone for its own.
+Here a clone gets a name of its own if another one has that name already, and ports that are free.
 """
 
 import hashlib
 import json
+import os
 import re
 import signal
 import subprocess
-import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from dev import output, ports
-from dev.clone import ROOT
-from dev.environment import given_environment
+from dev import ports
+from dev.environment import DOTENV, read_dotenv
 from dev.errors import DevError
+from dev.files import ROOT
+from dev.terminal import say
 
 NAME = "COMPOSE_PROJECT_NAME"
 PROJECT = "com.docker.compose.project"
-FOLDER = f"{PROJECT}.working_dir"
 
-# What compose.override.yaml publishes, by the port inside of the container.
-PUBLISHED = {
-    8000: ports.APP,
-    5432: ports.Wanted("DB_PORT", 5432),
-    6379: ports.Wanted("REDIS_PORT", 6379),
-    5678: ports.Wanted("DEBUGGER_PORT", 5678),
-}
+# Which variable of compose.override.yaml publishes a port of a container.
+VARIABLES = {8000: "PORT", 5432: "POSTGRES_PORT", 6379: "REDIS_PORT", 5678: "DEBUGGER_PORT"}
 
 
 class Container(NamedTuple):
@@ -43,96 +38,115 @@ class Container(NamedTuple):
 
 def stack() -> int:
     """Run the stack in the foreground until Ctrl-C; return compose's exit code."""
-    given = given_environment()
-    containers = compose_containers()
-    name = own_name(given, containers, ROOT, output.say)
+    containers, config = compose_containers(), compose_config()
+    name = own_name(config["name"], containers)
+    own = [found for found in containers if found.project == name]
     with ExitStack() as held:
-        chosen = {
-            NAME: name,
-            **claim_ports(given, [c for c in containers if c.project == name], held, output.say),
-        }
-        output.say(f"{name} on http://{ports.LOCALHOST}:{chosen[ports.APP.variable]}")
+        chosen = {NAME: name, **claim_ports(published(config), own, held, say)}
+        say(f"{name} on http://{ports.LOCALHOST}:{chosen['PORT']}")
         command = ["docker", "compose", "up", "--build", "--remove-orphans"]
-        process = subprocess.Popen(command, cwd=ROOT, env={**given, **chosen})
-        # Ctrl-C reaches compose by itself, and it stops the containers; we wait for that.
+        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **chosen})
+        # Ctrl-C reaches compose too, which stops the containers. We wait for that.
         signal.signal(signal.SIGINT, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: process.terminate())
         return process.wait()
 
 
-def compose_containers() -> list[Container]:
-    """List what compose made on this Engine, for whatever project."""
-    fields = {"project": PROJECT, "folder": FOLDER}
-    columns = [f'"{key}": {{{{json (.Label "{label}")}}}}' for key, label in fields.items()]
-    template = "{" + ", ".join([*columns, '"ports": {{json .Ports}}']) + "}"
-    command = ["docker", "ps", "--all", "--filter", f"label={PROJECT}", "--format", template]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise DevError(
-            f"Docker does not answer: {done.stderr.strip()}\nTo look closer: make doctor"
+def docker(*words: str, seconds: float | None = None) -> str:
+    """Run docker and return what it prints. Raises DevError if it fails or takes too long."""
+    try:
+        done = subprocess.run(
+            ["docker", *words],
+            cwd=ROOT,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
         )
+    except FileNotFoundError:
+        raise DevError("docker is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise DevError(f"Docker gives no answer within {seconds:.0f} s") from None
+    if done.returncode:
+        raise DevError(f"Docker says: {done.stderr.strip()}\nTo look closer: make doctor")
+    return done.stdout
+
+
+def compose_containers(seconds: float | None = None) -> list[Container]:
+    """List what compose made on this Engine, for whatever project."""
+    labels = {"project": PROJECT, "folder": f"{PROJECT}.working_dir"}
+    columns = [f'"{key}": {{{{json (.Label "{label}")}}}}' for key, label in labels.items()]
+    template = "{" + ", ".join([*columns, '"ports": {{json .Ports}}']) + "}"
+    listed = docker(
+        "ps", "--all", "--filter", f"label={PROJECT}", "--format", template, seconds=seconds
+    )
     return [
-        Container(found["project"], Path(found["folder"]), published_ports(found["ports"]))
-        for found in map(json.loads, done.stdout.splitlines())
+        # 127.0.0.1:8001->8000/tcp, 9100/tcp
+        Container(
+            found["project"],
+            Path(found["folder"]),
+            {int(i): int(o) for o, i in re.findall(r":(\d+)->(\d+)/tcp", found["ports"])},
+        )
+        for found in map(json.loads, listed.splitlines())
     ]
 
 
-def published_ports(text: str) -> dict[int, int]:
-    """Read `127.0.0.1:8001->8000/tcp, 9100/tcp`, as `docker ps` shows it."""
-    pairs = re.findall(r":(\d+)->(\d+)/tcp", text)
-    return {int(inside): int(outside) for outside, inside in pairs}
+def compose_config(seconds: float | None = None) -> dict[str, Any]:
+    """Return what Compose makes of its files, of .env and of the shell's variables."""
+    config: dict[str, Any] = json.loads(
+        docker("compose", "config", "--format", "json", seconds=seconds)
+    )
+    return config
 
 
-def project_name(given: Mapping[str, str], root: Path) -> str:
-    """Return what compose calls the project of this clone."""
-    pyproject = (root / "pyproject.toml").read_text(encoding="utf-8")
-    name: str = tomllib.loads(pyproject)["project"]["name"]
-    return given.get(NAME, name)
+def published(config: Mapping[str, Any]) -> dict[int, int]:
+    """Return the host's port by the container's, as Compose would publish them."""
+    services = config["services"].values()
+    listed = [port for service in services for port in service.get("ports", ())]
+    return {port["target"]: int(port["published"]) for port in listed}
 
 
-def other_clone(name: str, containers: list[Container], root: Path) -> Path | None:
+def other_clone(name: str, containers: list[Container]) -> Path | None:
     """Return the folder of another clone that has containers of this name."""
+    folders = {found.folder.resolve() for found in containers if found.project == name}
     # A folder that is gone was moved here, or is nobody's.
-    folders = {found.folder for found in containers if found.project == name}
-    return next((path for path in sorted(folders) if path != root and path.is_dir()), None)
+    return next((path for path in sorted(folders) if path != ROOT and path.is_dir()), None)
 
 
-def own_name(
-    given: Mapping[str, str], containers: list[Container], root: Path, say: Callable[[str], None]
-) -> str:
-    """Return a project name that no other clone has, and keep it in .env if it is a new one.
+def own_name(name: str, containers: list[Container]) -> str:
+    """Return a project name that no other clone has. A new one is kept in .env.
 
     Every later `docker compose` in this folder reads it there.
     """
-    name = project_name(given, root)
-    other = other_clone(name, containers, root)
+    other = other_clone(name, containers)
     if other is None:
         return name
-    if NAME in given:
+    before = read_dotenv()
+    if NAME in os.environ or re.search(rf"^\s*{NAME}=", before, re.MULTILINE):
         raise DevError(
             f"{NAME}={name} is the stack of {other}. Choose another name for this clone."
         )
-    own = f"{name}-{hashlib.sha256(bytes(root)).hexdigest()[:4]}"
-    settings = root / ".env"
-    before = settings.read_text(encoding="utf-8") if settings.exists() else ""
+    own = f"{name}-{hashlib.sha256(bytes(ROOT)).hexdigest()[:4]}"
     gap = "\n" if before and not before.endswith("\n") else ""
-    note = f"# {other} has the name {name}.\n"
-    settings.write_text(f"{before}{gap}{note}{NAME}={own}\n", encoding="utf-8")
+    with DOTENV.open("a", encoding="utf-8") as settings:
+        settings.write(f"{gap}# {other} has the name {name}.\n{NAME}={own}\n")
     say(f"{name} is the stack of {other}, so this one is {own} (now in .env)")
     return own
 
 
 def claim_ports(
-    given: Mapping[str, str], own: list[Container], held: ExitStack, say: Callable[[str], None]
+    wanted: Mapping[int, int], own: list[Container], held: ExitStack, say: Callable[[str], None]
 ) -> dict[str, str]:
     """Return a port for each variable: the one that our containers have already, or a free one."""
     kept = {inside: port for found in own for inside, port in found.published.items()}
     chosen = {}
-    for inside, wanted in PUBLISHED.items():
-        asked = given.get(wanted.variable)
-        if inside in kept and asked in {None, str(kept[inside])}:
-            chosen[wanted.variable] = str(kept[inside])
+    for inside, variable in VARIABLES.items():
+        port = wanted.get(inside)
+        is_default = port == ports.DEFAULTS[variable] and variable not in os.environ
+        if inside in kept and (is_default or port == kept[inside]):
+            chosen[variable] = str(kept[inside])
         else:
-            chosen[wanted.variable] = str(ports.claim(wanted, given, held, say))
+            asked = {} if is_default or port is None else {variable: str(port)}
+            chosen[variable] = str(ports.claim(variable, asked, held, say))
     return chosen

@@ -7,7 +7,6 @@ transaction, which is rolled back; what the service commits is a savepoint in it
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,15 +22,15 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.types import ASGIApp
 
 from app.config import Settings
-from app.features.tokens.schemas import Scope as TokenScope
+from app.features.tokens.scopes import declared_scopes
 from app.features.tokens.service import create_token
 from app.health import Health
 from app.infra.db import make_engine, transaction
-from app.infra.lifespan import Resources, open_resources, start_features
+from app.infra.feature import open_features
+from app.infra.lifespan import Resources, open_resources
 from app.infra.telemetry import Metrics
-from app.infra.traffic import Traffic
 from app.main import create_api, create_app
-from app.registry import FEATURES
+from app.registry import FEATURES, SETTINGS
 from dev.servers import PostgresServer, RedisServer, scratch_folder, start_postgres, start_redis
 from tests.live import (
     BASE_URL,
@@ -58,7 +57,10 @@ hypothesis.settings.load_profile("drydock")
 def own_environment() -> Iterator[None]:
     """No setting of the shell that runs the tests takes part in them."""
     kept = dict(os.environ)
-    for name in Settings.model_fields:
+    for name in {
+        *Settings.model_fields,
+        *(name for kind in SETTINGS for name in kind.model_fields),
+    }:
         os.environ.pop(name.upper(), None)
     yield
     os.environ.update(kept)
@@ -112,11 +114,11 @@ def migrated(settings: Settings) -> Settings:
 @pytest.fixture
 async def resources(migrated: Settings) -> AsyncIterator[Resources]:
     """The service's own composition, its sessions inside a transaction that is rolled back."""
-    engine = make_engine(migrated, name="tests", lend_limit=60)
+    engine = make_engine(migrated, name="tests", checkout_limit=60)
     async with (
         engine.connect() as connection,
         connection.begin() as outer,
-        open_resources(migrated, (), name="tests", metrics=Metrics(migrated)) as opened,
+        open_resources(migrated, name="tests", metrics=Metrics(migrated)) as opened,
     ):
         sessions = async_sessionmaker(
             connection,
@@ -126,18 +128,11 @@ async def resources(migrated: Settings) -> AsyncIterator[Resources]:
             join_transaction_mode="create_savepoint",
         )
         isolated = replace(opened, sessions=sessions)
-        async with _features(isolated):
+        async with open_features(isolated, FEATURES):
             await isolated.redis.flushall()
             yield isolated
         await outer.rollback()
     await engine.dispose()
-
-
-@asynccontextmanager
-async def _features(resources: Resources) -> AsyncIterator[None]:
-    async with AsyncExitStack() as stack:
-        await start_features(stack, resources, FEATURES)
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -158,9 +153,7 @@ async def app(
 ) -> AsyncIterator[WithState]:
     monkeypatch.setattr("app.home.router.LIMIT", 30)  # as with Redis's: no measure of a timeout
     async with Health.opened(resources) as health:
-        traffic = Traffic(resources.metrics, resources.redis, resources.gate)
-        state = {"resources": resources, "health": health, "traffic": traffic}
-        yield WithState(created, state)
+        yield WithState(created, {"resources": resources, "health": health})
 
 
 @pytest.fixture
@@ -177,7 +170,7 @@ MakeToken = Callable[..., Awaitable[str]]
 def make_token(resources: Resources) -> MakeToken:
     async def make(*scopes: str, name: str = "test") -> str:
         async with transaction(resources.sessions) as session:
-            _, text = await create_token(session, name=name, scopes=scopes or [*TokenScope])
+            _, text = await create_token(session, name=name, scopes=scopes or [*declared_scopes()])
         return text
 
     return make

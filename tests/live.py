@@ -21,7 +21,7 @@ from redis import Redis
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.config import Settings
-from app.features.tokens.schemas import Scope as TokenScope
+from app.features.tokens.scopes import declared_scopes
 from app.features.tokens.service import create_token
 from app.infra.db import transaction
 from app.infra.http.limits import RateLimiter
@@ -64,7 +64,7 @@ def client_under(app: WithState, *, peer: str = "127.0.0.1", **changed: Any) -> 
     """A client of the same service under other settings."""
     resources: Resources = app.state["resources"]
     settings = resources.settings.model_copy(update=changed)
-    limiter = RateLimiter(settings, resources.redis, resources.gate)
+    limiter = RateLimiter(settings, resources.redis, resources.breaker)
     state = {**app.state, "resources": replace(resources, settings=settings, limiter=limiter)}
     return client_of(WithState(create_app(settings), state), peer=peer)
 
@@ -77,10 +77,12 @@ class Live:
     client: httpx.AsyncClient
     resources: Resources
 
-    async def sign_in(self, *scopes: TokenScope) -> None:
+    async def sign_in(self, *scopes: str) -> None:
         """Give the client a token, one for everything unless scopes are named."""
         async with transaction(self.resources.sessions) as session:
-            _, text = await create_token(session, name="test", scopes=list(scopes or TokenScope))
+            _, text = await create_token(
+                session, name="test", scopes=list(scopes or declared_scopes())
+            )
         self.client.headers["Authorization"] = f"Bearer {text}"
 
 

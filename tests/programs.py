@@ -25,7 +25,7 @@ POLL_EVERY = 0.02  # seconds
 STOP_SECONDS = 30.0  # the service promises 25
 
 
-def free_port() -> int:
+def unused_port() -> int:
     return next(port for port in iter(lambda: random.choice(PORTS), None) if not is_taken(port))
 
 
@@ -122,10 +122,9 @@ class App(Program):
         name: str = "app",
         server: Literal["uvicorn", "gunicorn"] = "uvicorn",
     ) -> None:
-        self.port = free_port()
-        uvicorn = "-m uvicorn app.main:create_app --factory --no-access-log --no-proxy-headers"
+        self.port = unused_port()
         options = {
-            "uvicorn": f"{uvicorn} --port {self.port}",
+            "uvicorn": f"-m dev.serve --port {self.port}",
             # All else is in gunicorn.conf.py, as in the image.
             "gunicorn": f"-m gunicorn --bind 127.0.0.1:{self.port}",
         }

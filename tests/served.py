@@ -117,12 +117,7 @@ def serve(
         **overrides,
     }
     run_app(environment, "migrate")
-    scopes = [
-        "--scope=links:read",  # sample
-        "--scope=links:write",  # sample
-        "--scope=tokens:write",
-    ]
-    token = run_app(environment, "token", "create", "--name=test", *scopes).strip()
+    token = run_app(environment, "token", "create", "--name=test", "--all-scopes").strip()
     with listening(folder, environment, token) as served:
         yield served
 
@@ -131,11 +126,9 @@ def serve(
 def listening(folder: Path, environment: Mapping[str, str], token: str) -> Iterator[Served]:
     """Serve a database that is migrated already, with uvicorn as in production."""
     log = folder / f"{time.monotonic_ns()}.log"
-    command = [sys.executable, "-m", "uvicorn", "app.main:create_app", "--factory"]
-    # The application itself decides whom to trust with X-Forwarded-For.
-    options = ["--port=0", "--no-access-log", "--no-proxy-headers", "--no-server-header"]
+    command = [sys.executable, "-m", "dev.serve", "--port=0"]
     with log.open("wb") as output:
-        process = spawn([*command, *options], stdout=output, cwd=ROOT, env=environment)
+        process = spawn(command, stdout=output, cwd=ROOT, env=environment)
     try:
         yield Served(process, _wait_for_port(process, log), token, log, environment)
     finally:

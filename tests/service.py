@@ -18,7 +18,7 @@ from alembic import command
 from alembic.config import Config
 
 from app.config import Settings
-from app.features.tokens.schemas import Scope
+from app.features.tokens.scopes import declared_scopes
 from app.features.tokens.service import create_token
 from app.infra.db import make_engine, make_sessions, transaction
 from dev.servers import PostgresServer, RedisServer, scratch_folder, start_postgres, start_redis
@@ -130,7 +130,7 @@ async def make_token(settings: Settings) -> str:
     engine = make_engine(settings, name="tests")
     try:
         async with transaction(make_sessions(engine)) as session:
-            _, text = await create_token(session, name="faults", scopes=list(Scope))
+            _, text = await create_token(session, name="faults", scopes=list(declared_scopes()))
     finally:
         await engine.dispose()
     return text

@@ -11,13 +11,12 @@ import pytest
 
 from app.cli import main
 from app.config import Settings
-from app.features.tokens.schemas import Scope
+from app.features.tokens.scopes import TOKENS_WRITE, declared_scopes
+from app.infra.feature import Command, Feature
 from tests.live import ROOT, environment_of
 from tests.sockets import unused_port, with_postgres_at
 
 pytestmark = pytest.mark.usefixtures("environment")
-
-SCOPE = str(Scope.TOKENS_WRITE)
 
 
 @pytest.fixture
@@ -80,7 +79,7 @@ class TestToken:
             "--name",
             "Ada's laptop",
             "--scope",
-            SCOPE,
+            TOKENS_WRITE,
             "--expires-at",
             "2101-01-31T00:00Z",
         ]
@@ -92,7 +91,7 @@ class TestToken:
         assert stored == [
             (
                 "Ada's laptop",
-                [SCOPE],
+                [TOKENS_WRITE],
                 hashlib.sha256(bytes.fromhex(secret)).digest(),
                 token_id,
                 "2101-01-31",
@@ -115,25 +114,47 @@ class TestToken:
         own_settings: Settings,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        arguments = ["--name", "x", "--scope", SCOPE, option, value]
+        arguments = ["--name", "x", "--scope", TOKENS_WRITE, option, value]
         assert main(["token", "create", *arguments]) == 2
         printed = capsys.readouterr()
         assert printed.out == ""
         assert printed.err.startswith(fault)
         assert query(own_settings, "SELECT count(*) FROM tokens") == [(0,)]
 
+    def test_it_can_be_for_everything(
+        self, own_settings: Settings, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["token", "create", "--name", "x", "--all-scopes"]) == 0
+        assert query(own_settings, "SELECT scopes FROM tokens") == [(sorted(declared_scopes()),)]
+
+    def test_help_says_what_each_scope_allows(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            main(["token", "create", "--help"])
+        printed = capsys.readouterr().out
+        assert all(says in printed for says in declared_scopes().values())
+
     def test_an_unknown_scope_is_wrong_usage(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as caught:
             main(["token", "create", "--name", "x", "--scope", "everything"])
         assert caught.value.code == 2
-        assert SCOPE in capsys.readouterr().err
+        assert TOKENS_WRITE in capsys.readouterr().err
 
     def test_without_a_database_it_fails_and_shows_no_password(
         self, own_settings: Settings
     ) -> None:
         away = with_postgres_at(own_settings, unused_port())
         done = subprocess.run(
-            [sys.executable, "-m", "app", "token", "create", "--name", "x", "--scope", SCOPE],
+            [
+                sys.executable,
+                "-m",
+                "app",
+                "token",
+                "create",
+                "--name",
+                "x",
+                "--scope",
+                TOKENS_WRITE,
+            ],
             check=False,
             cwd=ROOT,
             env=environment_of(away, whole=True),
@@ -143,6 +164,18 @@ class TestToken:
         assert done.returncode == 1
         assert done.stdout == ""
         assert "not-shown" not in done.stderr
+
+
+class TestCommands:
+    """`commands` prints what the features suggest to try, ready to be pasted."""
+
+    def test_they_work_with_what_is_given(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        feature = Feature(name="ships", commands=[Command("curl {url}/x -H '$TOKEN {}'", "Try")])
+        monkeypatch.setattr("app.cli.FEATURES", [feature])
+        assert main(["commands", "--url", "http://ship", "--token", "secret"]) == 0
+        assert capsys.readouterr().out == "curl http://ship/x -H 'secret {}'\n"
 
 
 class TestOpenapi:

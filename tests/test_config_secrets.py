@@ -28,15 +28,6 @@ class TestSecrets:
         assert settings.database_dsn == f"postgresql://drydock:{RANDOM}@db:5432/drydock"
         assert settings.redis_dsn == REDIS_URL
 
-    def test_a_variable_wins_over_a_file(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        (tmp_path / "redis_url").write_text("redis://of-the-file/0")
-        monkeypatch.setattr("app.config.SECRETS_FOLDER", tmp_path)
-        monkeypatch.setenv("DATABASE_URL", DATABASE_URL)
-        monkeypatch.setenv("REDIS_URL", REDIS_URL)
-        assert Settings.load().redis_dsn == REDIS_URL
-
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
     def test_a_file_that_may_not_be_read_is_named(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

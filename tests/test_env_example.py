@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.config import Settings
+from app.registry import SETTINGS
 
 EXAMPLE = Path(__file__).parent.parent / ".env.example"
 OTHERS = "Not read by the service:"  # heads the variables of compose and dev/
@@ -15,7 +16,11 @@ VARIABLE = re.compile(r"(# )?([A-Z][A-Z0-9_]*)=(.*)")
 # Right as they are only without another clone beside this one: `make dev` chooses.
 CHOSEN_BY_DEV = {"METRICS_PORT", "PUBLIC_URL"}
 
-SETTINGS = {name.upper(): field for name, field in Settings.model_fields.items()}
+FIELDS = {
+    name.upper(): field
+    for kind in (Settings.model_fields, *(kind.model_fields for kind in SETTINGS))
+    for name, field in kind.items()
+}
 
 
 def paragraphs(*, others: bool) -> list[list[str]]:
@@ -35,10 +40,10 @@ class TestExample:
     """.env.example explains every setting, and nothing that is none."""
 
     def test_names_each_setting_once_and_no_other(self) -> None:
-        assert sorted(name for name, _, _ in variables()) == sorted(SETTINGS)
+        assert sorted(name for name, _, _ in variables()) == sorted(FIELDS)
 
     def test_what_the_service_does_not_read_is_no_setting(self) -> None:
-        assert not {name for name, _, _ in variables(others=True)} & set(SETTINGS)
+        assert not {name for name, _, _ in variables(others=True)} & set(FIELDS)
 
     def test_prose_stands_above_each(self) -> None:
         for block in [*paragraphs(others=False), *paragraphs(others=True)]:
@@ -53,11 +58,11 @@ class TestExample:
             "database_url": "postgresql://db/drydock",
             "redis_url": "redis://redis/0",
         }
-        defaults = Settings(**required)
+        defaults = [Settings(**required), *(kind() for kind in SETTINGS)]
         for name, value, commented in variables():
             if not commented:
                 monkeypatch.setenv(name, value)
-        assert Settings(**required) == defaults
+        assert [Settings(**required), *(kind() for kind in SETTINGS)] == defaults
 
     def test_what_has_no_default_is_commented_out(self) -> None:
         commented = {name for name, _, is_commented in variables() if is_commented}
@@ -65,7 +70,7 @@ class TestExample:
             commented
             == {
                 name
-                for name, field in SETTINGS.items()
+                for name, field in FIELDS.items()
                 if field.is_required() or field.default is None
             }
             | CHOSEN_BY_DEV

@@ -2,12 +2,9 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
-from app.features.tokens.service import TOKEN
 from tests.hostility import QUICKLY, Answer, assert_refused, attack, message, unharmed
 from tests.served import Served, listening
 
@@ -91,21 +88,7 @@ class TestBodies:
 
 
 class TestTokens:
-    """A token opens what it was made for, to the letter, until it is revoked."""
-
-    @staticmethod
-    def create(served: Served) -> dict[str, Any]:
-        with served.client() as client:
-            body = {"name": "hostile", "scopes": ["tokens:write"]}
-            created: dict[str, Any] = client.post(TOKENS, json=body).raise_for_status().json()
-            return created
-
-    @pytest.mark.parametrize("position", [0, 8, 20, 39, 40, 41, 80, -1])
-    def test_one_character_changed(self, served: Served, position: int) -> None:
-        text = list(served.token)
-        text[position] = "0" if text[position] != "0" else "1"
-        with served.client(token="".join(text)) as client:
-            assert_no_entry(client.get(TOKENS))
+    """A token must be in the Authorization header, to the letter."""
 
     @pytest.mark.parametrize(
         "value",
@@ -118,6 +101,7 @@ class TestTokens:
             b"Bearer %s0",
             b"Bearer %s,",
             b"\xff\xe9",
+            b"Bearer " + b"a" * 60_000,
         ],
     )
     def test_another_header(self, served: Served, value: bytes) -> None:
@@ -125,41 +109,6 @@ class TestTokens:
         line = b"Authorization: " + (value % token if b"%s" in value else value) + b"\r\n"
         answer = attack(served, message("GET", TOKENS, headers=line))
         assert_refused(answer, 401, "token_invalid")
-
-    def test_sixty_thousand_characters(self, served: Served) -> None:
-        with served.client(token="a" * 60_000) as client:
-            assert_no_entry(client.get(TOKENS))
-
-    def test_a_revoked_one_tells_no_more_than_a_wrong_one(self, served: Served) -> None:
-        made = self.create(served)
-        assert TOKEN.fullmatch(made["token"])
-        with served.client(token=made["token"]) as client:
-            assert client.delete(f"{TOKENS}/{made['id']}").status_code == 204
-            revoked = assert_no_entry(client.get(TOKENS))
-        with served.client(token="drydock_" + "0" * 32 + "_" + "0" * 64) as client:
-            assert assert_no_entry(client.get(TOKENS)) == revoked
-
-    @pytest.mark.parametrize(
-        "cursor",
-        [
-            *("", "0", "=", "A" * 21, "A" * 23, "A" * 21 + "B", "A" * 22 + "==", "%00", "\ud7ff"),
-            *("A" * 10_000, "../../etc/passwd", "' OR 1=1 --", "AAAAAAAAAAAAAAAAAAAAA+"),
-        ],
-    )
-    def test_a_forged_cursor(self, served: Served, cursor: str) -> None:
-        with served.client() as client:
-            answer = client.get(TOKENS, params={"cursor": cursor})
-        assert answer.status_code == 422
-        assert answer.json()["errors"][0]["field"] == "query.cursor"
-
-
-def assert_no_entry(answer: httpx.Response) -> dict[str, Any]:
-    """Returns the problem without the request's id."""
-    problem: dict[str, Any] = answer.json()
-    del problem["request_id"]
-    assert (answer.status_code, problem["code"]) == (401, "token_invalid")
-    assert answer.headers["www-authenticate"] == "Bearer"
-    return problem
 
 
 class TestPaths:
@@ -216,19 +165,6 @@ class TestHeaders:
     )
     def test_another_protocol(self, served: Served, first: bytes) -> None:
         assert attack(served, first).status == 400
-
-    @pytest.mark.parametrize(
-        "host", ["evil.example", "127.0.0.1.evil.example", "a:1@127.0.0.1", ""]
-    )
-    def test_a_forged_host(self, served: Served, host: str) -> None:
-        with served.client() as client:
-            answer = client.get(TOKENS, headers={"Host": host})
-        assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
-
-    def test_a_request_id_that_would_forge_a_log_line(self, served: Served) -> None:
-        with served.client() as client:
-            answer = client.get(TOKENS, headers={"X-Request-ID": 'a","level":"error'})
-        assert len(answer.headers["x-request-id"]) == 32
 
     def test_a_header_of_a_megabyte_costs_little(self, served: Served) -> None:
         """Uvicorn bounds no header: in production the proxy does, before it comes here."""

@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.config import ConfigurationError, Settings
-from app.infra.feature import Feature
+from app.infra.feature import CatchAllRouter, Feature, UploadRouter
 from app.infra.lifespan import Resources, ResourcesDep
 from app.main import create_app
 from tests.live import ROOT, Live, run_service, started
@@ -114,7 +114,7 @@ class Harbour:
 @pytest.fixture
 def ships(monkeypatch: pytest.MonkeyPatch) -> None:
     """A service with one small feature that brings everything a feature may bring."""
-    routes, uploads, last = APIRouter(), APIRouter(), APIRouter()
+    routes, uploads, last = APIRouter(), UploadRouter(), CatchAllRouter()
 
     @routes.get("/ship")
     async def ship(resources: ResourcesDep) -> bool:
@@ -133,9 +133,7 @@ def ships(monkeypatch: pytest.MonkeyPatch) -> None:
 
     feature = Feature(
         name="ships",
-        routers=[routes],
-        upload_routers=[uploads],
-        last_routers=[last],
+        routers=[last, routes, uploads],
         runtime=launch,
         edge=Harbour,
     )
@@ -152,9 +150,7 @@ class TestFeature:
             ship: Any = service.resources.features["ships"]
         assert ship.afloat is False
 
-    async def test_its_last_router_takes_what_nobody_else_wants(
-        self, own_settings: Settings
-    ) -> None:
+    async def test_its_catch_all_takes_what_nobody_else_wants(self, own_settings: Settings) -> None:
         async with run_service(own_settings) as service:
             assert (await service.client.get("/submarine")).json() == "caught submarine"
             for path in ("/ship", "/docs", "/openapi.json", "/health"):

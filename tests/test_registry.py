@@ -22,8 +22,8 @@ class TestFeatures:
         assert len({feature.name for feature in FEATURES}) == len(FEATURES) > 0
 
     def test_jobs_are_unique(self) -> None:
-        tasks = [job for feature in FEATURES for job in feature.jobs]
-        tasks += [cron.task for feature in FEATURES for cron in feature.crons]
+        tasks = [job for feature in FEATURES for job in feature.work.jobs]
+        tasks += [cron.task for feature in FEATURES for cron in feature.work.crons]
         names = Counter(task.__qualname__ for task in tasks)
         assert all(count == 1 for count in names.values()), names
 

@@ -1,55 +1,45 @@
-"""The worker: jobs, the clock, loops and its heartbeat, shown with a small feature."""
+"""The worker: jobs, crons, loops, its heartbeat, and how it stops."""
 
 import asyncio
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 from app.config import Settings
-from app.infra.feature import Cron, Feature
+from app.infra.feature import Cron, Feature, Work
 from app.infra.lifespan import Resources
-from app.infra.queue import heartbeat_age
+from app.infra.queue import make_queue
 from app.infra.redis import make_redis
+from tests.live import ROOT, environment_of
 from tests.logs import captured_logs, named
 from tests.programs import eventually
-from tests.working import SAQ_IS_BEHIND, enqueue, is_fresh, working
+from tests.working import SAQ_IS_BEHIND, enqueue, is_fresh, stop, working
 
 pytestmark = SAQ_IS_BEHIND
 
 
 class TestJobs:
-    """The worker runs the jobs of the features, each with what the process holds."""
-
-    async def test_a_job_gets_its_arguments_and_the_resources(self, own_settings: Settings) -> None:
-        done: asyncio.Future[tuple[str, Resources]] = asyncio.Future()
-
-        async def load(context: dict[str, Any], *, cargo: str) -> None:
-            done.set_result((cargo, context["resources"]))
-
-        feature = Feature(name="ships", jobs=[load])
-        async with working(own_settings, feature):
-            await enqueue(own_settings, load.__qualname__, cargo="tea")
-            async with asyncio.timeout(20):
-                cargo, resources = await done
-            assert cargo == "tea"
-            async with resources.engine.connect():
-                pass
+    """The worker runs the jobs and crons of the features, with the resources of the process."""
 
     async def test_a_job_that_fails_is_tried_again(self, own_settings: Settings) -> None:
-        tries = 0
-        done = asyncio.Event()
+        tries: list[str] = []
+        done: asyncio.Future[Resources] = asyncio.Future()
 
-        async def load(_context: dict[str, Any]) -> None:
-            nonlocal tries
-            tries += 1
-            if tries == 1:
+        async def load(context: dict[str, Any], *, cargo: str) -> None:
+            tries.append(cargo)
+            if len(tries) == 1:
                 raise ConnectionError
-            done.set()
+            done.set_result(context["resources"])
 
-        feature = Feature(name="ships", jobs=[load])
+        feature = Feature(name="ships", work=Work(jobs=[load]))
         async with working(own_settings, feature):
-            await enqueue(own_settings, load.__qualname__, retries=3)
-            await asyncio.wait_for(done.wait(), 20)
-        assert tries == 2
+            await enqueue(own_settings, load.__qualname__, cargo="tea", retries=3)
+            async with asyncio.timeout(20):
+                resources = await done
+            async with resources.engine.connect():
+                pass
+        assert tries == ["tea", "tea"]
 
     async def test_a_cron_runs_by_the_clock(self, own_settings: Settings) -> None:
         done = asyncio.Event()
@@ -57,35 +47,39 @@ class TestJobs:
         async def tide(_context: dict[str, Any]) -> None:
             done.set()
 
-        # A sixth field counts seconds: a minute would be long.
-        feature = Feature(name="ships", crons=[Cron(tide, "* * * * * *")])
+        # A sixth field counts seconds: this test does not wait for a minute.
+        feature = Feature(name="ships", work=Work(crons=[Cron(tide, "* * * * * *")]))
         async with working(own_settings, feature):
             await asyncio.wait_for(done.wait(), 20)
 
 
 class TestLoops:
-    """A loop runs until the worker stops; what it raises is logged, and it starts again."""
+    """A loop runs until the worker stops. If it raises, that is logged, and it starts again."""
 
-    async def test_it_starts_again_after_a_failure(self, own_settings: Settings) -> None:
+    async def test_it(self, own_settings: Settings) -> None:
         failures: list[Exception] = [
             ConnectionError("away"),
             ValueError("a bug"),
             ValueError("a bug"),
         ]
-        go_on, recovered = asyncio.Event(), asyncio.Event()
+        go_on, recovered, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
         async def watch(_resources: Resources) -> None:
             await go_on.wait()
             if failures:
                 raise failures.pop(0)
             recovered.set()
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
 
-        feature = Feature(name="ships", loops=[watch])
+        feature = Feature(name="ships", work=Work(loops=[watch]))
         async with working(own_settings, feature):
             with captured_logs() as events:
                 go_on.set()
                 await asyncio.wait_for(recovered.wait(), 20)
+        assert ended.is_set()
         failed = named(events, "loop_failed")
         assert [event["error"] for event in failed] == [
             "ConnectionError: away",
@@ -93,46 +87,77 @@ class TestLoops:
             "ValueError: a bug",
         ]
         assert {event["loop"] for event in failed} == {"watch"}
-        # A stack trace for what is unexpected, once; a server that is away needs none.
+        # Only an unexpected error is logged with its stack trace, and only once.
         assert [event["exc_info"] is not None for event in failed] == [False, True, False]
-
-    async def test_a_loop_ends_with_the_worker(self, own_settings: Settings) -> None:
-        begun, ended = asyncio.Event(), asyncio.Event()
-
-        async def watch(_resources: Resources) -> None:
-            begun.set()
-            try:
-                await asyncio.Event().wait()
-            finally:
-                ended.set()
-
-        feature = Feature(name="ships", loops=[watch])
-        async with working(own_settings, feature):
-            await asyncio.wait_for(begun.wait(), 20)
-        assert ended.is_set()
 
 
 class TestHeartbeat:
-    """A worker that is alive says so."""
+    """A worker that is alive writes a heartbeat to Redis and to a file."""
 
-    async def test_it_beats(self, own_settings: Settings) -> None:
-        feature = Feature(name="ships")
-        async with make_redis(own_settings) as redis, working(own_settings, feature):
-            await eventually("a heartbeat", lambda: is_fresh(redis), seconds=30)
-
-    async def test_its_container_can_see_it_too(
-        self, own_settings: Settings, tmp_path: Path
-    ) -> None:
+    async def test_it(self, own_settings: Settings, tmp_path: Path) -> None:
         file = tmp_path / "heartbeat"
         settings = own_settings.model_copy(update={"heartbeat_file": file})
-        feature = Feature(name="ships")
+        async with make_redis(settings) as redis, working(settings, Feature(name="ships")):
+            await eventually("a heartbeat", lambda: is_fresh(redis), seconds=30)
+            assert file.exists()
+
+
+class TestStop:
+    """A worker that is told to stop finishes its running jobs within the grace period."""
+
+    async def test_a_job_that_runs_is_finished(self, own_settings: Settings) -> None:
+        begun, go_on, finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def load(_context: dict[str, Any]) -> None:
+            begun.set()
+            await go_on.wait()
+            finished.set()
+
+        feature = Feature(name="ships", work=Work(jobs=[load]))
+        async with working(own_settings, feature) as worker:
+            await enqueue(own_settings, load.__qualname__)
+            await asyncio.wait_for(begun.wait(), 20)
+            stop(worker)
+            await asyncio.sleep(0.1)  # time to stop at once, if it were wrong
+            assert not worker.done()
+            go_on.set()
+            await asyncio.wait_for(asyncio.shield(worker), 20)
+        assert finished.is_set()
+
+    async def test_one_that_takes_longer_goes_back_into_the_queue(
+        self, own_settings: Settings
+    ) -> None:
+        begun = asyncio.Event()
+
+        async def load(_context: dict[str, Any]) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        feature = Feature(name="ships", work=Work(jobs=[load]))
+        settings = own_settings.model_copy(update={"shutdown_grace": 0.1})
         async with working(settings, feature):
-            await eventually("a file", lambda: exists(file), seconds=30)
-
-    async def test_before_any_worker_there_is_none(self, own_settings: Settings) -> None:
+            await enqueue(own_settings, load.__qualname__)
+            await asyncio.wait_for(begun.wait(), 20)
         async with make_redis(own_settings) as redis:
-            assert await heartbeat_age(redis) is None
+            assert await make_queue(redis).count("incomplete") == 1
 
-
-async def exists(file: Path) -> bool:
-    return file.exists()  # noqa: ASYNC240 -- asked at once, of a folder in memory
+    async def test_sigterm_ends_the_process_with_0(self, own_settings: Settings) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "app", "worker"),
+            cwd=ROOT,
+            env=environment_of(own_settings, whole=True),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with make_redis(own_settings) as redis:
+                await eventually("a heartbeat", lambda: is_fresh(redis), seconds=30)
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(30):
+                output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+        assert process.returncode == 0, output
+        assert b"stopping" in output
+        assert b"Traceback" not in output

@@ -30,7 +30,7 @@ async def working(settings: Settings, feature: Feature) -> AsyncIterator[asyncio
     configure_logging(settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.worker.FEATURES", (feature,))
-        patch.setattr("app.worker.AFTER_FAILURE", 0.01)
+        patch.setattr("app.worker.RESTART_LOOP_AFTER", 0.01)
         worker = asyncio.create_task(run_worker(settings))
         try:
             async with make_redis(settings) as redis:

@@ -1,1 +1,1 @@
-"""What the service does, a folder each. Layers have the same file names in every one."""
+"""What the service does: a folder for each feature, with the same file names in all."""

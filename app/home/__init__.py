@@ -1,1 +1,1 @@
-"""The page at `/`: how the service is, and whatever panels the features bring."""
+"""The page at `/`: health, version, and the panels of the features."""

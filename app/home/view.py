@@ -1,4 +1,4 @@
-"""What the page shows, in words and coordinates. No I/O."""
+"""The words of the page at `/`. No I/O."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +7,7 @@ from itertools import chain
 from app.config import Settings
 from app.health import Report
 from app.infra.feature import Command, Feature
-from app.infra.page.charts import Bar, bars, steps
 from app.infra.probes import Check, Status
-from app.infra.traffic import Hour
 
 NAMES = {"postgres": "Postgres", "migrations": "Schema", "redis": "Redis", "worker": "Worker"}
 WORDS = {
@@ -17,7 +15,7 @@ WORDS = {
     Status.DEGRADED: "degraded",
     Status.UNAVAILABLE: "unavailable",
 }
-# What it means for those who use the service, where a part does not work.
+# What users of the service notice while a part does not work.
 MEANS = {
     "postgres": "Whatever needs data answers 503 until it is back.",
     "migrations": "This version takes no traffic until the schema fits.",
@@ -25,13 +23,13 @@ MEANS = {
     "worker": "Jobs wait. Nothing is lost.",
 }
 
-# On a machine that runs `make dev`; those of the features come first.
+# The page shows the first three commands: those of the features, then these.
 IN_DEVELOPMENT = (
     Command("make test", "Run the tests, on a Postgres and a Redis of their own"),
-    Command("make init NAME=orders", "Give it a name of your own, everywhere"),
+    Command("make help", "See what else make can do"),
     Command("curl {url}/health", "Ask what monitors ask"),
 )
-# Anywhere else: what works with nothing but an address.
+# In production these work without a clone of the repository.
 IN_PRODUCTION = (
     Command("curl {url}/health", "Ask what monitors ask"),
     Command("curl {url}/openapi.json", "Read the API's own description"),
@@ -39,13 +37,10 @@ IN_PRODUCTION = (
 )
 COMMANDS = 3
 
-NONE = "none"
-HEIGHT = 40  # of a chart, in units of its view box; a minute is one unit wide
-
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """`note` and `latency` are for those who run the service."""
+    """In production, `latency` and `note` are shown only to people with a token."""
 
     name: str
     status: Status
@@ -71,11 +66,11 @@ def _show(name: str, check: Check) -> CheckView:
 
 
 def headline(checks: Sequence[CheckView]) -> str:
-    amiss = [check.name for check in checks if check.status is not Status.OK]
-    if not amiss:
+    failing = [check.name for check in checks if check.status is not Status.OK]
+    if not failing:
         return "Everything works."
-    names = " and ".join(filter(None, [", ".join(amiss[:-1]), amiss[-1]]))
-    return f"{names} {'needs' if len(amiss) == 1 else 'need'} attention."
+    names = " and ".join(filter(None, [", ".join(failing[:-1]), failing[-1]]))
+    return f"{names} {'needs' if len(failing) == 1 else 'need'} attention."
 
 
 def show_commands(settings: Settings, features: Sequence[Feature]) -> list[Command]:
@@ -87,37 +82,10 @@ def show_commands(settings: Settings, features: Sequence[Feature]) -> list[Comma
     ]
 
 
-class TrafficView:
-    """The last hour as two charts and the numbers beside them."""
-
-    height = HEIGHT
-
-    def __init__(self, hour: Hour) -> None:
-        self.shared = hour.shared
-        self.minutes = len(hour.minutes)
-        self.total = f"{hour.total:,}"
-        requests = hour.requests
-        self.peak = f"{max(requests):,}"
-        self.now = f"{requests[-1]:,}"
-        self.bars: list[Bar] = bars(requests, height=HEIGHT)
-        self.labels = [
-            f"{_ago(self.minutes - 1 - bar.column)}: {requests[bar.column]:,}" for bar in self.bars
-        ]
-        slow = hour.slow
-        known = [value for value in slow if value is not None]
-        self.slow = NONE if hour.overall_slow is None else duration(hour.overall_slow)
-        self.slowest = duration(max(known)) if known else NONE
-        self.steps = steps(slow, height=HEIGHT)
-
-
-def _ago(minutes: int) -> str:
-    return "this minute" if minutes == 0 else f"{minutes} min ago"
-
-
 def duration(seconds: float) -> str:
-    """Two or three digits: no more are true."""
+    """As people read it: 0.8 ms, 340 ms, 1.2 s."""
     milliseconds = seconds * 1000
-    if milliseconds < 10:  # noqa: PLR2004 -- where a tenth still is a digit that counts
+    if milliseconds < 10:  # noqa: PLR2004 -- below, a tenth of a millisecond still matters
         return f"{milliseconds:.1f} ms"
     if seconds < 1:
         return f"{milliseconds:.0f} ms"

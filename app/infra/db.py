@@ -1,8 +1,8 @@
-"""Postgres: the engine, the session of a request, and what bounds the time both may take.
+"""Postgres: the engine, the session of a request, and time limits.
 
-The service never waits on a database without a limit. Three of them are the client's: connecting,
-waiting for a free connection, and how long one is lent. The last is enforced by shutting the
-socket, because a server that is frozen rather than dead answers no cancel request either.
+Three limits bound how long a request waits for Postgres: to connect, to get a connection from the
+pool, and to keep one checked out. The last one is enforced by shutting down the socket, because a
+frozen server does not answer a cancel request either.
 """
 
 import asyncio
@@ -31,15 +31,14 @@ from app.config import Settings
 
 log = structlog.get_logger(__name__)
 
-# Connections kept out of the pool's sum: health (1), and room for psql, migrations and backups.
-RESERVED_CONNECTIONS = 5
+RESERVED_CONNECTIONS = 5  # outside the pools: health checks, psql, migrations, backups
 
 Sessions = async_sessionmaker[AsyncSession]
 Hook = Callable[[], Awaitable[None]]
 
 
 class Base(DeclarativeBase):
-    """All tables. The names of constraints are fixed, so that a migration can drop them."""
+    """The base class of all models. Constraints get fixed names, so migrations can drop them."""
 
     metadata = MetaData(
         naming_convention={
@@ -53,11 +52,11 @@ class Base(DeclarativeBase):
 
 
 def connect_arguments(settings: Settings, *, name: str, statement_timeout: float) -> str:
-    """The libpq connection string; `name` is what pg_stat_activity shows."""
+    """The libpq connection string. pg_stat_activity shows `name`."""
     return make_conninfo(
         settings.database_dsn,
         application_name=name,
-        connect_timeout=2,  # libpq's own minimum; `open_connection` is stricter
+        connect_timeout=2,  # libpq's minimum; `open_connection` has a shorter limit
         keepalives_idle=10,
         keepalives_interval=5,
         keepalives_count=3,
@@ -74,13 +73,15 @@ async def open_connection(conninfo: str, *, limit: float) -> psycopg.AsyncConnec
         raise psycopg.errors.ConnectionTimeout(f"no connection within {limit} s") from None
 
 
-def make_engine(settings: Settings, *, name: str, lend_limit: float | None = None) -> AsyncEngine:
-    """An engine whose connections are lent for at most `lend_limit` seconds each.
+def make_engine(
+    settings: Settings, *, name: str, checkout_limit: float | None = None
+) -> AsyncEngine:
+    """An engine whose connections may be checked out for at most `checkout_limit` seconds.
 
-    A fixed pool without overflow: under load the default one opens and closes connections all
-    the time.
+    The pool has a fixed size. With SQLAlchemy's default overflow it would open and close
+    connections all the time under load.
     """
-    limit = settings.database_lend_limit if lend_limit is None else lend_limit
+    limit = settings.database_checkout_limit if checkout_limit is None else checkout_limit
     conninfo = connect_arguments(settings, name=name, statement_timeout=limit)
 
     async def connect() -> psycopg.AsyncConnection[Any]:
@@ -89,14 +90,14 @@ def make_engine(settings: Settings, *, name: str, lend_limit: float | None = Non
     engine = create_async_engine(
         "postgresql+psycopg://",
         async_creator=connect,
-        hide_parameters=True,  # an error that is logged names no URL and no hash
+        hide_parameters=True,  # errors are logged, and values may be secret
         pool_size=settings.database_pool_size,
         max_overflow=0,
         pool_timeout=settings.database_pool_timeout,
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
-    event.listen(engine.sync_engine, "checkout", _LendLimit(limit).start)
-    event.listen(engine.sync_engine, "checkin", _LendLimit.stop)
+    event.listen(engine.sync_engine, "checkout", _CheckoutLimit(limit).start)
+    event.listen(engine.sync_engine, "checkin", _CheckoutLimit.stop)
     return engine
 
 
@@ -105,10 +106,10 @@ def _descriptor(dbapi_connection: Any) -> int:
 
 
 def _refuse_closed_connection(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
-    """Replace an idle connection that the server has closed, at the price of one poll(2).
+    """Have the pool replace an idle connection that the server has closed.
 
-    An idle connection has nothing to read; if it has, that is the server's farewell. A pre-ping
-    would find out too, for a round trip on every request.
+    An idle connection is readable only if the server has sent its last message or closed it. One
+    poll(2) shows that; SQLAlchemy's `pool_pre_ping` needs a round trip for each request.
     """
     poll = select.poll()
     try:
@@ -119,15 +120,15 @@ def _refuse_closed_connection(dbapi_connection: Any, _record: Any, _proxy: Any) 
         raise exc.DisconnectionError("the server closed this idle connection")
 
 
-class _LendLimit:
-    """Shuts the socket of a connection that is not given back in time.
+class _CheckoutLimit:
+    """Shuts down the socket of a connection that is not returned to the pool in time.
 
-    The query in flight then fails like that of a server that died, the pool drops the connection,
-    and the request answers 503. Cancelling the task instead would wait for the server twice: for
-    the cancel request, and for the query's end.
+    The running query then fails as if the server had died, the pool drops the connection, and the
+    request answers 503. Cancelling the task would not help: the driver would first wait for the
+    server to cancel the query.
     """
 
-    KEY = "lend_limit"
+    KEY = "checkout_limit"
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -141,9 +142,9 @@ class _LendLimit:
         try:
             descriptor = _descriptor(dbapi_connection)
         except psycopg.OperationalError:
-            return  # it is closed already
-        log.warning("database_lend_limit", seconds=self.seconds)
-        # The socket object closes its descriptor, and the driver's must stay the driver's.
+            return  # already closed
+        log.warning("database_checkout_limit", seconds=self.seconds)
+        # A duplicate, because the socket object closes its descriptor at the end.
         with socket.socket(fileno=os.dup(descriptor)) as duplicate:
             try:
                 duplicate.shutdown(socket.SHUT_RDWR)
@@ -162,16 +163,16 @@ def make_sessions(bind: AsyncEngine | AsyncConnection) -> Sessions:
 
 
 def after_commit(session: AsyncSession, hook: Hook) -> None:
-    """Have `hook` awaited once the session's transaction is durable, and never if it fails.
+    """Await `hook` after the session's transaction was committed; never if it fails.
 
-    The place to enqueue a job or write a cache: what they tell others is then true.
+    Use it to enqueue a job or to write to a cache.
     """
     session.info.setdefault("after_commit", []).append(hook)
 
 
 @asynccontextmanager
 async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
-    """A session that is committed at the end, or rolled back by an exception; then its hooks."""
+    """A session: committed at the end of the block, or rolled back if it raises. Then its hooks."""
     async with sessions() as session:
         yield session
         await session.commit()
@@ -185,13 +186,13 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
         yield session
 
 
-# scope="function": the commit comes before the response. With a plain `yield` dependency FastAPI
-# answers 201 first, and a commit that then fails has been reported as a success.
+# scope="function" commits before the response is sent. By default FastAPI ends a dependency after
+# the response: a client would hear 201 although the commit then fails.
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether this error says that Postgres, not the request, is at fault."""
+    """Whether the error means that Postgres is down, slow or out of connections."""
     if isinstance(error, exc.DBAPIError):
         return error.connection_invalidated or isinstance(
             error, (exc.OperationalError, exc.InterfaceError)
@@ -200,9 +201,9 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 async def check_capacity(engine: AsyncEngine, settings: Settings) -> None:
-    """Log what the pools may take of max_connections; refuse to start when it can't fit.
+    """Compare the sum of all pools with Postgres's max_connections. Raises `ValueError`.
 
-    Raises `ValueError`. A database that does not answer now is no reason not to start.
+    If the database does not answer now, the check is skipped, and the service starts.
     """
     try:
         async with engine.connect() as connection:

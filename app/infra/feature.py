@@ -1,19 +1,52 @@
 """What a feature may bring along. `app.registry` lists the features; nothing else names one."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-if TYPE_CHECKING:
-    from app.infra.lifespan import Resources
+from app.config import FeatureSettings
+from app.infra.lifespan import Resources
 
 Task = Callable[..., Awaitable[Any]]
+
+
+class UploadRouter(APIRouter):
+    """Routes whose bodies may be as large as MAX_UPLOAD_BYTES."""
+
+
+class CatchAllRouter(APIRouter):
+    """Routes that match any path, such as `/{name}`. They are tried after all others."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A feature's part of the page at `/`.
+
+    `templates` is a folder of Jinja templates, which are named `<feature>/<file>`. Its `panel.html`
+    shows what `load` returns, as `view`. If `load` fails or takes too long, the page says so in
+    its place.
+    """
+
+    title: str
+    templates: Path
+    load: Callable[[Request], Awaitable[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Command:
+    """Something to try in a terminal: `{url}` is where the service is, `$TOKEN` a token.
+
+    It must work when it is repeated: `make dev` prints it at each start.
+    """
+
+    text: str
+    says: str
 
 
 @dataclass(frozen=True)
@@ -25,44 +58,37 @@ class Cron:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """A part of the page at `/`: its heading, its template, and what that shows as `view`.
+class Work:
+    """What the worker does for a feature."""
 
-    `load` may fail or take too long: then the page says so in its place.
-    """
-
-    title: str
-    template: str
-    load: Callable[[Request], Awaitable[Mapping[str, Any]]]
-
-
-@dataclass(frozen=True)
-class Command:
-    """Something to try in a terminal. `{url}` stands for where the service is."""
-
-    text: str
-    says: str
+    jobs: Sequence[Task] = ()  # run once each time they are enqueued
+    crons: Sequence[Cron] = ()
+    loops: Sequence[Task] = ()  # run until the worker stops
 
 
 @dataclass(frozen=True)
 class Feature:
-    """A part of what the service does, and the only thing that the rest knows of it."""
+    """A part of what the service does. The rest of the service knows nothing else of it."""
 
     name: str
+    # Read with the service's own settings; found by `settings.of(<the class>)`.
+    settings: type[FeatureSettings] | None = None
     routers: Sequence[APIRouter] = ()
-    # Their bodies may be as large as MAX_UPLOAD_BYTES.
-    upload_routers: Sequence[APIRouter] = ()
-    # Served after everything else, since it answers any path: `/{name}`.
-    last_routers: Sequence[APIRouter] = ()
-    # Objects that live as long as the process; found at `resources.features[name]`.
-    runtime: Callable[["Resources"], AbstractAsyncContextManager[object]] | None = None
-    # Answers some requests before FastAPI sees them. It may always pass one on.
-    edge: Callable[[ASGIApp], ASGIApp] | None = None
-    # A folder of Jinja templates; they go by `<name>/<file>`.
-    templates: Path | None = None
     panel: Panel | None = None
     commands: Sequence[Command] = ()
-    # The worker's: jobs by name, jobs by the clock, and loops that run until it stops.
-    jobs: Sequence[Task] = ()
-    crons: Sequence[Cron] = ()
-    loops: Sequence[Task] = ()
+    work: Work = Work()
+    # Objects that live as long as the process; found at `resources.features[name]`.
+    runtime: Callable[[Resources], AbstractAsyncContextManager[object]] | None = None
+    # ASGI middleware that may answer a request before FastAPI sees it, or pass it on.
+    edge: Callable[[ASGIApp], ASGIApp] | None = None
+
+
+@asynccontextmanager
+async def open_features(resources: Resources, features: Sequence[Feature]) -> AsyncIterator[None]:
+    """Open what the features hold while the process lives, and close it in the reverse order."""
+    async with AsyncExitStack() as stack:
+        for feature in features:
+            if feature.runtime is not None:
+                runtime = await stack.enter_async_context(feature.runtime(resources))
+                resources.features[feature.name] = runtime
+        yield

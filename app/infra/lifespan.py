@@ -1,6 +1,6 @@
-"""What a process holds while it lives: one composition for the web side and the worker."""
+"""What a process opens at its start and closes at its end, the same for web and worker."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, TypedDict
@@ -12,10 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import Settings
 from app.infra.db import Sessions, make_engine, make_sessions
-from app.infra.feature import Feature
 from app.infra.http.limits import RateLimiter
 from app.infra.queue import Enqueuer
-from app.infra.redis import RedisGate, make_redis
+from app.infra.redis import CircuitBreaker, make_redis
 from app.infra.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
@@ -29,10 +28,11 @@ class Resources:
     engine: AsyncEngine
     sessions: Sessions
     redis: Redis
-    gate: RedisGate
+    breaker: CircuitBreaker
     enqueuer: Enqueuer
     limiter: RateLimiter
     metrics: Metrics
+    # What each feature holds, by its name: `open_features` fills it.
     features: dict[str, object] = field(default_factory=dict)
 
 
@@ -45,43 +45,32 @@ class State(TypedDict):
 @asynccontextmanager
 async def open_resources(
     settings: Settings,
-    features: Sequence[Feature],
     *,
     name: str,
     metrics: Metrics,
-    lend_limit: float | None = None,
+    checkout_limit: float | None = None,
 ) -> AsyncIterator[Resources]:
-    """Open everything and close it in the reverse order. Nothing connects before its first use."""
+    """Open everything, and close it in the reverse order. Nothing connects before its first use."""
     async with AsyncExitStack() as stack:
-        engine = make_engine(settings, name=name, lend_limit=lend_limit)
+        engine = make_engine(settings, name=name, checkout_limit=checkout_limit)
         stack.push_async_callback(engine.dispose)
         redis = make_redis(settings)
         stack.push_async_callback(redis.aclose)
-        gate = RedisGate(settings.redis_timeout)
+        breaker = CircuitBreaker(settings.redis_timeout)
         stack.enter_context(metrics.served())
         resources = Resources(
             settings=settings,
             engine=engine,
             sessions=make_sessions(engine),
             redis=redis,
-            gate=gate,
-            enqueuer=Enqueuer(redis, gate),
-            limiter=RateLimiter(settings, redis, gate),
+            breaker=breaker,
+            enqueuer=Enqueuer(redis, breaker),
+            limiter=RateLimiter(settings, redis, breaker),
             metrics=metrics,
         )
-        await start_features(stack, resources, features)
         log.info("started", process=name, version=settings.git_sha)
         yield resources
         log.info("stopping", process=name)
-
-
-async def start_features(
-    stack: AsyncExitStack, resources: Resources, features: Sequence[Feature]
-) -> None:
-    for feature in features:
-        if feature.runtime is not None:
-            runtime = await stack.enter_async_context(feature.runtime(resources))
-            resources.features[feature.name] = runtime
 
 
 async def get_resources(request: Request) -> Resources:

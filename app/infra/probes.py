@@ -1,18 +1,20 @@
-"""One question to a dependency, asked so that the asking harms neither side."""
+"""A health probe: runs one check with a time limit and shares its result between callers."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from pydantic import BaseModel
 
 log = structlog.get_logger(__name__)
 
-LIMIT = 1.5  # seconds a check may take: with all else an answer comes within two
-FRESH = 1.0  # seconds that a result serves further probes
+T = TypeVar("T")
+
+LIMIT = 1.5  # seconds a check may take; the whole answer then comes within two
+FRESH = 1.0  # seconds that a result answers further probes
 
 
 class Status(StrEnum):
@@ -28,57 +30,64 @@ class Check(BaseModel):
     error: str | None = None
 
 
-class Unwell(Exception):
-    """A check's finding, in words for an operator."""
-
-    def __init__(self, check: Check) -> None:
-        super().__init__(check.error)
-        self.check = check
-
-
 class Probe:
-    """One check: single-flight, remembered for a second, bounded in time."""
+    """One check: runs once for all callers that wait, at most once a second, for 1.5 s at most.
+
+    A check that raises or takes too long is reported as unavailable. The log has the details.
+    """
 
     def __init__(self, run: Callable[[], Awaitable[Check]]) -> None:
         self._run = run
         self._result: Check | None = None
-        self._until = 0.0
-        self._flight: asyncio.Task[Check] | None = None
+        self._fresh_until = 0.0
+        self._running: asyncio.Task[Check] | None = None
 
     async def __call__(self) -> Check:
-        if self._result is not None and time.monotonic() < self._until:
+        if self._result is not None and time.monotonic() < self._fresh_until:
             return self._result
-        if self._flight is None:
-            self._flight = asyncio.create_task(self._measure())
-            self._flight.add_done_callback(self._land)
-        return await asyncio.shield(self._flight)
+        if self._running is None:
+            self._running = asyncio.create_task(self._measure())
+            self._running.add_done_callback(self._store)
+        # A caller that leaves must not cancel the check of the others.
+        return await asyncio.shield(self._running)
 
-    def _land(self, flight: "asyncio.Task[Check]") -> None:
-        self._flight = None
-        if not flight.cancelled() and flight.exception() is None:
-            self._result = flight.result()
-            self._until = time.monotonic() + FRESH
+    def _store(self, task: "asyncio.Task[Check]") -> None:
+        self._running = None
+        if not task.cancelled() and task.exception() is None:
+            self._result = task.result()
+            self._fresh_until = time.monotonic() + FRESH
 
     async def _measure(self) -> Check:
         started = time.perf_counter()
-        running = asyncio.ensure_future(self._run())
-        done, _ = await asyncio.wait({running}, timeout=LIMIT)
-        if not done:
-            # Not awaited: the driver's own clean-up would wait for the frozen server again.
-            running.cancel()
-            running.add_done_callback(forget)
+        finished = await finish_within(LIMIT, self._run())
+        if finished is None:
             return Check(status=Status.UNAVAILABLE, error=f"no answer within {LIMIT} s")
-        error = running.exception()
-        if isinstance(error, Unwell):
-            return error.check
+        error = finished.exception()
         if error is not None:
             log.info("check_failed", error=type(error).__name__, detail=str(error)[:200])
             return Check(status=Status.UNAVAILABLE, error=type(error).__name__)
-        check = running.result()
-        check.latency_ms = round((time.perf_counter() - started) * 1000, 2)
+        check = finished.result()
+        if check.status is Status.OK:
+            check.latency_ms = round((time.perf_counter() - started) * 1000, 2)
         return check
 
 
-def forget(task: "asyncio.Future[Any]") -> None:
+async def finish_within(limit: float, work: Awaitable[T]) -> "asyncio.Future[T] | None":
+    """Run `work` for at most `limit` seconds. Return it finished; None if it was cancelled.
+
+    A cancelled `work` is not awaited, because the clean-up of a database driver can take much
+    longer than the limit.
+    """
+    running = asyncio.ensure_future(work)
+    done, _ = await asyncio.wait({running}, timeout=limit)
+    if done:
+        return running
+    running.cancel()
+    running.add_done_callback(ignore_result)
+    return None
+
+
+def ignore_result(task: "asyncio.Future[Any]") -> None:
+    """Retrieve the exception of a task that nobody awaits: asyncio would log it otherwise."""
     if not task.cancelled():
-        task.exception()  # retrieved, so that asyncio does not report it as lost
+        task.exception()

@@ -1,74 +1,104 @@
-"""The job queue (SAQ over Redis) and the worker's heartbeat. What jobs do lives in the features.
+"""The job queue (SAQ over Redis) and the worker's heartbeat. The features define the jobs.
 
-A job is a hint that work stands in Postgres, never the only record of it: whoever accepts work
-commits it first and enqueues after, and the worker looks for work whose hint was lost.
+A job only tells the worker to look at rows in Postgres. Code that accepts work commits it first and
+enqueues the job afterwards. The worker also looks for rows whose job was lost.
 """
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Concatenate, ParamSpec, TypeAlias
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from saq import Job
+from saq.queue.redis import RedisQueue
 
 from app.config import Settings
-from app.infra.redis import RedisGate, RedisUnavailable, make_redis
-
-if TYPE_CHECKING:
-    from app.infra.patient_queue import PatientQueue
+from app.infra.redis import CircuitBreaker, RedisUnavailable, make_redis
 
 log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+# A job's first argument: SAQ's own entries, and the process's under "resources".
+JobContext: TypeAlias = dict[str, Any]
 
 QUEUE = "drydock"
 HEARTBEAT_KEY = "drydock:worker:heartbeat"
 HEARTBEAT_EVERY = 1.0  # seconds
-HEARTBEAT_STALE = 15.0  # seconds; three missed ones would page people for a slow fork
-DEQUEUE_WAIT = 5.0  # seconds; a silent network shows within this and the socket's timeout
+HEARTBEAT_STALE = 15.0  # seconds; a slow fork of Redis may delay several heartbeats
+DEQUEUE_WAIT = 5.0  # seconds; longer would hide a broken connection for longer
 
 
-def make_queue(redis: Redis) -> "PatientQueue":
-    # SAQ brings its worker along, crontabs and time zones: 1.2 MB that a web process does without
-    # until it has a job to hand on.
-    from app.infra.patient_queue import PatientQueue  # noqa: PLC0415
+class PatientQueue(RedisQueue):
+    """A queue whose worker waits a second when Redis fails.
 
+    SAQ's own worker asks again at once, which keeps a core busy while Redis is down.
+    """
+
+    async def dequeue(
+        self,
+        timeout: float = 0.0,  # noqa: ASYNC109 -- SAQ's signature
+        poll_interval: float = 0.0,
+    ) -> Job | None:
+        try:
+            return await super().dequeue(timeout, poll_interval)
+        except (RedisError, OSError) as error:
+            log.warning("queue_unreachable", error=type(error).__name__)
+            await asyncio.sleep(1)
+            return None
+
+
+def make_queue(redis: Redis) -> PatientQueue:
     return PatientQueue(redis, name=QUEUE)
 
 
-def make_worker_queue(settings: Settings) -> "PatientQueue":
-    """The worker's own: its connections block while they wait for a job."""
+def make_worker_queue(settings: Settings) -> PatientQueue:
+    """A queue with a Redis client of its own, whose connections block while they wait for a job."""
     redis = make_redis(settings, timeout=DEQUEUE_WAIT * 2, size=settings.worker_concurrency + 20)
     return make_queue(redis)
 
 
 @dataclass(frozen=True)
 class Enqueuer:
-    """How the web side hands work to the worker."""
+    """Enqueues jobs for the worker."""
 
     redis: Redis
-    gate: RedisGate
+    breaker: CircuitBreaker
 
     @cached_property
-    def queue(self) -> "PatientQueue":
+    def queue(self) -> PatientQueue:
         return make_queue(self.redis)
 
-    async def enqueue(self, job: str, **kwargs: Any) -> None:
-        """Give the worker a hint to run `job`. Call it after the commit.
+    async def enqueue(
+        self,
+        job: Callable[Concatenate[JobContext, P], Awaitable[None]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> None:
+        """Have the worker run `job`, one of a feature's jobs. Call it after the commit.
 
-        Never fails: while Redis is down the hint is lost, and the worker finds the work itself.
+        The job's arguments go by name, and must be what JSON can hold. While Redis is down the job
+        is lost, nothing is raised, and the worker must find the work in Postgres.
         """
+        if args:
+            raise TypeError("a job's arguments go by name")
+        name = job.__qualname__
         try:
-            await self.gate.run(self.queue.enqueue(job, retries=3, timeout=900, **kwargs))
+            await self.breaker.run(self.queue.enqueue(name, retries=3, timeout=900, **kwargs))
         except RedisUnavailable as error:
-            log.warning("job_waits_for_worker", job=job, reason=str(error))
+            log.warning("job_not_enqueued", job=name, reason=str(error))
 
 
-async def beat(redis: Redis) -> None:
-    """Say that a worker is alive and gets through its loops."""
+async def write_heartbeat(redis: Redis) -> None:
+    """Record in Redis that a worker is alive now."""
     await redis.set(HEARTBEAT_KEY, repr(time.time()), ex=int(HEARTBEAT_STALE * 4))
 
 
 async def heartbeat_age(redis: Redis) -> float | None:
-    """Seconds since a worker last said that it is alive; None if none ever did."""
+    """Seconds since the last heartbeat of a worker; None without one."""
     last = await redis.get(HEARTBEAT_KEY)
     return None if last is None else max(0.0, time.time() - float(last))

@@ -1,4 +1,4 @@
-"""Redis: the clients, and the gate that keeps a failing Redis from slowing every request."""
+"""Redis clients, and a circuit breaker so that a failing Redis does not slow every request."""
 
 import asyncio
 import time
@@ -17,16 +17,15 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-# While Redis fails, one request a second finds out whether it is back; the others go around it.
-GATE_PAUSE = 1.0  # seconds
+RETRY_EVERY = 1.0  # seconds between two tries while Redis fails
 
 REDIS_FAILURES = (RedisError, OSError, TimeoutError)
 
 
 class RedisUnavailable(Exception):
-    """Redis was not asked, or did not answer in time.
+    """The command was not sent, failed, or was not answered in time.
 
-    `applied` is False when the command can't have been executed, None when nobody knows.
+    `applied` is False if Redis can't have executed the command, None if that is unknown.
     """
 
     def __init__(self, reason: str, *, applied: bool | None) -> None:
@@ -34,65 +33,67 @@ class RedisUnavailable(Exception):
         self.applied = applied
 
 
-class RedisGate:
-    """Bounds every use of Redis in a request, and closes for a moment after a failure.
+class CircuitBreaker:
+    """A circuit breaker around Redis: after a failure it is open, and callers fail at once.
 
-    Closed means: the caller takes its fallback at once. So a frozen Redis costs one request in
-    a second its timeout, and no request more than that.
+    While it is open, one command a second is tried, and a success closes it. So a frozen Redis
+    costs one request a second its timeout of `limit` seconds; the others use their fallback at
+    once.
     """
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
         self._failing = False
-        self._closed_until = 0.0
+        self._open_until = 0.0
 
-    def enter(self) -> bool:
-        """May this request use Redis? While it fails, one a second may."""
+    def allow(self) -> bool:
+        """Whether the caller may use Redis now. While Redis fails, one caller a second may."""
         if not self._failing:
             return True
         now = time.monotonic()
-        if now < self._closed_until:
+        if now < self._open_until:
             return False
-        self._closed_until = now + GATE_PAUSE
+        self._open_until = now + RETRY_EVERY
         return True
 
     async def run(self, command: Awaitable[T], *, always: bool = False) -> T:
-        """Await the command for at most `limit` seconds.
+        """Await the command for at most `limit` seconds. Raises `RedisUnavailable`.
 
-        `always` ignores the gate: for writes that others rely on. Raises `RedisUnavailable`.
+        With `always` it is tried even while the breaker is open: for writes that must not be
+        skipped.
         """
-        if not always and not self.enter():
+        if not always and not self.allow():
             if asyncio.iscoroutine(command):
                 command.close()
-            raise RedisUnavailable("the gate is closed", applied=False)
+            raise RedisUnavailable("the circuit breaker is open", applied=False)
         try:
             async with asyncio.timeout(self.limit):
                 answer = await command
         except REDIS_FAILURES as error:
-            self._close(error)
+            self._open(error)
             raise RedisUnavailable(type(error).__name__, applied=_applied(error)) from error
         if self._failing:
             self._failing = False
             log.info("redis_recovered")
         return answer
 
-    def _close(self, error: Exception) -> None:
-        self._closed_until = time.monotonic() + GATE_PAUSE
+    def _open(self, error: Exception) -> None:
+        self._open_until = time.monotonic() + RETRY_EVERY
         if not self._failing:
             self._failing = True
             log.warning("redis_failing", error=type(error).__name__, detail=str(error)[:200])
 
 
 def _applied(error: Exception) -> bool | None:
-    """False when Redis refused the command or the connection; else the outcome is unknown."""
+    """False if Redis refused the command or the connection, else None: unknown."""
     refused = isinstance(error.__context__, ConnectionRefusedError)
     return False if refused or isinstance(error, ResponseError) else None
 
 
 def make_redis(settings: Settings, *, timeout: float | None = None, size: int = 20) -> Redis:
-    """A client that fails within `timeout` seconds and never retries: each caller has a fallback.
+    """A client that fails within `timeout` seconds (by default REDIS_TIMEOUT) and never retries.
 
-    redis-py retries ten times by default: a call to a dead server took four seconds.
+    Callers have a fallback. With redis-py's default of ten retries they would wait for seconds.
     """
     limit = settings.redis_timeout if timeout is None else timeout
     pool = BlockingConnectionPool.from_url(
@@ -103,8 +104,6 @@ def make_redis(settings: Settings, *, timeout: float | None = None, size: int = 
         socket_connect_timeout=limit,
         retry=Retry(NoBackoff(), 0),
         protocol=3,
-        # Telling Redis the client's name and version takes two round trips for each connection,
-        # and reads the version from a file of the package.
-        driver_info=None,
+        driver_info=None,  # sending it takes two more round trips for each new connection
     )
     return Redis.from_pool(pool)

@@ -1,5 +1,34 @@
-"""`make doctor`: what goes wrong on people's machines, recognised, and the remedy for each.
+"""`make doctor`: finds what goes wrong on people's machines, and says the remedy.
 
-It looks and changes nothing. Standard library only: it runs where nothing could be installed.
-Which Python is new enough is asked before it (dev/bootstrap.py).
+It changes nothing, and runs where nothing could be installed.
 """
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+from dev import terminal
+from dev.doctor import docker, machine
+from dev.doctor.findings import State, look
+
+CHECKS = (*machine.CHECKS, *docker.CHECKS)
+COLOURS = {State.OK: 32, State.NOTE: 33, State.BAD: 31}
+
+
+def main(runtime: str | None) -> int:
+    """Look at what `make dev` would run here; return 1 if something keeps it from working."""
+    looked_at = look(runtime)
+    print(f"Looking at what make dev RUNTIME={looked_at.runtime} needs.\n")
+    with ThreadPoolExecutor(len(CHECKS)) as pool:
+        found = pool.map(lambda check: list(check(looked_at)), CHECKS)
+        findings = [*itertools.chain.from_iterable(found)]
+    width = max(len(finding.what) for finding in findings)
+    for state, what, says, remedy in findings:
+        mark = f"{state:4}"
+        if terminal.is_coloured():
+            mark = f"\033[{COLOURS[state]}m{mark}\033[0m"
+        print(f"{mark}  {what:{width}}  {says}")
+        for line in remedy.splitlines():
+            print(f"      {'':{width}}  > {line}")
+    count = sum(finding.state is State.BAD for finding in findings)
+    print(f"\n{count} to mend." if count else "\nNothing to mend.")
+    return int(count > 0)

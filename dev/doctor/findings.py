@@ -1,15 +1,21 @@
-"""What a check may say."""
+"""What the checks look at, gathered once, and what a check may say."""
 
+import json
+import os
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from pathlib import Path
-from typing import NamedTuple
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
-from dev.stack import Container
+from dev.environment import given_environment
+from dev.errors import DevError
+from dev.stack import Container, compose_config, compose_containers, docker
+
+SECONDS = 5  # for each question to Docker: an Engine that hangs must not hang us
 
 
 class State(StrEnum):
-    """How it is. Only BAD makes the exit code 1: it keeps `make dev` from working."""
+    """How it is. BAD keeps `make dev` from working, and makes the exit code 1."""
 
     OK = "ok"
     NOTE = "note"
@@ -17,7 +23,7 @@ class State(StrEnum):
 
 
 class Finding(NamedTuple):
-    """One line for people, and its remedy where there is one to give."""
+    """One line for people, and its remedy where there is one."""
 
     state: State
     what: str
@@ -26,18 +32,18 @@ class Finding(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """What the checks look at, gathered once."""
+    """What the checks look at."""
 
-    root: Path
-    environment: Mapping[str, str]  # the shell's variables over those of .env
     runtime: str  # what `make dev` would take: docker or embedded
+    environment: Mapping[str, str]  # the shell's variables over those of .env
+    engine: Mapping[str, Any]  # `docker info`; only a "Fault" where there is no answer
     containers: list[Container]
-    docker: Mapping[str, object]  # `docker info`; empty without a client
+    config: Mapping[str, Any]  # what Compose makes of its files; empty if it can't
 
     @property
-    def engine_answers(self) -> bool:
-        """Whether there is an Engine, and we may use it."""
-        return bool(self.docker.get("ServerVersion"))
+    def uses_docker(self) -> bool:
+        """Whether `make dev` would use the Engine, and Compose reads its files."""
+        return self.runtime == "docker" and bool(self.config)
 
 
 Findings = Iterator[Finding]
@@ -56,3 +62,22 @@ def note(what: str, says: str, remedy: str = "") -> Finding:
 def bad(what: str, says: str, remedy: str) -> Finding:
     """Something will not work before the remedy."""
     return Finding(State.BAD, what, says, remedy)
+
+
+def look(runtime: str | None) -> Machine:
+    """Look at this machine as `make dev` would."""
+    try:
+        # Without .venv nothing can read .env, and only the shell's variables count.
+        environment = given_environment() if find_spec("dotenv") else dict(os.environ)
+    except DevError:
+        environment = dict(os.environ)
+    engine: dict[str, Any] = {}
+    containers: list[Container] = []
+    config: dict[str, Any] = {}
+    try:
+        engine = json.loads(docker("info", "--format", "{{json .}}", seconds=SECONDS))
+        containers, config = compose_containers(SECONDS), compose_config(SECONDS)
+    except DevError as error:
+        engine["Fault"] = str(error)
+    chosen = runtime or ("docker" if "ServerVersion" in engine else "embedded")
+    return Machine(chosen, environment, engine, containers, config)

@@ -1,80 +1,123 @@
-"""Python, the disk, who we are, and which ports are free."""
+"""The clone, the disk, and which ports are free."""
 
-import importlib.util
 import os
-import platform
+import re
+import shlex
 import shutil
-import sys
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from dev import ports
+from dev.accounts import orphans, outside
 from dev.clone import announced_environment
-from dev.doctor.findings import Findings, Machine, bad, note, ok
+from dev.doctor.findings import Finding, Findings, Machine, bad, note, ok
+from dev.environment import DOTENV, read_dotenv
 from dev.errors import DevError
+from dev.files import LOCAL, ROOT
+from dev.install import VENV, is_current, reason_to_rebuild
 from dev.processes import Patience
-from dev.stack import PUBLISHED, project_name
+from dev.stack import VARIABLES
 
 GIGABYTE = 10**9
 # The packages and two small databases; with Docker two images and what builds them.
 DISK_NEEDED = {"embedded": 1 * GIGABYTE, "docker": 4 * GIGABYTE}
 
-EMBEDDED = (ports.APP, ports.POSTGRES, ports.REDIS, ports.METRICS, ports.WORKER_METRICS)
 
-
-def check_python(machine: Machine) -> Findings:
-    """Whether .venv can be made. That Python is new enough was asked before we came here."""
-    version = platform.python_version()
-    minor = ".".join(map(str, sys.version_info[:2]))
-    uv = shutil.which(machine.environment.get("UV", "uv") or "nothing")
-    if uv:
-        yield ok("Python", f"{version}, and uv makes its environment")
-    elif importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip"):
-        yield ok("Python", f"{version}, with venv and pip")
-    else:
+def check_dotenv(_machine: Machine) -> Findings:
+    """Whether .env can be read by `make dev` and by Compose."""
+    try:
+        read_dotenv()
+    except DevError as error:
         yield bad(
-            "Python",
-            f"{version} lacks what makes virtual environments",
-            f"apt install python{minor}-venv, or install uv",
+            ".env", str(error), "iconv -f latin1 -t utf-8 .env > .env.new && mv .env.new .env"
         )
-
-
-def check_account(machine: Machine) -> Findings:
-    """Whether what lies in the clone is ours to change."""
-    if os.geteuid() == 0:
-        yield note("user", "root: everything works, and what is written here belongs to root")
         return
+    if DOTENV.exists() and DOTENV.read_bytes().startswith(b"\xef\xbb\xbf"):
+        yield note(
+            ".env",
+            "begins with a byte order mark, which other programs take for a part of the first name",
+            "tail -c +4 .env > .env.new && mv .env.new .env",
+        )
+    else:
+        yield ok(".env", "can be read" if DOTENV.exists() else "none: everything has its default")
+
+
+def check_line_ends(_machine: Machine) -> Findings:
+    """Whether an editor, or git on Windows, gave files line ends that shells can't read."""
+    command = ["git", "-C", str(ROOT), "ls-files", "--eol"]
+    try:
+        listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        yield note("line ends", "not looked at: this is no git repository, or git is missing")
+        return
+    # i/lf    w/crlf  attr/text=auto eol=lf 	deploy/build
+    spoilt = re.findall(r"w/(?:crlf|mixed).* eol=lf *\t(.+)", listed)
+    if spoilt:
+        yield bad(
+            "line ends",
+            f"CRLF in {shortened(spoilt)}",
+            "commit your work, then write the files anew: git checkout-index --force --all",
+        )
+    else:
+        yield ok("line ends", "LF everywhere")
+
+
+def check_owner(_machine: Machine) -> Findings:
+    """Whether what lies in the clone is ours to change."""
     ours = os.geteuid()
-    places = [machine.root, *machine.root.iterdir(), *(machine.root / ".local").glob("*")]
-    foreign = sorted(
-        str(path.relative_to(machine.root)) for path in places if path.lstat().st_uid != ours
-    )
-    if foreign:
+    places = [ROOT, *ROOT.iterdir(), *(ROOT / ".local").glob("*")]
+    foreign = sorted(str(path.relative_to(ROOT)) for path in places if path.lstat().st_uid != ours)
+    if ours and foreign:
         yield bad(
             "user",
-            f"uid {ours}, but this belongs to somebody else: {', '.join(foreign[:5])}",
-            f"sudo chown -R {ours} {machine.root}   (a run with sudo leaves such files)",
+            f"uid {ours}, but another account owns {shortened(foreign)}",
+            f"sudo chown -R {ours} {ROOT}   (a run with sudo leaves such files)",
         )
     else:
-        yield ok("user", f"uid {ours} owns the clone")
+        yield ok("user", f"uid {ours} can change the clone")
+
+
+def shortened(paths: list[str]) -> str:
+    """Return the first few paths and how many more there are."""
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""  # noqa: PLR2004 - enough to see
+    return ", ".join(paths[:3]) + more
+
+
+def check_packages(_machine: Machine) -> Findings:
+    """Whether .venv holds what requirements-dev.txt lists, and was made for this folder."""
+    if is_current():
+        yield ok("packages", ".venv has what requirements-dev.txt lists")
+        return
+    reason = (reason_to_rebuild() or "it is of another lock") if VENV.exists() else "there is none"
+    yield note("packages", f".venv: {reason}", "nothing to do: the next make sees to it")
 
 
 def check_disk(machine: Machine) -> Findings:
     """Whether there is room for what is installed and stored."""
-    places = {"disk": machine.root}
-    docker = Path(str(machine.docker.get("DockerRootDir") or "/nowhere"))
-    if machine.runtime == "docker" and docker.is_dir():  # elsewhere it is in a virtual machine
-        places["disk of Docker"] = docker
-    for what, place in places.items():
-        free = shutil.disk_usage(place).free
-        needed = DISK_NEEDED[machine.runtime if place == docker else "embedded"]
+    places = {ROOT: ("disk", "embedded", "make room")}
+    docker = Path(machine.engine.get("DockerRootDir", "/nowhere"))
+    if machine.uses_docker and docker.is_dir():  # else it is in a virtual machine
+        places[docker] = ("disk of Docker", "docker", "docker builder prune")
+    for place, (what, runtime, remedy) in places.items():
+        free, needed = shutil.disk_usage(place).free, DISK_NEEDED[runtime]
         says = f"{free / GIGABYTE:.1f} GB free for {place}"
         if free < needed:
-            says += f", and {needed / GIGABYTE:.0f} GB are needed"
-            yield bad(what, says, "docker builder prune" if place == docker else "make room")
+            yield bad(what, f"{says}, and {needed / GIGABYTE:.0f} GB are needed", remedy)
         else:
             yield ok(what, says)
+
+
+def check_leftovers(_machine: Machine) -> Findings:
+    """Whether a clone that was moved or removed has left its database under /var/lib."""
+    for home, folder in orphans().items():
+        move = shlex.join(["mv", str(home), str(outside(LOCAL / "postgres"))])
+        yield note(
+            "old data",
+            f"{home} holds the database of {folder}, which is gone",
+            f"if that clone was moved here: {move}\nelse remove the data: rm -r {home}",
+        )
 
 
 def check_ports(machine: Machine) -> Findings:
@@ -82,61 +125,57 @@ def check_ports(machine: Machine) -> Findings:
     running = own_ports(machine)
     for variable, port in running.items():
         yield ok(f"port {port}", f"({variable}) this clone's own, which is running")
-    if running:
-        return
-    for wanted in PUBLISHED.values() if machine.runtime == "docker" else EMBEDDED:
-        explicit = machine.environment.get(wanted.variable)
-        port = int(explicit) if explicit and explicit.isdecimal() else wanted.default
-        if not ports.is_taken(port):
-            yield ok(f"port {port}", f"({wanted.variable}) free")
-        elif explicit:
-            yield bad(
-                f"port {port}",
-                f"is asked for by {wanted.variable} and taken by {holder(port, machine)}",
-                f"stop that, or choose another: make dev {wanted.variable}={free_port(wanted)}",
-            )
-        else:
-            free = free_port(wanted)
-            remedy = f"nothing to do: make dev goes on with {wanted.variable}={free}"
-            if machine.runtime == "docker":
-                remedy += f"\nwithout make: {wanted.variable}={free} docker compose up"
-            yield note(f"port {port}", f"is taken by {holder(port, machine)}", remedy)
+    embedded = [name for name in ports.DEFAULTS if name != "DEBUGGER_PORT"]
+    wanted = VARIABLES.values() if machine.runtime == "docker" else embedded
+    for variable in () if running else wanted:
+        yield check_port(machine, variable)
+
+
+def check_port(machine: Machine, variable: str) -> Finding:
+    """Look at the port that is asked for, or at the default."""
+    default, asked = ports.DEFAULTS[variable], machine.environment.get(variable, "")
+    port = int(asked) if asked.isdecimal() else default
+    published = {port: found for found in machine.containers for port in found.published.values()}
+    # For a stack Docker's own process listens, which would say little.
+    stack = (
+        f"the stack {published[port].project} of {published[port].folder}: "
+        if port in published
+        else ""
+    )
+    with ExitStack() as held:
+        try:
+            free = ports.claim(variable, {variable: asked}, held, lambda _: None)
+        except DevError as error:
+            return bad(f"port {asked}", f"{stack}{error}", f"make dev {variable}={port + 1}")
+    if free == port:
+        return ok(f"port {free}", f"({variable}) free")
+    holder = stack or ports.occupant(default) or "another program"
+    return note(
+        f"port {default}",
+        f"is taken by {holder}",
+        f"nothing to do: make dev goes on with {variable}={free}",
+    )
 
 
 def own_ports(machine: Machine) -> dict[str, int]:
     """Return the ports, by their variables, of what runs from this clone."""
     if machine.runtime == "docker":
-        name = project_name(machine.environment, machine.root)
-        return {
-            PUBLISHED[inside].variable: port
-            for container in machine.containers
-            if container.project == name and container.folder == machine.root
-            for inside, port in container.published.items()
-            if inside in PUBLISHED
-        }
+        own = [found for found in machine.containers if found.folder.resolve() == ROOT]
+        pairs = [pair for found in own for pair in found.published.items()]
+        return {VARIABLES[inside]: port for inside, port in pairs if inside in VARIABLES}
     announced = announced_environment(Patience(), seconds=0) or {}
-    urls = {ports.POSTGRES.variable: "DATABASE_URL", ports.REDIS.variable: "REDIS_URL"}
-    servers = {
-        variable: urlsplit(announced[url]).port
-        for variable, url in urls.items()
-        if url in announced
-    }
-    own = {name: int(port) for name, port in announced.items() if name.endswith("PORT")}
-    return own | {name: port for name, port in servers.items() if port}
+    urls = {"POSTGRES_PORT": "DATABASE_URL", "REDIS_PORT": "REDIS_URL"}
+    found = {name: urlsplit(announced.get(url, "")).port for name, url in urls.items()}
+    found |= {name: int(port) for name, port in announced.items() if name.endswith("PORT")}
+    return {name: port for name, port in found.items() if port}
 
 
-def holder(port: int, machine: Machine) -> str:
-    """Name who holds a port: for Docker's, the container rather than its proxy."""
-    for container in machine.containers:
-        if port in container.published.values():
-            return f"the stack {container.project} of {container.folder}"
-    return ports.occupant(port) or "a program of another user (sudo make doctor would name it)"
-
-
-def free_port(wanted: ports.Wanted) -> int | str:
-    """Return the port that `make dev` would take instead."""
-    with ExitStack() as held:
-        try:
-            return ports.claim(wanted, {}, held, lambda _line: None)
-        except DevError:
-            return "…"
+CHECKS = (
+    check_dotenv,
+    check_line_ends,
+    check_owner,
+    check_packages,
+    check_disk,
+    check_leftovers,
+    check_ports,
+)

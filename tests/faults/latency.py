@@ -1,4 +1,4 @@
-"""How long requests take, before and during a fault, on a machine that has other work as well."""
+"""Measures how long requests take, before and during a fault, on a busy machine."""
 
 import asyncio
 import statistics
@@ -20,7 +20,7 @@ PAUSE = 0.05  # seconds between one answer and the next request of its kind
 
 @dataclass
 class Sample:
-    """What was seen of one kind of request."""
+    """The answers to one kind of request."""
 
     seconds: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
@@ -31,44 +31,43 @@ class Sample:
 
     @property
     def excess(self) -> float:
-        """What the slowest took beyond the median."""
+        """How much longer than the median the slowest took."""
         return max(self.seconds) - self.median
 
 
 @dataclass
 class Seen:
-    """The kinds of requests, and the controls, which have nothing to do with what is missing.
+    """The kinds of requests, and two controls that do not depend on what is down.
 
-    One asks the app and nobody else, one is a transaction of the test's own.
+    One control is a request that asks no server; one is a transaction of the test itself.
     """
 
     kinds: dict[str, Sample]
     controls: tuple[Sample, Sample] = field(default_factory=lambda: (Sample(), Sample()))
 
     def assert_answered(self, **expected: int) -> None:
-        """Every request of a kind got this status."""
+        """Every request of a kind was answered with this status."""
         for name, status in expected.items():
             assert set(self.kinds[name].statuses) == {status}, (name, self.kinds[name].statuses)
 
     def assert_no_slower_than(self, usual: "Seen", *, by: float) -> None:
         """No request took longer than the usual median and `by` seconds more.
 
-        The excess of both controls is granted on top: they waited for a core or the disk, and
-        so did the requests.
+        The excess of both controls is allowed on top: it shows how busy the machine was.
         """
-        granted = sum(control.excess for control in self.controls)
+        allowed = sum(control.excess for control in self.controls)
         for name, sample in self.kinds.items():
             longer = max(sample.seconds) - usual.kinds[name].median
-            assert longer <= by + granted, (
+            assert longer <= by + allowed, (
                 f"{name}: {longer:.3f} s longer than the median of "
-                f"{usual.kinds[name].median:.3f} s; granted for the machine: {granted:.3f} s"
+                f"{usual.kinds[name].median:.3f} s; allowed for the machine: {allowed:.3f} s"
             )
 
 
 async def watch(
     service: Service, client: httpx.AsyncClient, kinds: Mapping[str, Request], *, seconds: float
 ) -> Seen:
-    """Send each kind of request again and again, all kinds at the same time."""
+    """Send requests of all kinds at the same time, each kind one after the other."""
     until = time.monotonic() + seconds
     seen = Seen({name: Sample() for name in kinds})
 

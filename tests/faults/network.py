@@ -1,14 +1,14 @@
-"""A network in between that can be slow, or swallow everything."""
+"""A TCP proxy that can be slow, or silent."""
 
 import asyncio
 from typing import Self
 
 
 class Proxy:
-    """Passes TCP on to a port of this machine, each chunk `delay` seconds late, both ways.
+    """Forwards to a port of this machine, in both directions `delay` seconds late.
 
-    `silence` is what an unplugged cable or a forgotten NAT entry does: connections stay open and
-    nothing ever comes through them again, not even once new ones work after `heal`.
+    After `silence`, open connections never transport anything again, as with an unplugged cable
+    or a lost NAT entry. After `heal`, new connections work.
     """
 
     def __init__(self, target: int, *, delay: float = 0.0) -> None:
@@ -63,5 +63,5 @@ class Proxy:
                 writer.write(chunk)
                 await writer.drain()
         except OSError:
-            pass  # the other end is gone, and so is this one now
+            pass  # the other end is closed
         writer.close()

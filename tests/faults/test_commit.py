@@ -6,7 +6,7 @@ import pytest
 
 from tests.service import Service
 
-# A deferred constraint is the one that Postgres checks at the commit.
+# Postgres checks a deferred constraint at the commit.
 REFUSE = """
     CREATE FUNCTION refuse_at_commit() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN RAISE EXCEPTION 'refused at the commit'; END $$;
@@ -24,7 +24,7 @@ def refusing(service: Service) -> Iterator[Service]:
 
 
 class TestCommitFails:
-    """What was not stored is never reported as stored."""
+    """The client gets an error, and nothing of the cause."""
 
     async def test_the_client_sees_an_error(self, refusing: Service) -> None:
         async with refusing.client() as client:

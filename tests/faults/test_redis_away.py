@@ -1,4 +1,4 @@
-"""Redis stopped, frozen or slow: the service goes around it, and comes back by itself."""
+"""Redis stopped, frozen or slow: the service works without it, then recovers."""
 
 import asyncio
 import time
@@ -14,8 +14,8 @@ from tests.service import Service
 
 PROMISED = 0.3  # seconds that a request may take longer without Redis
 HEALTH_LIMIT = 2.0  # seconds
-RECOVERY = 3.0  # seconds: the pause of the gate, and what a probe remembers
-STUTTER = 0.3, 0.02  # seconds that it stands still, and that it works, in turns
+RECOVERY = 3.0  # seconds: the pause of the circuit breaker, and of probes
+STUTTER = 0.3, 0.02  # seconds frozen, then seconds working
 
 
 async def list_tokens(client: httpx.AsyncClient) -> httpx.Response:
@@ -46,13 +46,13 @@ async def frozen(service: Service) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def stuttering(service: Service) -> AsyncIterator[None]:
-    """Slow: most commands take longer than anyone waits for them, some don't."""
+    """Slow: most commands take longer than the timeout, some do not."""
 
     async def stutter() -> None:
-        still, works = STUTTER
+        pause, works = STUTTER
         while True:
             service.redis.freeze()
-            await asyncio.sleep(still)
+            await asyncio.sleep(pause)
             service.redis.thaw()
             await asyncio.sleep(works)
 
@@ -63,8 +63,8 @@ async def stuttering(service: Service) -> AsyncIterator[None]:
     service.redis.thaw()
 
 
-async def assert_health_tells(client: httpx.AsyncClient) -> None:
-    """The whole report fails, readiness is degraded only, and both are told in time."""
+async def assert_health_answers(client: httpx.AsyncClient) -> None:
+    """/health fails, readiness is degraded only, and both answer in time."""
     started = time.monotonic()
     report, ready, live = await asyncio.gather(
         client.get("/health"), client.get("/health/ready"), client.get("/health/live")
@@ -85,7 +85,7 @@ async def assert_recovers(client: httpx.AsyncClient) -> None:
 
 
 class TestRedisAway:
-    """Without Redis the API keeps working, and no request takes 0.3 s longer because of it."""
+    """Without Redis the API keeps working, and no request takes more than 0.3 s longer."""
 
     @pytest.mark.parametrize("away", [stopped, frozen, stuttering])
     async def test_while_it_is_away_and_after(self, service: Service, away: Away) -> None:
@@ -94,20 +94,20 @@ class TestRedisAway:
             async with away(service):
                 seen = await watch(service, client, KINDS, seconds=2.5)
                 if away is not stuttering:
-                    await assert_health_tells(client)
+                    await assert_health_answers(client)
             await assert_recovers(client)
         seen.assert_answered(list=200, create=201)
         seen.assert_no_slower_than(usual, by=PROMISED)
 
 
 class TestRedisRefuses:
-    """A wrong password for Redis is like no Redis: the service works, and counts in memory."""
+    """With a wrong password for Redis the service works, and counts limits in memory."""
 
     async def test_from_the_start(self, service: Service) -> None:
         app = service.another_app(REDIS_PASSWORD="wrong", RATE_LIMIT_WRITE="5/minute")
         await asyncio.to_thread(app.wait_until, "/health/ready")
         async with service.client(app) as client:
-            await assert_health_tells(client)
+            await assert_health_answers(client)
             statuses = [(await create_token(client)).status_code for _ in range(5)]
             refused = await create_token(client)
         assert statuses == [201] * 5

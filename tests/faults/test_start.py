@@ -1,4 +1,4 @@
-"""The app and the worker end at once when idle, and start in any order."""
+"""The app and the worker stop at once when idle, and start before Postgres and Redis."""
 
 import asyncio
 
@@ -7,11 +7,11 @@ import httpx
 from tests.programs import wait_for
 from tests.service import Service
 
-IDLE_SECONDS = 5.0  # nothing is under way that would have to be finished first
+IDLE_SECONDS = 5.0  # the limit for a stop without running requests or jobs
 
 
 class TestStart:
-    """A process whose Postgres or Redis is not there yet starts, and is well once they are."""
+    """A process starts without Postgres and Redis, and works as soon as they do."""
 
     async def test_before_postgres_and_redis(self, service: Service) -> None:
         for program in (service.app, service.worker):
@@ -29,10 +29,10 @@ class TestStart:
             await asyncio.to_thread(service.app.wait_until, "/health/ready", seconds=3)
             assert (await client.get("/api/v1/tokens")).status_code == 200
             await asyncio.to_thread(service.redis.start)
-            # The worker's heart beats again, too: the report is not even degraded.
-            await asyncio.to_thread(wait_for, "all is well", lambda: is_well(service), seconds=5)
+            # "ok" also means a heartbeat of the worker.
+            await asyncio.to_thread(wait_for, "all is ok", lambda: is_ok(service), seconds=5)
 
 
-def is_well(service: Service) -> bool:
+def is_ok(service: Service) -> bool:
     answer: httpx.Response = service.get("/health")
     return answer.status_code == 200 and answer.json()["status"] == "ok"

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @contextmanager
 def development(source: Path, folder: Path, repository: str) -> Iterator[Stack]:
-    ports = ("PORT", "DB_PORT", "REDIS_PORT", "DEBUGGER_PORT")
+    ports = ("PORT", "POSTGRES_PORT", "REDIS_PORT", "DEBUGGER_PORT")
     variables = {"APP_IMAGE": repository, **{port: str(unused_port()) for port in ports}}
     with project(source, folder, files=DEVELOPMENT, variables=variables) as stack:
         yield stack

@@ -1,8 +1,8 @@
-"""The cache of redirect targets in Redis, and the one script that a redirect runs.
+"""The cache of redirect targets in Redis, and the script that each redirect runs.
 
-The cache is written through: after a change it holds the new target, or a tombstone. It is never
-just deleted, since a reader who still holds the old row would then put that back. Readers fill
-it only where nothing stands.
+An advanced example: see this package's docstring. The cache is written through: a change writes the
+new target, or a tombstone for a deleted link. It does not delete the entry, because a reader that
+still has the old row could then write that back. Readers write only where there is no entry.
 
 An entry is `<version>|<expires, ms, 0 for never>|<link id>|<url>`; a tombstone is `<version>|-`.
 """
@@ -20,14 +20,15 @@ from app.features.links.models import Link
 STREAM = "drydock:clicks"
 KEY = "drydock:link:"
 TOMBSTONE = "-"
-READ_VERSION = 0  # of what readers fill in: any writer's is higher
+READ_VERSION = 0  # of the entries that readers write: every writer's version is higher
 
-# A redirect that Redis runs later than this after it was sent is refused. What was never
-# confirmed is settled only after it, so no append can arrive behind the settling.
-LATEST_RUN = 5.0  # seconds; clocks of the hosts must agree to within this
+# Redis refuses a script that it runs later than this after it was sent. Unconfirmed clicks are
+# reconciled only after this time, so that no append can come later.
+LATEST_RUN = 5.0  # seconds; the clocks of the hosts must agree to within this
 
-# KEYS: the stream, then the slugs' keys. ARGV: the latest time to run (ms), the batch, then for
-# each slug how many clicks it gets. Answers what each key holds; what is live was counted.
+# KEYS: the stream, then the slugs' keys. ARGV: the latest time to run (ms), the batch's name, then
+# the number of clicks for each slug. Returns what each key holds. Clicks of live entries were
+# appended to the stream.
 FOLLOW = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -51,7 +52,8 @@ if #entry > 2 then redis.call('XADD', KEYS[1], '*', unpack(entry)) end
 return held
 """
 
-# KEYS: the slugs' keys. ARGV: version, seconds to live, an entry for each. A newer entry stays.
+# KEYS: the slugs' keys. ARGV: version, seconds to live, an entry for each key. An entry with a
+# higher version stays.
 PUT = """
 for i, key in ipairs(KEYS) do
   local held = redis.call('GET', key)
@@ -71,7 +73,7 @@ class Target:
 
     @classmethod
     def of_entry(cls, entry: bytes) -> Self | None:
-        """None for a tombstone and for what has expired."""
+        """None for a tombstone and for a link that has expired."""
         location = location_of(entry)
         return (
             None if location is None else cls(entry.split(b"|", 3)[2].decode(), location.decode())
@@ -79,13 +81,13 @@ class Target:
 
 
 def location_of(entry: bytes) -> bytes | None:
-    """The URL as it stands in the entry; None for a tombstone and for what has expired."""
+    """The URL in the entry; None for a tombstone and for a link that has expired."""
     parts = entry.split(b"|", 3)
     return parts[3] if len(parts) == 4 else None  # noqa: PLR2004 -- the parts of a live entry
 
 
 class NewLink(NamedTuple):
-    """What the cache needs of a link. An import makes thousands, too many for whole entities."""
+    """What the cache needs of a link. An import makes thousands: too many for ORM objects."""
 
     id: UUID
     slug: str
@@ -101,7 +103,7 @@ def make_entry(link: Link | NewLink | None, version: int = READ_VERSION) -> str:
 
 
 class LinkCache:
-    """Callers bound the time and handle failure: these methods raise what redis-py raises."""
+    """The entries of slugs. Its methods raise what redis-py raises, and have no timeout."""
 
     def __init__(self, redis: Redis, *, ttl: int) -> None:
         self._redis = redis
@@ -110,9 +112,10 @@ class LinkCache:
         self._put = redis.register_script(PUT)
 
     async def follow(self, batch: str, clicks: dict[str, int]) -> list[bytes | None]:
-        """Look up the slugs and append their clicks, as one: {slug: clicks} → an entry for each.
+        """Look up the slugs of {slug: clicks} and append their clicks to the stream, atomically.
 
-        Entries that are live were counted, each with its number of clicks.
+        Returns an entry for each slug. Only clicks of live entries are appended, under the name
+        `batch`.
         """
         latest = int((datetime.now(UTC).timestamp() + LATEST_RUN) * 1000)
         answer: list[bytes | None] = await self._follow(
@@ -122,15 +125,15 @@ class LinkCache:
         return answer
 
     async def fill(self, slug: str, link: Link | None) -> None:
-        """What a reader found, or that it found nothing. Whatever stands there already wins."""
+        """Write what a reader found in Postgres, unless there is an entry already."""
         await self._redis.set(KEY + slug, make_entry(link), nx=True, ex=self._ttl)
 
     async def put(self, slug: str, link: Link | None, version: int) -> None:
-        """What a writer has committed. None leaves a tombstone."""
+        """Write what a writer has committed; None writes a tombstone."""
         await self._put(keys=[KEY + slug], args=[version, self._ttl, make_entry(link, version)])
 
     async def put_all(self, links: Sequence[Link | NewLink], version: int) -> None:
-        """`put` for many, at once: Redis serves nobody else for the 2 ms that a thousand take."""
+        """`put` for many links. A thousand keep Redis busy for 2 ms."""
         await self._put(
             keys=[KEY + link.slug for link in links],
             args=[version, self._ttl, *(make_entry(link, version) for link in links)],

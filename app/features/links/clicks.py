@@ -1,9 +1,12 @@
-"""Counting clicks, each exactly once: the stream's roll-up, the direct way, and what settles.
+"""Counting each click exactly once: a stream consumer, and what happens while Redis is down.
 
-A redirect appends its click to a Redis stream before it answers. The roll-up reads the stream
-from the position in Postgres and commits counts and position together, so a crash at any moment
-repeats nothing and skips nothing. While Redis is away clicks are counted here at once; those whose
-append was never confirmed are noted, and settled once the stream can tell.
+An advanced example: see this package's docstring. A redirect appends its click to a Redis stream
+before it answers. The worker reads the stream from the consumer offset in Postgres, and commits the
+counts and the new offset in one transaction: a crash repeats nothing and skips nothing.
+
+While Redis is down, redirects count in Postgres. If an append was sent but never confirmed, the
+click may be in the stream or not. Such clicks are saved as unconfirmed and reconciled with the
+stream later.
 """
 
 from collections import Counter
@@ -16,13 +19,13 @@ from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.links.cache import LATEST_RUN, STREAM
-from app.features.links.models import ClickPosition, UnsettledClick
+from app.features.links.models import ConsumerOffset, UnconfirmedClick
 
 ENTRIES = 5000  # stream entries in one transaction
-SETTLE_AFTER = timedelta(seconds=3 * LATEST_RUN)  # no append can still be on its way
-# Counted entries stay this long, so that the settling finds them. Six times its delay: a request
-# lasts three seconds at most, and notes what is unconfirmed within that time.
-KEEP = timedelta(seconds=90)
+RECONCILE_AFTER = timedelta(seconds=3 * LATEST_RUN)  # no append can still be on its way
+# Counted entries stay in the stream this long, so that reconciling finds them. That is six times
+# the delay above: a request saves its unconfirmed clicks within the three seconds that it may take.
+KEEP_COUNTED = timedelta(seconds=90)
 
 Counts = Counter[tuple[UUID, datetime]]  # by link and hour
 Unconfirmed = Counter[tuple[str, UUID]]  # by batch and link
@@ -39,7 +42,7 @@ ADD_COUNTS = text("""
     ON CONFLICT (link_id, hour) DO UPDATE SET clicks = click_counts.clicks + excluded.clicks
 """)
 
-NOTE_UNSETTLED = text("""
+SAVE_UNCONFIRMED = text("""
     INSERT INTO unsettled_clicks (batch, link_id, clicks)
     SELECT given.batch, links.id, given.clicks
     FROM unnest(CAST(:batches AS text[]), CAST(:links AS uuid[]), CAST(:clicks AS bigint[]))
@@ -51,10 +54,10 @@ NOTE_UNSETTLED = text("""
     DO UPDATE SET clicks = unsettled_clicks.clicks + excluded.clicks
 """)
 
-# Whoever counts or trims holds this lock; who finds it held has nothing to do.
-HELD_POSITION = (
-    select(ClickPosition.position)
-    .where(ClickPosition.stream == STREAM)
+# The worker that counts or trims holds this lock. Another worker skips its turn.
+LOCKED_OFFSET = (
+    select(ConsumerOffset.offset)
+    .where(ConsumerOffset.stream == STREAM)
     .with_for_update(skip_locked=True)
 )
 
@@ -65,7 +68,7 @@ def whole_hour(seconds: float) -> datetime:
 
 
 async def count_directly(session: AsyncSession, sure: Counts, unsure: Unconfirmed) -> None:
-    """Count without the stream; `unsure` is noted, by the batch that may be in it already."""
+    """Count without the stream. Save `unsure` under the batch that may be in the stream already."""
     await _add(session, sure)
     if unsure:
         values = {
@@ -73,7 +76,7 @@ async def count_directly(session: AsyncSession, sure: Counts, unsure: Unconfirme
             "links": [link_id for _, link_id in unsure],
             "clicks": list(unsure.values()),
         }
-        await session.execute(NOTE_UNSETTLED, values)
+        await session.execute(SAVE_UNCONFIRMED, values)
 
 
 async def _add(session: AsyncSession, counts: Counts) -> None:
@@ -88,15 +91,15 @@ async def _add(session: AsyncSession, counts: Counts) -> None:
 
 
 async def roll_up(session: AsyncSession, redis: Redis) -> int:
-    """Count the stream's next entries and settle what is due. Returns the number of entries.
+    """Count the stream's next entries and reconcile what is due. Returns the number of entries.
 
-    The caller commits. Workers take turns: whoever finds the position locked counts nothing.
+    The caller commits. Of several workers one counts; the others find the offset locked and return.
     """
-    position = await session.scalar(HELD_POSITION)
-    if position is None:
+    offset = await session.scalar(LOCKED_OFFSET)
+    if offset is None:
         return 0
-    await _settle(session, redis)
-    entries = await _read(redis, position)
+    await _reconcile(session, redis)
+    entries = await _read(redis, offset)
     if entries:
         counts: Counts = Counter()
         for entry_id, fields in entries:
@@ -105,28 +108,28 @@ async def roll_up(session: AsyncSession, redis: Redis) -> int:
                 counts[link_id, hour] += clicks
         await _add(session, counts)
         await session.execute(
-            update(ClickPosition)
-            .where(ClickPosition.stream == STREAM)
-            .values(position=entries[-1][0].decode())
+            update(ConsumerOffset)
+            .where(ConsumerOffset.stream == STREAM)
+            .values(offset=entries[-1][0].decode())
         )
     return len(entries)
 
 
 async def trim(session: AsyncSession, redis: Redis) -> None:
-    """Drop entries that are counted and too old to settle anything.
+    """Remove stream entries that are counted and no longer needed to reconcile.
 
-    Up to the position that is committed, under its lock, and nothing that a noted click may still
-    have to be compared with, however long the workers were away.
+    It removes nothing behind the committed offset, whose lock it holds, and nothing that an
+    unconfirmed click must still be compared with, however long the workers were down.
     """
-    position = await session.scalar(HELD_POSITION)
-    if position is None:
+    offset = await session.scalar(LOCKED_OFFSET)
+    if offset is None:
         return
-    oldest = await session.scalar(select(func.min(UnsettledClick.created_at)))
+    oldest = await session.scalar(select(func.min(UnconfirmedClick.created_at)))
     seconds, _ = await redis.time()
-    kept_from = seconds - KEEP.total_seconds()
+    kept_from = seconds - KEEP_COUNTED.total_seconds()
     if oldest is not None:
-        kept_from = min(kept_from, oldest.timestamp() - SETTLE_AFTER.total_seconds())
-    counted_to = int(position.partition("-")[0])
+        kept_from = min(kept_from, oldest.timestamp() - RECONCILE_AFTER.total_seconds())
+    counted_to = int(offset.partition("-")[0])
     minid = str(min(int(kept_from * 1000), counted_to))
     await redis.xtrim(STREAM, minid=minid, approximate=False)
 
@@ -140,10 +143,10 @@ def _clicks_in(fields: dict[bytes, bytes]) -> list[tuple[UUID, int]]:
     return [(UUID(key.decode()), int(value)) for key, value in fields.items() if key != b"b"]
 
 
-async def _settle(session: AsyncSession, redis: Redis) -> None:
-    """Count unconfirmed clicks that the stream does not hold, and forget those it does."""
-    due = select(UnsettledClick).where(
-        UnsettledClick.created_at < text("now() - :age").bindparams(age=SETTLE_AFTER)
+async def _reconcile(session: AsyncSession, redis: Redis) -> None:
+    """Count the unconfirmed clicks that are not in the stream, and delete all that are due."""
+    due = select(UnconfirmedClick).where(
+        UnconfirmedClick.created_at < text("now() - :age").bindparams(age=RECONCILE_AFTER)
     )
     rows = list(await session.scalars(due))
     if not rows:
@@ -155,11 +158,11 @@ async def _settle(session: AsyncSession, redis: Redis) -> None:
             counts[row.link_id, whole_hour(row.created_at.timestamp())] += row.clicks
     await _add(session, counts)
     batches = {row.batch for row in rows}
-    await session.execute(delete(UnsettledClick).where(UnsettledClick.batch.in_(batches)))
+    await session.execute(delete(UnconfirmedClick).where(UnconfirmedClick.batch.in_(batches)))
 
 
 async def _appended(redis: Redis, batches: set[bytes]) -> set[tuple[str, UUID]]:
-    """Which links these batches did count in the stream."""
+    """Which batches are in the stream, with their links."""
     found: set[tuple[str, UUID]] = set()
     after = "0"
     while entries := await _read(redis, after):

@@ -1,7 +1,7 @@
-"""Reading the CSV of an import. No database here, and no judgement on what a value means.
+"""Reading the CSV of an import. No database here; `schemas` checks the values.
 
-Every line is a row of its own: no column may hold a line break, so a quote that is never closed
-spoils its line and not the rest of the file.
+Each line is one row: a value can't contain a line break. So a quote that is never closed makes one
+row invalid, and not the rest of the file.
 """
 
 import csv
@@ -12,14 +12,14 @@ from app.features.links.errors import FileInvalid
 
 COLUMNS = ("url", "slug", "title", "expires_at")
 MOST_ROWS = 100_000
-MOST_LINES = 2 * MOST_ROWS  # empty ones included, which cost time all the same
+MOST_LINES = 2 * MOST_ROWS  # with empty ones, which cost time too
 LONGEST_LINE = 16_384  # bytes; the longest valid row has about 3,000
 HEADER_ROW = 1
 
 
 @dataclass(frozen=True, slots=True)
 class CsvRow:
-    """A data row by its line in the file: its values that are not empty, or what is wrong."""
+    """A data row and its line in the file: its values that are not empty, or its fault."""
 
     number: int
     values: dict[str, str]
@@ -27,7 +27,7 @@ class CsvRow:
 
 
 def count_rows(source: bytes) -> int:
-    """How many data rows the file has. Raises `FileInvalid` if it is no file for us at all."""
+    """How many data rows the file has. Raises `FileInvalid` if the file as a whole is unusable."""
     _read_header(source)
     if source.count(b"\n") > MOST_LINES:
         raise FileInvalid(f"The file has more than {MOST_LINES} lines: split it.")
@@ -42,7 +42,7 @@ def count_rows(source: bytes) -> int:
 
 
 def read_rows(source: bytes, *, start: int) -> Iterator[CsvRow]:
-    """The data rows from line `start` on. Empty lines are none."""
+    """The data rows from line `start` on. Empty lines are skipped."""
     header = _read_header(source)
     for number, line in _data_lines(source):
         if number >= start:
@@ -56,7 +56,7 @@ def _data_lines(source: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _lines(source: bytes) -> Iterator[tuple[int, bytes]]:
-    # Not splitlines(): a file of nothing but line breaks would become millions of objects.
+    # splitlines() would make millions of objects out of a file with nothing but line breaks.
     number, begin = HEADER_ROW, 0
     while begin < len(source):
         end = source.find(b"\n", begin)
@@ -91,7 +91,7 @@ def _read_row(number: int, line: bytes, header: list[str]) -> CsvRow:
 
 
 def _split(line: bytes) -> tuple[list[str], str | None]:
-    """The line's fields, or what is wrong with it."""
+    """The line's fields, or no fields and its fault."""
     if len(line) > LONGEST_LINE:
         return [], f"is longer than {LONGEST_LINE} bytes"
     try:

@@ -1,7 +1,8 @@
-"""The hot path: a redirect whose slug is cached is answered before FastAPI sees it.
+"""The hot path: ASGI middleware that answers a cached redirect before FastAPI sees it.
 
-Everything else passes on to the route in `redirect`, which knows all the cases and gives the
-same answer for this one too: without this class the service is slower and no different.
+An advanced example: see this package's docstring. All other requests go on to the route in
+`redirect`, which handles every case, this one too. Without this class the service answers the same,
+but slower.
 """
 
 import re
@@ -15,13 +16,13 @@ from app.features.links.runtime import runtime_of
 from app.features.links.schemas import RESERVED
 
 SLUG_PATH = re.compile(r"/([A-Za-z0-9][A-Za-z0-9_-]{1,63})")
-FOLLOWED = "followed"  # where a request carries what the edge found, for the route
+FOLLOWED = "followed"  # the key in a request's state of what was found here, for the route
 
 FIXED_HEADERS = ((b"cache-control", b"private, no-store"), (b"content-length", b"0"))
 
 
 class RedirectEdge:
-    """Plain ASGI around the application."""
+    """Wraps the application, inside the request middleware."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -51,5 +52,5 @@ class RedirectEdge:
 
 
 def clicks_of(method: str) -> int:
-    """A HEAD is a link checker or a preview, nobody's click."""
+    """One for a GET. A HEAD comes from a link checker or a preview, and counts no click."""
     return 1 if method == "GET" else 0

@@ -32,7 +32,7 @@ class ImportNotFound(NotFound):
 
 
 class FileInvalid(AppError):
-    """The file as a whole can't be imported. A single bad row is no such error."""
+    """The file as a whole can't be imported. A bad row is an error of the import instead."""
 
     code = "file_invalid"
     status = 422

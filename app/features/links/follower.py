@@ -1,6 +1,7 @@
-"""Following slugs: through Redis, and through Postgres while Redis is away.
+"""Looking up slugs and counting their clicks: in Redis, or in Postgres while Redis is down.
 
-Requests that wait at the same moment share a round trip, or a transaction.
+An advanced example: see this package's docstring. Requests that wait at the same moment share one
+round trip to Redis, or one transaction.
 """
 
 import itertools
@@ -13,32 +14,32 @@ from uuid import uuid4
 from sqlalchemy import select
 
 from app.features.links import clicks as counting
+from app.features.links.batching import Batcher
 from app.features.links.cache import LinkCache
 from app.features.links.models import Link
-from app.infra.batching import Batcher
 from app.infra.db import Sessions, transaction
-from app.infra.redis import RedisGate, RedisUnavailable
+from app.infra.redis import CircuitBreaker, RedisUnavailable
 
-LARGEST_BATCH = 256  # requests in a script's run; Redis serves nobody else meanwhile
+LARGEST_BATCH = 256  # requests in one run of the script, which blocks Redis meanwhile
 
 
 @dataclass(frozen=True, slots=True)
-class Unfollowed:
-    """Redis gave no answer. `batch` names the append that may have happened all the same."""
+class NoAnswer:
+    """Redis did not answer. `batch` names the append that may have happened; None: it did not."""
 
     batch: str | None
 
 
-# What stands in the cache (None: nothing), or that nobody knows.
-Followed: TypeAlias = bytes | Unfollowed | None
+# The cache entry (None: there is none), or that Redis did not answer.
+Followed: TypeAlias = bytes | NoAnswer | None
 
 
 class Follower:
     """Looks slugs up in Redis and appends their clicks."""
 
-    def __init__(self, cache: LinkCache, gate: RedisGate) -> None:
+    def __init__(self, cache: LinkCache, breaker: CircuitBreaker) -> None:
         self._cache = cache
-        self._gate = gate
+        self._breaker = breaker
         self._batcher: Batcher[tuple[str, int], Followed] = Batcher(
             self._run, largest=LARGEST_BATCH
         )
@@ -47,7 +48,7 @@ class Follower:
         self._numbers = itertools.count()
 
     async def follow(self, slug: str, clicks: int) -> Followed:
-        """The slug's cache entry. If it is live, `clicks` were counted for it. Never raises."""
+        """The slug's cache entry. If the entry is live, `clicks` were counted. Never raises."""
         return await self._batcher.ask((slug, clicks))
 
     async def _run(self, asked: list[tuple[str, int]]) -> list[Followed]:
@@ -56,17 +57,17 @@ class Follower:
             clicks[slug] = clicks.get(slug, 0) + number
         name = f"{self._process}-{next(self._numbers)}"
         try:
-            entries = await self._gate.run(self._cache.follow(name, clicks))
+            entries = await self._breaker.run(self._cache.follow(name, clicks))
         except RedisUnavailable as error:
-            unfollowed = Unfollowed(name if error.applied is None else None)
-            return [unfollowed] * len(asked)
+            no_answer = NoAnswer(name if error.applied is None else None)
+            return [no_answer] * len(asked)
         found = dict(zip(clicks, entries, strict=True))
         return [found[slug] for slug, _ in asked]
 
 
 @dataclass(frozen=True, slots=True)
 class Direct:
-    """A redirect that goes around Redis. `batch` as in `Unfollowed`."""
+    """A redirect without Redis. `batch` as in `NoAnswer`."""
 
     slug: str
     clicks: int
@@ -82,7 +83,7 @@ class DirectFollower:
         self.close = self._batcher.close
 
     async def follow(self, asked: Direct) -> Link | None:
-        """The slug's link. Its clicks were counted, unless it has expired."""
+        """The slug's link. Its clicks were counted, unless the link has expired."""
         return await self._batcher.ask(asked)
 
     async def _run(self, asked: list[Direct]) -> list[Link | None]:

@@ -1,7 +1,7 @@
-"""Imports: taking a file in, and turning its rows into links a batch at a time.
+"""Imports: storing a file, and turning its rows into links, a batch at a time.
 
-A batch's links, its errors and the position in the file are one transaction, so an import that is
-interrupted anywhere goes on where it was, and two workers at one import do each row once.
+One transaction holds a batch's links, its errors and the next row. So an import that was
+interrupted goes on where it stopped, and two workers at one import do each row once.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import undefer
 
+from app.errors import fault_message
 from app.features.links.cache import NewLink
 from app.features.links.csvfile import HEADER_ROW, CsvRow, count_rows
 from app.features.links.errors import ImportNotFound, SlugTaken
@@ -22,11 +23,10 @@ from app.features.links.models import Import, ImportStatus, RowError
 from app.features.links.schemas import ImportProgress, ImportRead, LinkCreate, RowFault
 from app.features.links.service import ALPHABET, SLUG_LENGTH
 
-JOB = "run_import"
 ERRORS_A_PAGE = 1000
 
-# A row without a slug gets one made from its URL, so that importing it again finds it. These many
-# characters, and more if another URL's link has that name.
+# A row without a slug gets one that is derived from its URL, so that a second import finds it. It
+# has the first of these lengths, and the next one if the slug belongs to another URL.
 DERIVED_LENGTHS = (SLUG_LENGTH + 1, 12, 16, 22)
 
 INSERT_LINKS = text("""
@@ -62,7 +62,7 @@ class Candidate:
 
 
 def derive_slug(url: str, length: int) -> str:
-    """The same for the same URL, without the letters that people mix up."""
+    """A slug that depends on the URL alone, without letters that look alike."""
     number = int.from_bytes(hashlib.sha256(url.encode()).digest())
     characters = []
     for _ in range(length):
@@ -100,7 +100,7 @@ async def read_progress(session: AsyncSession, *, import_id: UUID) -> ImportProg
 
 
 async def read_import(session: AsyncSession, *, import_id: UUID, errors_after: int) -> ImportRead:
-    """Progress and a page of the rows' errors, in the order of the file."""
+    """The progress and a page of row errors, in the order of the file."""
     progress = await read_progress(session, import_id=import_id)
     query = (
         select(RowError)
@@ -129,9 +129,9 @@ async def load_source(session: AsyncSession, *, import_id: UUID) -> tuple[bytes,
 async def apply_batch(
     session: AsyncSession, *, import_id: UUID, rows: list[CsvRow], last: bool
 ) -> list[NewLink] | None:
-    """Do these rows and move the position behind them. The caller commits.
+    """Import these rows. The caller commits.
 
-    Returns the links that are new, or None if another worker has done these rows.
+    Returns the new links, or None if another worker has imported these rows.
     """
     locked = select(Import).where(Import.id == import_id).with_for_update()
     job = await session.scalar(locked)
@@ -177,8 +177,7 @@ def _sort_out(rows: list[CsvRow]) -> tuple[list[Candidate], list[RowFault]]:
 def _say(error: ValidationError) -> str:
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     said = (
-        f"{'.'.join(map(str, fault['loc'])) or 'row'}: {fault['msg'].removeprefix('Value error, ')}"
-        for fault in faults
+        f"{'.'.join(map(str, fault['loc'])) or 'row'}: {fault_message(fault)}" for fault in faults
     )
     return "; ".join(said)
 
@@ -186,7 +185,7 @@ def _say(error: ValidationError) -> str:
 async def _insert(
     session: AsyncSession, candidates: list[Candidate], created_by: UUID | None
 ) -> tuple[list[NewLink], list[RowFault]]:
-    """Make the links that are not there yet. A row is done when its slug leads to its URL."""
+    """Insert the links that do not exist yet. A row is done when its slug leads to its URL."""
     made: list[NewLink] = []
     faults: list[RowFault] = []
     attempt = 0

@@ -21,8 +21,8 @@ from app.infra.db import Base
 
 Timestamp = TIMESTAMP(timezone=True)
 
-# Puts the writes to one slug's cache entry in order. It is read while the row's lock is held, so
-# a later transaction always holds a higher number, whichever of the two reaches Redis first.
+# The versions of cache entries. A transaction takes one while it holds the row's lock, so a later
+# transaction has a higher version, whichever of the two reaches Redis first.
 CACHE_VERSIONS = Sequence("link_cache_versions", metadata=Base.metadata)
 
 
@@ -54,7 +54,7 @@ class Link(Base):
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
     expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("tokens.id", ondelete="SET NULL"))
-    # By these a request that is sent again is recognised.
+    # These identify a request that is sent again.
     idempotency_key: Mapped[str | None] = mapped_column(Text, deferred=True)
     request_digest: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
 
@@ -78,19 +78,19 @@ class ClickCount(Base):
     clicks: Mapped[int] = mapped_column(BigInteger)
 
 
-class ClickPosition(Base):
-    """How far the roll-up has counted the stream. One row; whoever counts holds its lock."""
+class ConsumerOffset(Base):
+    """The id of the last stream entry that is counted. One row; the worker that counts locks it."""
 
     __tablename__ = "click_positions"
 
     stream: Mapped[str] = mapped_column(Text, primary_key=True)
-    position: Mapped[str] = mapped_column(Text)
+    offset: Mapped[str] = mapped_column("position", Text)
 
 
-class UnsettledClick(Base):
-    """Clicks whose append to the stream was never confirmed: it happened, or it did not.
+class UnconfirmedClick(Base):
+    """Clicks whose append to the stream was never confirmed: it may have happened or not.
 
-    The roll-up settles them: in the stream they count there, else here.
+    `clicks.roll_up` reconciles them: those that are not in the stream are counted from here.
     """
 
     __tablename__ = "unsettled_clicks"
@@ -134,7 +134,7 @@ class Import(Base):
 
 
 class RowError(Base):
-    """A row that became no link, by its line in the file (the header is line 1)."""
+    """A row that could not be imported, by its line in the file (the header is line 1)."""
 
     __tablename__ = "import_errors"
 

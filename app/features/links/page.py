@@ -1,42 +1,43 @@
-"""The pages' forms: a new link, an import and how far it has come. The API does the same."""
+"""The page's forms: create a link, import a file, show an import. The API offers the same."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ValidationError
 
+from app.errors import fault_message
 from app.features.links import imports, service
 from app.features.links.errors import SlugTaken
 from app.features.links.models import ImportStatus
 from app.features.links.runtime import LinksRuntimeDep
 from app.features.links.schemas import LinkCreate
+from app.features.links.scopes import LINKS_READ, LINKS_WRITE
+from app.features.links.tasks import run_import
 from app.features.links.uploads import read_file
 from app.features.links.writethrough import write_through
-from app.features.tokens.browser import require_visitor
+from app.features.tokens.auth import Authenticated
 from app.features.tokens.models import Token
-from app.features.tokens.schemas import Scope
 from app.infra.db import SessionDep, after_commit
+from app.infra.feature import UploadRouter
 from app.infra.lifespan import ResourcesDep
 from app.infra.page.origin import require_same_origin
 from app.infra.page.render import PREFIX, PageRoute, page, see_other
 
-# Each in a transaction of its own, over before the body is read.
-Reader = Annotated[Token, Depends(require_visitor(Scope.LINKS_READ, "read"))]
-Writer = Annotated[Token, Depends(require_visitor(Scope.LINKS_WRITE, "write"))]
+Reader = Annotated[Token, Depends(Authenticated(LINKS_READ, "read").visitor)]
+Writer = Annotated[Token, Depends(Authenticated(LINKS_WRITE, "write").visitor)]
 
 SHOWN_ERRORS = 50  # rows; the API pages through them all
 FIELDS = ("url", "slug", "title")
 
-forms_router, files_router = (
-    APIRouter(
-        prefix=PREFIX,
-        include_in_schema=False,
-        route_class=PageRoute,
-        dependencies=[Depends(require_same_origin)],
-    )
-    for _ in range(2)
-)
+OF_PAGES: dict[str, Any] = {
+    "prefix": PREFIX,
+    "include_in_schema": False,
+    "route_class": PageRoute,
+    "dependencies": [Depends(require_same_origin)],
+}
+forms_router = APIRouter(**OF_PAGES)
+files_router = UploadRouter(**OF_PAGES)
 
 
 @forms_router.post("/links")
@@ -47,7 +48,7 @@ async def create_link(
     resources: ResourcesDep,
     runtime: LinksRuntimeDep,
 ) -> Response:
-    """Leads back to the overview; what is wrong is shown beside its field."""
+    """Lead back to the overview, or show each fault beside its field."""
     async with request.form(max_files=0, max_fields=10) as form:
         values = {name: str(form.get(name, "")).strip() for name in FIELDS}
     try:
@@ -55,31 +56,31 @@ async def create_link(
         link, _ = await service.create_link(session, data=data, created_by=writer.id)
     except (ValidationError, SlugTaken) as error:
         status, faults = _explain(error)
-        return await page(
+        return page(
             request,
             "links/new.html",
             status=status,
             view={"values": values, "faults": faults, "public_url": resources.settings.public_url},
         )
-    await write_through(session, resources.gate, runtime.cache, slug=link.slug, link=link)
+    await write_through(session, resources.breaker, runtime.cache, slug=link.slug, link=link)
     return see_other(f"/?made={link.slug}#links")
 
 
 def _explain(error: ValidationError | SlugTaken) -> tuple[int, dict[str, str]]:
-    """The status, and what is wrong by field."""
+    """The status, and a message for each faulty field."""
     if isinstance(error, SlugTaken):
         return error.status, {"slug": error.detail}
     faults: dict[str, str] = {}
     for fault in error.errors(include_url=False, include_input=False, include_context=False):
-        message = fault["msg"].removeprefix("Value error, ")
-        faults.setdefault(str(fault["loc"][0]), _PLAINER.get(fault["type"], message))
+        message = _PLAINER.get(fault["type"]) or fault_message(fault)
+        faults.setdefault(str(fault["loc"][0]), message)
     return 422, faults
 
 
-# What pydantic says to programmers, for those who fill in a form.
+# Messages by pydantic's error type, where its own are written for programmers.
 _PLAINER = {
-    "missing": "is needed: where shall the link lead?",
-    "string_pattern_mismatch": "is not of the form that is asked for above",
+    "missing": "is required: where does the link lead?",
+    "string_pattern_mismatch": "does not have the form that is described above",
 }
 
 
@@ -87,10 +88,10 @@ _PLAINER = {
 async def start_import(
     request: Request, writer: Writer, session: SessionDep, resources: ResourcesDep
 ) -> Response:
-    """Leads to the import's own page."""
+    """Store the file and lead to the import's own page."""
     source = await read_file(request, most=resources.settings.max_upload_bytes)
     job = await imports.create_import(session, source=source, created_by=writer.id)
-    after_commit(session, lambda: resources.enqueuer.enqueue(imports.JOB, import_id=str(job.id)))
+    after_commit(session, lambda: resources.enqueuer.enqueue(run_import, import_id=str(job.id)))
     return see_other(f"{PREFIX}/imports/{job.id}")
 
 
@@ -99,9 +100,9 @@ async def start_import(
 async def show_import(
     import_id: UUID, request: Request, _reader: Reader, session: SessionDep
 ) -> Response:
-    """How far an import has come. Until it is finished the page asks again every second."""
+    """Show an import. Until it is finished, the page reloads its content every second."""
     found = await imports.read_import(session, import_id=import_id, errors_after=0)
-    return await page(
+    return page(
         request,
         "links/import.html",
         job=found,

@@ -13,15 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.features.links import service
 from app.features.links.clicks import whole_hour
 from app.features.links.models import ClickCount, Link
-from app.features.tokens.browser import visit_of
-from app.features.tokens.schemas import Scope
+from app.features.links.scopes import LINKS_READ, LINKS_WRITE
+from app.features.tokens.auth import visit_of
 from app.infra.db import transaction
+from app.infra.http.pages import PageRequest
 from app.infra.lifespan import Resources
-from app.infra.page.charts import Bar, bars
 
 NEWEST = 8
 HOURS = 24
-HEIGHT = 8  # of a sparkline, in units of its view box; an hour is one unit wide
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +31,7 @@ class LinkView:
     created_at: datetime
     expired: bool
     clicks: int
-    lately: int
-    bars: list[Bar]
+    hours: list[int]  # clicks in each of the last HOURS, the running one last
 
 
 async def load_panel(request: Request) -> Mapping[str, Any]:
@@ -42,27 +40,26 @@ async def load_panel(request: Request) -> Mapping[str, Any]:
     scopes = token.scopes if token else ()
     view: dict[str, Any] = {
         "signed_in": token is not None,
-        "may_write": Scope.LINKS_WRITE in scopes,
+        "may_write": LINKS_WRITE in scopes,
         "most_bytes": resources.settings.max_upload_bytes,
         "public_url": resources.settings.public_url,
         "hours": HOURS,
-        "height": HEIGHT,
         "links": None,
         "made": None,
         "values": {},
         "faults": {},
     }
-    if Scope.LINKS_READ in scopes:
+    if LINKS_READ in scopes:
         async with transaction(resources.sessions) as session:
             view["links"] = await newest_links(session, now=datetime.now(UTC))
-        # Only a link that is there is shown as made: an address can't put words on this page.
+        # The address names the link that was made; only one that exists is shown.
         made = request.query_params.get("made")
         view["made"] = next((link for link in view["links"] if link.slug == made), None)
     return view
 
 
 async def newest_links(session: AsyncSession, *, now: datetime) -> list[LinkView]:
-    links = await service.list_links(session, limit=NEWEST, before=None)
+    links = (await service.list_links(session, page=PageRequest(limit=NEWEST))).items
     totals = await service.total_clicks(session, links=links)
     lately = await _clicks_by_hour(session, links, now)
     return [
@@ -73,8 +70,7 @@ async def newest_links(session: AsyncSession, *, now: datetime) -> list[LinkView
             created_at=link.created_at,
             expired=link.has_expired(now),
             clicks=totals.get(link.id, 0),
-            lately=sum(lately[link.id]),
-            bars=bars(lately[link.id], height=HEIGHT),
+            hours=lately[link.id],
         )
         for link in links
     ]
@@ -83,7 +79,7 @@ async def newest_links(session: AsyncSession, *, now: datetime) -> list[LinkView
 async def _clicks_by_hour(
     session: AsyncSession, links: Sequence[Link], now: datetime
 ) -> dict[UUID, list[int]]:
-    """The last hours of each link, the running one last."""
+    """The clicks of each link in the last hours, the current hour last."""
     first = whole_hour(now.timestamp()) - timedelta(hours=HOURS - 1)
     query = select(ClickCount).where(
         ClickCount.link_id.in_([link.id for link in links]), ClickCount.hour >= first
@@ -91,6 +87,6 @@ async def _clicks_by_hour(
     found = {link.id: [0] * HOURS for link in links}
     for count in await session.scalars(query):
         index = int((count.hour - first) / timedelta(hours=1))
-        if index < HOURS:  # the database's clock may be ahead of ours
+        if index < HOURS:  # the clock of the database may be ahead
             found[count.link_id][index] += count.clicks
     return found

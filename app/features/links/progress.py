@@ -15,7 +15,7 @@ from app.features.links.schemas import ImportProgress
 from app.infra.db import Sessions, transaction
 
 LOOK_EVERY = 0.5  # seconds
-# A stream ends within a shutdown's grace, and the browser's EventSource connects again.
+# Shorter than SHUTDOWN_GRACE, so that no stream delays a shutdown. Browsers connect again.
 LONGEST_STREAM = 20.0  # seconds
 RECONNECT_AFTER = 1000  # ms
 
@@ -25,21 +25,21 @@ def wants_events(request: Request) -> bool:
 
 
 def stream_progress(sessions: Sessions, *, import_id: UUID) -> StreamingResponse:
-    """An event `progress` at each change and `finished` at the end, each with the counts."""
+    """Send an event `progress` at each change and `finished` at the end, each with the counts."""
     return EventSourceResponse(
         _events(sessions, import_id),
-        # nginx holds streams back unless it is told not to.
+        # nginx buffers streams unless this header forbids it.
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
 async def _events(sessions: Sessions, import_id: UUID) -> AsyncIterator[bytes]:
     ends = time.monotonic() + LONGEST_STREAM
-    told: ImportProgress | None = None
+    sent: ImportProgress | None = None
     while time.monotonic() < ends:
         async with transaction(sessions) as session:
             now = await imports.read_progress(session, import_id=import_id)
-        if now != told:
+        if now != sent:
             finished = now.status is ImportStatus.FINISHED
             yield format_sse_event(
                 event="finished" if finished else "progress",
@@ -48,5 +48,5 @@ async def _events(sessions: Sessions, import_id: UUID) -> AsyncIterator[bytes]:
             )
             if finished:
                 return
-            told = now
+            sent = now
         await asyncio.sleep(LOOK_EVERY)

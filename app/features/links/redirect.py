@@ -1,24 +1,25 @@
-"""GET /{slug}: the public redirect, in all its cases. `edge` answers the commonest one sooner."""
+"""GET /{slug}: the public redirect, in every case. `edge` answers the most common one faster."""
 
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import Path, Request
 from fastapi.responses import Response
 
 from app.errors import BadRequest, DependencyUnavailable
 from app.features.links.cache import Target
 from app.features.links.edge import FIXED_HEADERS, FOLLOWED, SLUG_PATH, clicks_of
 from app.features.links.errors import LinkExpired, LinkNotFound
-from app.features.links.follower import Direct, Followed, Unfollowed
+from app.features.links.follower import Direct, Followed, NoAnswer
 from app.features.links.runtime import LinksRuntime, LinksRuntimeDep
 from app.features.links.service import find_by_slug
 from app.infra.db import Sessions, transaction
+from app.infra.feature import CatchAllRouter
 from app.infra.http.problems import responses
 from app.infra.lifespan import ResourcesDep
-from app.infra.redis import RedisGate, RedisUnavailable
+from app.infra.redis import CircuitBreaker, RedisUnavailable
 
-router = APIRouter(
+router = CatchAllRouter(
     tags=["redirect"],
     responses=responses(BadRequest, LinkNotFound, LinkExpired, DependencyUnavailable),
 )
@@ -32,7 +33,7 @@ async def follow_link(
 ) -> Response:
     """Redirect to where the link leads now, and count the click."""
     if SLUG_PATH.fullmatch(f"/{slug}") is None:
-        raise _not_found(slug)  # no link can be called that: neither Redis nor Postgres is asked
+        raise _not_found(slug)  # no link can have this slug, so neither Redis nor Postgres is asked
     found: Followed | str = getattr(request.state, FOLLOWED, "")
     if isinstance(found, str):
         found = await runtime.follower.follow(slug, clicks_of(request.method))
@@ -42,7 +43,7 @@ async def follow_link(
         clicks=clicks_of(request.method),
         runtime=runtime,
         sessions=resources.sessions,
-        gate=resources.gate,
+        breaker=resources.breaker,
     )
     headers = {name.decode(): value.decode() for name, value in FIXED_HEADERS}
     return Response(status_code=302, headers={"Location": target.url, **headers})
@@ -63,12 +64,12 @@ async def _resolve(
     clicks: int,
     runtime: LinksRuntime,
     sessions: Sessions,
-    gate: RedisGate,
+    breaker: CircuitBreaker,
 ) -> Target:
-    """The target, its clicks counted. Raises `LinkNotFound` or `LinkExpired`."""
+    """The target, after its clicks were counted. Raises `LinkNotFound` or `LinkExpired`."""
     if found is None:
         found = await _fill_and_follow(
-            slug, clicks=clicks, runtime=runtime, sessions=sessions, gate=gate
+            slug, clicks=clicks, runtime=runtime, sessions=sessions, breaker=breaker
         )
     if isinstance(found, bytes):
         return _read_entry(slug, found)
@@ -90,15 +91,15 @@ def _read_entry(slug: str, entry: bytes) -> Target:
 
 
 async def _fill_and_follow(
-    slug: str, *, clicks: int, runtime: LinksRuntime, sessions: Sessions, gate: RedisGate
+    slug: str, *, clicks: int, runtime: LinksRuntime, sessions: Sessions, breaker: CircuitBreaker
 ) -> Followed:
-    """Put the row into the cache, then follow that: if a writer was faster, its word counts."""
+    """Write the row to the cache, then follow the entry. A writer's entry, if any, wins."""
     async with transaction(sessions) as session:
         link = await find_by_slug(session, slug=slug)
     try:
-        await gate.run(runtime.cache.fill(slug, link))
+        await breaker.run(runtime.cache.fill(slug, link))
     except RedisUnavailable:
-        return Unfollowed(batch=None)
+        return NoAnswer(batch=None)
     return await runtime.follower.follow(slug, clicks)
 
 

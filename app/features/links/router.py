@@ -28,24 +28,26 @@ from app.features.links.schemas import (
     LinkRead,
     LinkUpdate,
 )
+from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from app.features.links.service import MOST_BUCKETS, Bucket
+from app.features.links.tasks import run_import
 from app.features.links.uploads import UPLOAD_BODY, UploadDep, Uploader
 from app.features.links.writethrough import write_through
-from app.features.tokens.auth import require
+from app.features.tokens.auth import Authenticated
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
 from app.features.tokens.models import Token
-from app.features.tokens.schemas import Scope
 from app.infra.db import SessionDep, after_commit
-from app.infra.http.inputs import Moment
-from app.infra.http.pages import CursorDep, LimitDep, encode_cursor
+from app.infra.feature import UploadRouter
+from app.infra.http.inputs import UtcTime
+from app.infra.http.pages import PageDep
 from app.infra.http.problems import API_ERRORS, responses
 from app.infra.lifespan import Resources, ResourcesDep
 
-Reader = Annotated[Token, Depends(require(Scope.LINKS_READ, "read"), scope="function")]
-Writer = Annotated[Token, Depends(require(Scope.LINKS_WRITE, "write"), scope="function")]
+Reader = Annotated[Token, Depends(Authenticated(LINKS_READ, "read"), scope="function")]
+Writer = Annotated[Token, Depends(Authenticated(LINKS_WRITE, "write"), scope="function")]
 SlugPath = Annotated[str, Path(pattern=SLUG)]
-# What tells a request that is sent again from a new one. A draft of the IETF's names the header
-# (draft-ietf-httpapi-idempotency-key-header); its quotes are taken as a part of the key.
+# The header of an IETF draft (draft-ietf-httpapi-idempotency-key-header). The quotes that it asks
+# for are taken as a part of the key.
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -67,7 +69,7 @@ UNTIL = "Exclusive. Default: now. Must lie at least one bucket after `since`."
 GUARDED = responses(*API_ERRORS, TokenInvalid, ScopeMissing)
 
 links_router = APIRouter(prefix="/api/v1/links", tags=["links"], responses=GUARDED)
-imports_router = APIRouter(prefix="/api/v1/imports", tags=["imports"], responses=GUARDED)
+imports_router = UploadRouter(prefix="/api/v1/imports", tags=["imports"], responses=GUARDED)
 
 
 def _read(resources: Resources, link: Link, clicks: int) -> LinkRead:
@@ -94,11 +96,12 @@ async def create_link(
 ) -> LinkRead:
     """Shorten a URL, under a slug of your choice or one that is made up.
 
-    Sent again with its `Idempotency-Key` it is answered with the link that it made, as that is
-    now, and `Idempotency-Replayed: true`; once the link is deleted it makes a new one.
+    A request that is sent again with its `Idempotency-Key` makes no second link. It is answered
+    with the link as it is now, and with `Idempotency-Replayed: true`. If the link was deleted
+    meanwhile, a new one is made.
     """
     link, repeated = await service.create_link(session, data=body, created_by=writer.id, key=key)
-    await write_through(session, resources.gate, runtime.cache, slug=link.slug, link=link)
+    await write_through(session, resources.breaker, runtime.cache, slug=link.slug, link=link)
     response.headers["Location"] = f"{links_router.prefix}/{link.slug}"
     if repeated:
         response.headers["Idempotency-Replayed"] = "true"
@@ -108,20 +111,13 @@ async def create_link(
 
 @links_router.get("")
 async def list_links(
-    _reader: Reader,
-    session: SessionDep,
-    resources: ResourcesDep,
-    limit: LimitDep = 50,
-    cursor: CursorDep = None,
+    _reader: Reader, session: SessionDep, resources: ResourcesDep, page: PageDep
 ) -> LinkPage:
     """All links, newest first."""
-    links = await service.list_links(session, limit=limit + 1, before=cursor)
-    shown = links[:limit]
-    clicks = await service.total_clicks(session, links=shown)
-    return LinkPage(
-        items=[_read(resources, link, clicks.get(link.id, 0)) for link in shown],
-        next_cursor=encode_cursor(shown[-1].id) if len(links) > limit else None,
-    )
+    found = await service.list_links(session, page=page)
+    clicks = await service.total_clicks(session, links=found.items)
+    items = [_read(resources, link, clicks.get(link.id, 0)) for link in found.items]
+    return LinkPage(items=items, next_cursor=found.next_cursor)
 
 
 @links_router.get("/{slug}", responses=responses(LinkNotFound))
@@ -142,9 +138,9 @@ async def change_link(
     resources: ResourcesDep,
     runtime: LinksRuntimeDep,
 ) -> LinkRead:
-    """Change what is given. Once this has answered, no redirect leads to the old URL."""
+    """Change the given fields. Once this has answered, no redirect leads to the old URL."""
     link = await service.change_link(session, slug=slug, data=body)
-    await write_through(session, resources.gate, runtime.cache, slug=slug, link=link)
+    await write_through(session, resources.breaker, runtime.cache, slug=slug, link=link)
     clicks = await service.total_clicks(session, links=[link])
     return _read(resources, link, clicks.get(link.id, 0))
 
@@ -159,7 +155,7 @@ async def delete_link(
 ) -> None:
     """Delete a link and its clicks. Once this has answered, the slug redirects no more."""
     await service.delete_link(session, slug=slug)
-    await write_through(session, resources.gate, runtime.cache, slug=slug, link=None)
+    await write_through(session, resources.breaker, runtime.cache, slug=slug, link=None)
 
 
 @links_router.get("/{slug}/clicks", responses=responses(LinkNotFound))
@@ -168,8 +164,8 @@ async def read_clicks(
     _reader: Reader,
     session: SessionDep,
     bucket: Annotated[Bucket, Query()] = "day",
-    since: Annotated[Moment | None, Query(description=SINCE)] = None,
-    until: Annotated[Moment | None, Query(description=UNTIL)] = None,
+    since: Annotated[UtcTime | None, Query(description=SINCE)] = None,
+    until: Annotated[UtcTime | None, Query(description=UNTIL)] = None,
 ) -> ClickSeries:
     """Clicks by hour or day (UTC), without gaps. A click shows up about a second later."""
     start, end = service.bound_series(bucket, since, until)
@@ -191,13 +187,13 @@ async def start_import(
     resources: ResourcesDep,
     response: Response,
 ) -> ImportProgress:
-    """Import links from a CSV file with a header: url and, if you like, slug, title, expires_at.
+    """Import links from a CSV file. Its header names url and, optionally, slug, title, expires_at.
 
-    The file is stored before this answers, and imported by the worker. Importing it again
-    changes nothing: a row whose link exists is done.
+    The file is stored before this answers, and the worker imports it. A second import of the same
+    file changes nothing.
     """
     job = await imports.create_import(session, source=file, created_by=writer.id)
-    after_commit(session, lambda: resources.enqueuer.enqueue(imports.JOB, import_id=str(job.id)))
+    after_commit(session, lambda: resources.enqueuer.enqueue(run_import, import_id=str(job.id)))
     response.headers["Location"] = f"{imports_router.prefix}/{job.id}"
     return ImportProgress.model_validate(job)
 
@@ -218,7 +214,7 @@ async def read_import(
     resources: ResourcesDep,
     errors_after: Annotated[int, Query(ge=0, le=10**9)] = 0,
 ) -> ImportRead | StreamingResponse:
-    """How far an import has come. `Accept: text/event-stream` follows it until it is finished."""
+    """An import's progress. With `Accept: text/event-stream` it is sent until it is finished."""
     found = await imports.read_import(session, import_id=import_id, errors_after=errors_after)
     if wants_events(request):
         return stream_progress(resources.sessions, import_id=import_id)

@@ -18,18 +18,19 @@ from pydantic import (
 
 from app.features.links.models import ImportStatus
 from app.infra.http.inputs import FutureTime, Line
+from app.infra.http.pages import Page
 
 LONGEST_URL = 2048  # what every browser and proxy takes
 
-# First segments of the service's own paths, which a slug would hide or be hidden by. A test
-# compares this with the routes.
+# The first segments of the service's own paths: no link can have them as its slug. A test compares
+# this with the routes.
 RESERVED = frozenset({"api", "docs", "health", "metrics", "page", "static"})
 
 SLUG = r"^[A-Za-z0-9][A-Za-z0-9_-]{1,63}$"
 SlugText = Annotated[str, StringConstraints(pattern=SLUG)]
 
 _http_url = TypeAdapter(AnyHttpUrl)
-# What RFC 3986 leaves out and what Location would carry differently from what was given.
+# Characters that RFC 3986 excludes, or that a Location header would not carry unchanged.
 _NOT_IN_URLS = re.compile(r'[\x00-\x20\x7f-\x9f"<>\\`]')
 
 
@@ -40,10 +41,10 @@ def _not_reserved(value: str) -> str:
 
 
 def _web_address(value: str) -> str:
-    """Keep an ASCII URL to the letter; write an international one in its ASCII form."""
+    """Keep an ASCII URL unchanged, and convert an international one to its ASCII form."""
     if _NOT_IN_URLS.search(value):
         raise ValueError("must not contain spaces, control characters, quotes, <, > or backslashes")
-    parsed = _http_url.validate_python(value)  # its own message names what is wrong
+    parsed = _http_url.validate_python(value)
     if parsed.username or parsed.password or "@" in urlsplit(value).netloc:
         raise ValueError("must not contain credentials: everyone who follows the link sees them")
     kept = value if value.isascii() else str(parsed)
@@ -53,7 +54,7 @@ def _web_address(value: str) -> str:
 
 
 def _no_default(schema: dict[str, Any]) -> None:
-    """A default that only the code knows is none in the document."""
+    """Leave the default, which no client can send, out of the OpenAPI document."""
     schema.pop("default")
 
 
@@ -84,12 +85,11 @@ class LinkCreate(BaseModel):
 
 
 class LinkUpdate(BaseModel):
-    """What is given changes; null removes a title or an expiry; the rest stays."""
+    """The given fields change, the others stay. null removes a title or an expiry."""
 
     model_config = ConfigDict(extra="forbid")
 
-    # Not nullable, for a link leads somewhere: the default stands for "not given", see the set
-    # of given fields, and no client can send it.
+    # Not nullable. The default means that the field was not given; no client can send it.
     url: WebAddress = Field(default="", json_schema_extra=_no_default)
     title: Title | None = None
     expires_at: FutureTime | None = None
@@ -105,9 +105,8 @@ class LinkRead(BaseModel):
     clicks: int
 
 
-class LinkPage(BaseModel):
-    items: list[LinkRead]
-    next_cursor: str | None
+class LinkPage(Page[LinkRead]):
+    """Links, newest first."""
 
 
 class ClickBucket(BaseModel):
@@ -116,14 +115,14 @@ class ClickBucket(BaseModel):
 
 
 class ClickSeries(BaseModel):
-    """`total` counts the clicks within the series; hours and days are UTC's."""
+    """`total` is the sum of the series. Hours and days are in UTC."""
 
     total: int
     series: list[ClickBucket]
 
 
 class RowFault(BaseModel):
-    """`row` is the line in the file, as a spreadsheet numbers it: the header is row 1."""
+    """`row` is the line in the file, as a spreadsheet counts: the header is row 1."""
 
     model_config = ConfigDict(from_attributes=True)
 

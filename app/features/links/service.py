@@ -14,10 +14,11 @@ from app.errors import FieldFault, ValidationFailed
 from app.features.links.errors import KeyReused, LinkNotFound, SlugTaken
 from app.features.links.models import CACHE_VERSIONS, ClickCount, Link
 from app.features.links.schemas import ClickBucket, LinkCreate, LinkUpdate
+from app.infra.http.pages import PageRequest, Rows, read_page
 
-# Without 0 O 1 l I: people read slugs aloud and type them from paper.
+# Without 0 O 1 l I, which people confuse when they type a slug from paper.
 ALPHABET = "23456789abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ"
-SLUG_LENGTH = 7  # 57**7, about 2e12: a collision is rare, and tried again
+SLUG_LENGTH = 7  # 57**7, about 2e12 slugs; after a collision another one is tried
 ATTEMPTS = 5
 
 Bucket = Literal["hour", "day"]
@@ -39,10 +40,11 @@ def make_slug() -> str:
 async def create_link(
     session: AsyncSession, *, data: LinkCreate, created_by: UUID, key: str | None = None
 ) -> tuple[Link, bool]:
-    """A new link and False, or the one that the same request made before under `key`, and True.
+    """Create a link and return it with False.
 
-    Raises `SlugTaken`, and `KeyReused` if the key came with other data before. Of simultaneous
-    creations of one slug exactly one succeeds; those with one key wait for each other.
+    If the same request made a link before under the idempotency key `key`, return that one with
+    True. Raises `SlugTaken`, and `KeyReused` if the key came with other data before. Of several
+    requests at once for one slug, exactly one succeeds; those with one key wait for each other.
     """
     digest = hashlib.sha256(data.model_dump_json(exclude_defaults=True).encode()).digest()
     for _ in range(ATTEMPTS):
@@ -74,7 +76,7 @@ async def create_link(
 async def _find_repeated(
     session: AsyncSession, *, created_by: UUID, key: str, digest: bytes
 ) -> Link | None:
-    """The link that this key has made, locked; None if there is none."""
+    """The link that this key has made, with a lock on its row; None if there is none."""
     query = select(Link, Link.request_digest).where(
         Link.created_by == created_by, Link.idempotency_key == key
     )
@@ -92,7 +94,7 @@ async def find_by_slug(session: AsyncSession, *, slug: str) -> Link | None:
 
 
 async def find_link(session: AsyncSession, *, slug: str, lock: bool = False) -> Link:
-    """Raises `LinkNotFound`. With `lock` nobody else changes it before the commit."""
+    """Raises `LinkNotFound`. With `lock` nobody else can change the link before the commit."""
     query = select(Link).where(Link.slug == slug)
     link = await session.scalar(query.with_for_update() if lock else query)
     if link is None:
@@ -101,19 +103,16 @@ async def find_link(session: AsyncSession, *, slug: str, lock: bool = False) -> 
 
 
 async def find_counted(session: AsyncSession, *, slug: str) -> tuple[Link, int]:
-    """A link and its clicks since it was made, in one query. Raises `LinkNotFound`."""
+    """A link and all its clicks, in one query. Raises `LinkNotFound`."""
     row = (await session.execute(COUNTED.where(Link.slug == slug))).one_or_none()
     if row is None:
         raise LinkNotFound(f"No link is called {slug!r}.")
     return row[0], row[1]
 
 
-async def list_links(session: AsyncSession, *, limit: int, before: UUID | None) -> list[Link]:
-    """Newest first; `before` is the id of the last one already seen."""
-    query = select(Link).order_by(Link.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(Link.id < before)
-    return list(await session.scalars(query))
+async def list_links(session: AsyncSession, *, page: PageRequest) -> Rows[Link]:
+    """Newest first."""
+    return await read_page(session, select(Link), Link.id, page)
 
 
 async def change_link(session: AsyncSession, *, slug: str, data: LinkUpdate) -> Link:
@@ -125,20 +124,20 @@ async def change_link(session: AsyncSession, *, slug: str, data: LinkUpdate) -> 
 
 
 async def delete_link(session: AsyncSession, *, slug: str) -> None:
-    """The link goes with its clicks; the slug is free again."""
+    """Delete a link and its clicks. Its slug is free from then on."""
     link = await find_link(session, slug=slug, lock=True)
     await session.delete(link)
     await session.flush()
 
 
 async def next_cache_version(session: AsyncSession) -> int:
-    """Call it while the transaction holds the slug's row, so that versions follow the commits."""
+    """A version for a cache entry. Call this while the transaction holds the lock of the row."""
     version: int = await session.scalar(select(CACHE_VERSIONS.next_value()))  # type: ignore[assignment] # a sequence has a next value
     return version
 
 
 async def total_clicks(session: AsyncSession, *, links: list[Link]) -> dict[UUID, int]:
-    """Clicks of each link since it was made; links without any are absent."""
+    """All clicks of each link. Links without clicks are absent."""
     query = (
         select(ClickCount.link_id, func.sum(ClickCount.clicks))
         .where(ClickCount.link_id.in_([link.id for link in links]))
@@ -150,7 +149,7 @@ async def total_clicks(session: AsyncSession, *, links: list[Link]) -> dict[UUID
 def bound_series(
     bucket: Bucket, since: datetime | None, until: datetime | None
 ) -> tuple[datetime, datetime]:
-    """Whole buckets from `since` to before `until`. Raises `ValidationFailed`."""
+    """The start and the exclusive end of a series, in whole buckets. Raises `ValidationFailed`."""
     step = timedelta(hours=1) if bucket == "hour" else timedelta(days=1)
     end = _floor(until or datetime.now(UTC) + step, bucket)
     start = _floor(since, bucket) if since else end - DEFAULT_BUCKETS[bucket]

@@ -1,10 +1,9 @@
-"""The worker's part: importing, rolling up clicks, picking up lost work, and purging."""
+"""What the worker does: import files, count clicks, resume lost imports, purge old rows."""
 
 import asyncio
 import itertools
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -18,24 +17,25 @@ from app.features.links.runtime import runtime_of
 from app.features.links.service import next_cache_version
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
+from app.infra.queue import JobContext
 from app.infra.redis import RedisUnavailable
 
 log = structlog.get_logger(__name__)
 
-BATCH = 1000  # rows in one transaction: 20 to 40 ms, so that progress is seen and locks are short
-LOOK_FOR_CLICKS = 0.5  # seconds between looks at an idle stream
+BATCH = 1000  # rows in one transaction, which takes 20 to 40 ms: locks are short
+LOOK_FOR_CLICKS = 0.5  # seconds between reads of a stream that has no new entries
 TRIM_EVERY = 10.0  # seconds
 
 RESUME_EVERY = 5.0  # seconds
-# An import that has not moved for this long lost its job: Redis was away, or its worker died.
+# An import without progress for this long has lost its job: Redis was down, or the worker died.
 STALLED_AFTER = timedelta(seconds=15)
 
 KEEP_EXPIRED = timedelta(days=30)  # an expired link answers 410 this long, then 404
 KEEP_IMPORTS = timedelta(days=30)
 
 
-async def run_import(context: dict[str, Any], *, import_id: str) -> None:
-    """Import what is left of a file. Running it twice, or twice at once, does no harm."""
+async def run_import(context: JobContext, *, import_id: str) -> None:
+    """Import the rest of a file. It may run twice, even at the same time."""
     resources: Resources = context["resources"]
     job_id = UUID(import_id)
     async with transaction(resources.sessions) as session:
@@ -62,7 +62,7 @@ def _batches(rows: Iterator[CsvRow]) -> Iterator[list[CsvRow]]:
 
 
 async def _run_batch(resources: Resources, job_id: UUID, rows: list[CsvRow], *, last: bool) -> bool:
-    """False if another worker did these rows."""
+    """Import the rows. Returns False if another worker has imported them."""
     async with transaction(resources.sessions) as session:
         made = await imports.apply_batch(session, import_id=job_id, rows=rows, last=last)
         version = await next_cache_version(session)
@@ -73,21 +73,21 @@ async def _run_batch(resources: Resources, job_id: UUID, rows: list[CsvRow], *, 
 
 
 async def _write_through(resources: Resources, links: list[NewLink], version: int) -> None:
-    """The new links into the cache: it may hold that there is none.
+    """Write the new links to the cache, where an entry may say that they do not exist.
 
-    One that was changed or deleted since has been written with a higher version, which stays.
+    The entry of a link that was changed since has a higher version, and stays.
     """
     if not links:
         return
     cache = runtime_of(resources).cache
     try:
-        await resources.gate.run(cache.put_all(links, version), always=True)
+        await resources.breaker.run(cache.put_all(links, version), always=True)
     except RedisUnavailable as error:
         log.warning("cache_write_failed", links=len(links), reason=str(error))
 
 
 async def roll_up_clicks(resources: Resources) -> None:
-    """Count what the stream holds, without end."""
+    """Count the clicks in the stream. Runs until the worker stops."""
     loop = asyncio.get_running_loop()
     trim_at = loop.time()
     while True:
@@ -102,7 +102,7 @@ async def roll_up_clicks(resources: Resources) -> None:
 
 
 async def resume_imports(resources: Resources) -> None:
-    """Enqueue imports that nobody works at, without end."""
+    """Enqueue imports that have lost their job. Runs until the worker stops."""
     while True:
         async with transaction(resources.sessions) as session:
             stalled = list(
@@ -119,11 +119,11 @@ async def resume_imports(resources: Resources) -> None:
             )
         for import_id in stalled:
             log.info("import_resumed", import_id=str(import_id))
-            await resources.enqueuer.enqueue(imports.JOB, import_id=str(import_id))
+            await resources.enqueuer.enqueue(run_import, import_id=str(import_id))
         await asyncio.sleep(RESUME_EVERY)
 
 
-async def purge(context: dict[str, Any]) -> None:
+async def purge(context: JobContext) -> None:
     """Delete links that expired long ago, and old imports."""
     resources: Resources = context["resources"]
     async with transaction(resources.sessions) as session:

@@ -6,9 +6,9 @@ from fastapi import Depends, Request
 from starlette.datastructures import UploadFile
 
 from app.errors import BodyTooLarge, UnsupportedMediaType, ValidationFailed
-from app.features.tokens.auth import require_before_body
+from app.features.links.scopes import LINKS_WRITE
+from app.features.tokens.auth import Authenticated
 from app.features.tokens.models import Token
-from app.features.tokens.schemas import Scope
 from app.infra.lifespan import ResourcesDep
 
 _RULE = "Must be UTF-8, with a header line that names url, and with rows below it."
@@ -33,16 +33,16 @@ UPLOAD_BODY: dict[str, Any] = {
 }
 
 
-Uploader = Annotated[Token, Depends(require_before_body(Scope.LINKS_WRITE, "write"))]
+Uploader = Annotated[Token, Depends(Authenticated(LINKS_WRITE, "write").before_body)]
 
 
 async def read_upload(request: Request, resources: ResourcesDep, _uploader: Uploader) -> bytes:
-    """The file's bytes, read once it is known who sends them."""
+    """The file's bytes. They are read after the caller was authenticated."""
     return await read_file(request, most=resources.settings.max_upload_bytes)
 
 
 async def read_file(request: Request, *, most: int) -> bytes:
-    """Raises `BodyTooLarge`; what is far too large never gets here."""
+    """The file's bytes. Raises `BodyTooLarge` above `most`; the body limit refuses larger ones."""
     file = await _read_body(request)
     if len(file) > most:
         raise BodyTooLarge(f"The file has more than {most} bytes: split it.")

@@ -1,4 +1,4 @@
-"""Tokens: who may use the API, and for what."""
+"""Tokens: who may use the API, and for what. Copy this feature to start your own."""
 
 from pathlib import Path
 
@@ -10,6 +10,5 @@ from app.infra.feature import Feature, Panel
 feature = Feature(
     name="tokens",
     routers=(router, browser_router),
-    templates=Path(__file__).parent / "templates",
-    panel=Panel("Access", "tokens/panel.html", load_panel),
+    panel=Panel("Access", Path(__file__).parent / "templates", load_panel),
 )

@@ -1,71 +1,130 @@
-"""Who is calling: `CurrentToken`, and dependencies that ask for a scope and count the use."""
+"""Who is calling: dependencies that ask for a token with a scope, and who looks at a page.
 
-from collections.abc import Awaitable, Callable
+Signing in and out are in `browser`.
+"""
+
+from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.ext.asyncio import AsyncSession
+from structlog.contextvars import bind_contextvars
 
+from app.config import Settings
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
 from app.features.tokens.models import Token
-from app.features.tokens.schemas import Scope
+from app.features.tokens.scopes import Scope
 from app.features.tokens.service import authenticate
 from app.infra.db import SessionDep, transaction
 from app.infra.http.limits import Kind
-from app.infra.lifespan import Resources, ResourcesDep
+from app.infra.lifespan import Resources
 
 bearer = HTTPBearer(auto_error=False, description="`drydock_<id>_<secret>`")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
-async def get_current_token(
-    request: Request, session: SessionDep, resources: ResourcesDep, credentials: Credentials
-) -> Token:
-    """Only failures are counted by address: a valid token is never locked out by a neighbour."""
-    try:
-        return await authenticate(session, text=credentials.credentials if credentials else None)
-    except TokenInvalid:
-        await resources.limiter.hit("login", request.client.host if request.client else "-")
-        raise
+@dataclass(frozen=True)
+class Authenticated:
+    """A dependency that returns the caller's token and counts one use against its rate limit.
 
+    The token must be valid and have `scope`; `kind` is the limit that is counted. The token's id is
+    in every log line of the request from then on. Raises `TokenInvalid`, `ScopeMissing` and
+    `RateLimited`. There are three ways to use it:
 
-async def _get_token_early(
-    request: Request, resources: ResourcesDep, credentials: Credentials
-) -> Token:
-    async with transaction(resources.sessions) as session:
-        return await get_current_token(request, session, resources, credentials)
-
-
-CurrentToken = Annotated[Token, Depends(get_current_token, scope="function")]
-
-
-# In a transaction of its own, over before the handler's begins.
-EarlyToken = Annotated[Token, Depends(_get_token_early)]
-
-
-def require(scope: Scope, kind: Kind) -> Callable[..., Awaitable[Token]]:
-    """A dependency: the caller's token has `scope`, and its limit for `kind` is not used up."""
-
-    async def check(token: CurrentToken, resources: ResourcesDep) -> Token:
-        return await _check(token, resources, scope, kind)
-
-    return check
-
-
-def require_before_body(scope: Scope, kind: Kind) -> Callable[..., Awaitable[Token]]:
-    """As `require`, for handlers that read a large body themselves.
-
-    A stranger's body is not read at all, and no connection is held while a slow one arrives.
+    - `Depends(Authenticated(...), scope="function")`: the token in the Authorization header, read
+      in the transaction of the handler. What most endpoints of the API need.
+    - `Depends(Authenticated(...).before_body)`: the same in a transaction of its own, for handlers
+      that read a large body themselves. A stranger's body is not read, and no connection is held
+      while a slow body arrives.
+    - `Depends(Authenticated(...).visitor)`: the token in a browser's cookie, for pages. It is over
+      before the body is read, too.
     """
 
-    async def check(token: EarlyToken, resources: ResourcesDep) -> Token:
-        return await _check(token, resources, scope, kind)
+    scope: Scope
+    kind: Kind
 
-    return check
+    async def __call__(
+        self, request: Request, session: SessionDep, credentials: Credentials
+    ) -> Token:
+        return await self._admit(request, await _identify(request, session, credentials))
+
+    async def before_body(self, request: Request, credentials: Credentials) -> Token:
+        resources: Resources = request.state.resources
+        async with transaction(resources.sessions) as session:
+            token = await _identify(request, session, credentials)
+        return await self._admit(request, token)
+
+    async def visitor(self, request: Request) -> Token:
+        token = (await visit_of(request)).token
+        if token is None:
+            raise TokenInvalid("Sign in with a token first. Perhaps yours was revoked, or expired.")
+        return await self._admit(request, token)
+
+    async def _admit(self, request: Request, token: Token) -> Token:
+        if self.scope not in token.scopes:
+            raise ScopeMissing(f"This needs the scope {self.scope}; the token has {token.scopes}.")
+        resources: Resources = request.state.resources
+        await resources.limiter.hit(self.kind, token.id.hex)
+        return token
 
 
-async def _check(token: Token, resources: Resources, scope: Scope, kind: Kind) -> Token:
-    if scope not in token.scopes:
-        raise ScopeMissing(f"This needs the scope {scope}; the token has {token.scopes}.")
-    await resources.limiter.hit(kind, token.id.hex)
+async def _identify(
+    request: Request, session: AsyncSession, credentials: HTTPAuthorizationCredentials | None
+) -> Token:
+    return await identify(request, session, credentials.credentials if credentials else None)
+
+
+async def identify(request: Request, session: AsyncSession, text: str | None) -> Token:
+    """The token that `text` proves to hold. Raises `TokenInvalid`, or `RateLimited` for guessing.
+
+    Only failures are counted by address: a valid token is never locked out by a neighbour.
+    """
+    try:
+        token = await authenticate(session, text=text)
+    except TokenInvalid:
+        resources: Resources = request.state.resources
+        await resources.limiter.hit("login", request.client.host if request.client else "-")
+        raise
+    bind_contextvars(token_id=str(token.id))
     return token
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Who looks at a page. `lapsed`: the browser sent a token that is no longer valid."""
+
+    token: Token | None = None
+    lapsed: bool = False
+
+
+async def visit_of(request: Request) -> Visit:
+    """Who looks at a page, found out once for each request. Raises `RateLimited`."""
+    if not hasattr(request.state, "visit"):
+        request.state.visit = await _find_visit(request)
+    visit: Visit = request.state.visit
+    return visit
+
+
+async def _find_visit(request: Request) -> Visit:
+    resources: Resources = request.state.resources
+    text = request.cookies.get(cookie_name(resources.settings))
+    if text is None:
+        return Visit()
+    try:
+        async with transaction(resources.sessions) as session:
+            return Visit(token=await identify(request, session, text))
+    except TokenInvalid:
+        return Visit(lapsed=True)
+
+
+def cookie_name(settings: Settings) -> str:
+    """The name of the cookie that holds a browser's token.
+
+    With https it begins with `__Host-`: browsers accept such a cookie from this host alone, over
+    TLS. Without https the port is in it, since browsers share cookies between all ports of a host,
+    and two clones may run on one machine.
+    """
+    parts = urlsplit(settings.public_url)
+    return "__Host-drydock" if parts.scheme == "https" else f"drydock-{parts.port or 80}"

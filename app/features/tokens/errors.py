@@ -1,10 +1,10 @@
-"""What can be wrong with a token."""
+"""What can go wrong with tokens."""
 
 from app.errors import AppError, NotFound
 
 
 class TokenInvalid(AppError):
-    """Missing, malformed, unknown, expired or revoked: a stranger is not told which."""
+    """Missing, malformed, unknown, expired or revoked. The answer does not say which."""
 
     code = "token_invalid"
     status = 401

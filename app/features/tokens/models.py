@@ -1,4 +1,4 @@
-"""The table of tokens. A secret is never stored, only its hash."""
+"""The table of tokens. It holds the hash of a secret, never the secret."""
 
 from datetime import datetime
 from uuid import UUID

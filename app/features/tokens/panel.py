@@ -1,4 +1,4 @@
-"""The tokens' part of the page at `/`: signing in, and who is signed in."""
+"""The tokens' part of the page at `/`: a form to sign in, or who is signed in."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 from fastapi import Request
 
 from app.features.tokens import service
-from app.features.tokens.browser import visit_of
-from app.features.tokens.schemas import Scope
+from app.features.tokens.auth import visit_of
+from app.features.tokens.scopes import TOKENS_WRITE
 from app.infra.db import transaction
+from app.infra.http.pages import PageRequest
 from app.infra.lifespan import Resources
 
 NEWEST = 5  # tokens; the API lists them all
@@ -18,14 +19,14 @@ async def load_panel(request: Request) -> Mapping[str, Any]:
     resources: Resources = request.state.resources
     visit = await visit_of(request)
     tokens = None
-    if visit.token is not None and Scope.TOKENS_WRITE in visit.token.scopes:
+    if visit.token is not None and TOKENS_WRITE in visit.token.scopes:
         async with transaction(resources.sessions) as session:
-            tokens = await service.list_tokens(session, limit=NEWEST, before=None)
+            page = PageRequest(limit=NEWEST)
+            tokens = (await service.list_tokens(session, page=page)).items
     development = resources.settings.environment == "development"
     return {
         "token": visit.token,
         "lapsed": visit.lapsed,
         "tokens": tokens,
         "development": development,
-        "scopes": list(Scope),
     }

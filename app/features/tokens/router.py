@@ -6,15 +6,16 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Response
 
 from app.features.tokens import service
-from app.features.tokens.auth import require
+from app.features.tokens.auth import Authenticated
 from app.features.tokens.errors import ScopeMissing, TokenInvalid, TokenNotFound
 from app.features.tokens.models import Token
-from app.features.tokens.schemas import Scope, TokenCreate, TokenCreated, TokenPage, TokenRead
+from app.features.tokens.schemas import TokenCreate, TokenCreated, TokenPage, TokenRead
+from app.features.tokens.scopes import TOKENS_WRITE
 from app.infra.db import SessionDep
-from app.infra.http.pages import CursorDep, LimitDep, encode_cursor
+from app.infra.http.pages import PageDep
 from app.infra.http.problems import API_ERRORS, responses
 
-Manager = Annotated[Token, Depends(require(Scope.TOKENS_WRITE, "write"), scope="function")]
+Manager = Annotated[Token, Depends(Authenticated(TOKENS_WRITE, "write"), scope="function")]
 
 router = APIRouter(
     prefix="/api/v1/tokens",
@@ -39,17 +40,11 @@ async def create_token(
 
 
 @router.get("")
-async def list_tokens(
-    _manager: Manager,
-    session: SessionDep,
-    limit: LimitDep = 50,
-    cursor: CursorDep = None,
-) -> TokenPage:
+async def list_tokens(_manager: Manager, session: SessionDep, page: PageDep) -> TokenPage:
     """All tokens, newest first, without their secrets."""
-    tokens = await service.list_tokens(session, limit=limit + 1, before=cursor)
-    items = [TokenRead.model_validate(token) for token in tokens[:limit]]
-    more = len(tokens) > limit
-    return TokenPage(items=items, next_cursor=encode_cursor(items[-1].id) if more else None)
+    found = await service.list_tokens(session, page=page)
+    items = [TokenRead.model_validate(token) for token in found.items]
+    return TokenPage(items=items, next_cursor=found.next_cursor)
 
 
 @router.delete("/{token_id}", status_code=204, responses=responses(TokenNotFound))

@@ -1,34 +1,42 @@
 """What clients send and receive about tokens."""
 
 from datetime import datetime
-from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
+from app.features.tokens.scopes import Scope, declared_scopes
 from app.infra.http.inputs import FutureTime, Line
+from app.infra.http.pages import Page
 
 
-class Scope(StrEnum):
-    """What a token allows. A feature that needs another one adds it here."""
+def _known(value: str) -> Scope:
+    scope = Scope(value)
+    if scope not in declared_scopes():
+        raise ValueError(f"is no scope: choose from {', '.join(sorted(declared_scopes()))}")
+    return scope
 
-    LINKS_READ = "links:read"  # sample
-    LINKS_WRITE = "links:write"  # sample
-    TOKENS_WRITE = "tokens:write"
+
+def _list_scopes(schema: dict[str, Any]) -> None:
+    """Called when the OpenAPI document is made: all features have declared their scopes then."""
+    schema["enum"] = sorted(declared_scopes())
+
+
+KnownScope = Annotated[str, AfterValidator(_known), Field(json_schema_extra=_list_scopes)]
 
 
 class TokenCreate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[Line, Field(min_length=1, max_length=100)]
-    # One may be named twice, and counts once.
-    scopes: Annotated[list[Scope], Field(min_length=1, max_length=2 * len(Scope))]
+    # A scope may be named twice, and counts once. Nobody has more than a hundred.
+    scopes: Annotated[list[KnownScope], Field(min_length=1, max_length=100)]
     expires_at: FutureTime | None = None
 
     @field_validator("scopes")
     @classmethod
-    def drop_repeated(cls, value: list[Scope]) -> list[Scope]:
+    def drop_repeated(cls, value: list[str]) -> list[str]:
         return sorted(set(value))
 
 
@@ -37,7 +45,7 @@ class TokenRead(BaseModel):
 
     id: UUID
     name: str
-    # Not Scope: a scope that this version no longer knows must not hide the token that holds it.
+    # Not KnownScope: a token with a scope that this version does not know must stay in the list.
     scopes: list[str]
     created_at: datetime
     expires_at: datetime | None
@@ -55,6 +63,5 @@ class TokenCreated(TokenRead):
         return cls(**read.model_dump(), token=token)
 
 
-class TokenPage(BaseModel):
-    items: list[TokenRead]
-    next_cursor: str | None
+class TokenPage(Page[TokenRead]):
+    """Tokens, newest first."""

@@ -13,20 +13,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.tokens.errors import TokenInvalid, TokenNotFound
 from app.features.tokens.models import Token
+from app.infra.http.pages import PageRequest, Rows, read_page
 
-# Recognisable to secret scanners: a fixed prefix, and lengths that nothing else has.
+# Secret scanners recognise it by its prefix and its lengths.
 TOKEN = re.compile(r"drydock_([0-9a-f]{32})_([0-9a-f]{64})")
-USED_EVERY = timedelta(minutes=1)  # `last_used_at` is this exact: one write a minute, not each
+USED_EVERY = timedelta(minutes=1)  # `last_used_at` is written at most this often
 
 
 async def create_token(
     session: AsyncSession, *, name: str, scopes: Sequence[str], expires_at: datetime | None = None
 ) -> tuple[Token, str]:
-    """Store a new token and return it with its text, which can't be had again."""
+    """Store a new token. Returns it with its text, which is stored nowhere."""
     secret = secrets.token_bytes(32)
     token = Token(
         name=name,
-        scopes=[str(scope) for scope in scopes],
+        scopes=list(scopes),
         hash=hashlib.sha256(secret).digest(),
         expires_at=expires_at,
     )
@@ -37,9 +38,9 @@ async def create_token(
 
 
 async def authenticate(session: AsyncSession, *, text: str | None) -> Token:
-    """The token that `text` proves to hold. Raises `TokenInvalid`.
+    """The token that `text` belongs to. Raises `TokenInvalid`.
 
-    A plain SHA-256 is enough: the secret has 256 random bits, so there is nothing to guess.
+    A plain SHA-256 is enough, because the secret has 256 random bits and can't be guessed.
     """
     if text is None:
         raise TokenInvalid("Send a token: Authorization: Bearer drydock_…")
@@ -62,9 +63,9 @@ async def authenticate(session: AsyncSession, *, text: str | None) -> Token:
 
 
 async def _note_use(session: AsyncSession, token_id: UUID) -> None:
-    # Skipping a locked row: requests with the same token must not queue behind each other.
-    # key_share lets through those that insert a row with a reference to it: two that insert the
-    # same key, one of them noting its use, would else wait for each other.
+    # skip_locked: requests with the same token must not wait for each other.
+    # key_share: a request that inserts a row with a reference to this token is not blocked. Without
+    # it two requests that insert the same unique key could deadlock.
     free = (
         select(Token.id)
         .where(Token.id == token_id)
@@ -78,16 +79,13 @@ async def _note_use(session: AsyncSession, token_id: UUID) -> None:
     )
 
 
-async def list_tokens(session: AsyncSession, *, limit: int, before: UUID | None) -> list[Token]:
-    """Newest first; `before` is the id of the last one already seen."""
-    query = select(Token).order_by(Token.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(Token.id < before)
-    return list(await session.scalars(query))
+async def list_tokens(session: AsyncSession, *, page: PageRequest) -> Rows[Token]:
+    """Newest first."""
+    return await read_page(session, select(Token), Token.id, page)
 
 
 async def revoke_token(session: AsyncSession, *, token_id: UUID) -> None:
-    """From the commit on the token opens nothing. Revoking twice keeps the first time."""
+    """Make the token invalid from the commit on. A second call keeps the first time."""
     changed = await session.scalar(
         update(Token)
         .where(Token.id == token_id)

@@ -1,1 +1,1 @@
-"""HTTP for every feature alike: problem documents, middleware, limits, pages, documentation."""
+"""HTTP for all features: problem documents, middleware, rate limits, pages, documentation."""

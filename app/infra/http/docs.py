@@ -1,6 +1,6 @@
-"""/docs without the internet: Swagger UI's files come from a package, under a strict policy.
+"""/docs without the internet: Swagger UI from a package, under a strict content security policy.
 
-FastAPI's own page loads them from a CDN and starts them with an inline script.
+FastAPI's own page loads the files from a CDN and needs an inline script.
 """
 
 from importlib.resources import files
@@ -42,7 +42,7 @@ PAGE = """\
 </body>
 </html>
 """
-# Swagger UI sets style attributes and draws its icons from data: URLs; it needs no more.
+# Swagger UI sets style attributes, and its icons are data: URLs.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -68,7 +68,7 @@ def install_docs(app: FastAPI) -> None:
 
 
 def describe_problems(app: FastAPI) -> None:
-    """Make the OpenAPI document tell the truth about errors: problem+json, and no other 422."""
+    """Correct the errors in the OpenAPI document: problem+json, and no 422 that never happens."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

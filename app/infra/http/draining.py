@@ -1,56 +1,56 @@
-"""How a web process stops without resetting a connection that the kernel took on its behalf.
+"""The worker class for gunicorn: uvicorn's, but it answers everything that reached its port.
 
-uvicorn closes its listening socket while connections may wait in its queue, and closes connections
-whose request it has not read yet. Their clients see a reset. A proxy repeats a GET then; a POST is
-lost, since nobody but we could know that it was never read.
+When uvicorn stops, it closes its listening socket while connections may wait in the kernel's accept
+queue, and it closes open connections whose request it has not read yet. The clients see a reset. A
+proxy then repeats a GET, but not a POST.
 """
 
 import asyncio
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import Any, ClassVar, cast
 
 from gunicorn.arbiter import Arbiter
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
-# Seconds for requests that are on their way on connections which are open already. They arrive
-# within milliseconds; a proxy on a busy machine may take longer.
+# Seconds to wait for requests on connections that are open already. They arrive within
+# milliseconds, but a proxy on a busy machine may take longer.
 LINGER = 0.5
 
 
 class DrainingServer(Server):
-    """uvicorn's server, which reads whatever had reached its port before it stops."""
+    """Before it stops, it accepts the connections in the queue and reads their requests."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._empty_the_queue(sockets or [])
+        await self._drain_accept_queue(sockets or [])
         await asyncio.sleep(LINGER)
         await super().shutdown(sockets)
 
-    async def _empty_the_queue(self, sockets: list[socket.socket]) -> None:
-        """Stop listening, and take what the kernel has accepted until then.
+    async def _drain_accept_queue(self, sockets: list[socket.socket]) -> None:
+        """Stop listening, and accept the connections that wait in the kernel's queue.
 
-        A listening socket lives until its last descriptor is closed. The event loop closes its own
-        some turns later; ours is closed microseconds after the queue was seen empty.
+        A socket listens until its last descriptor is closed. So this keeps a duplicate, lets the
+        event loop close its own, and closes the duplicate as soon as the queue is empty.
         """
-        own = [sock.dup() for sock in sockets]
+        duplicates = [sock.dup() for sock in sockets]
         for server in self.servers:
             server.close()
         for sock in sockets:
             sock.close()
         await asyncio.sleep(LINGER / 10)
         arrived: list[socket.socket] = []
-        for sock in own:
+        for sock in duplicates:
             with sock:
                 sock.settimeout(0)
-                arrived += _waiting(sock)
+                arrived += _accept_all(sock)
         loop = asyncio.get_running_loop()
         for connection in arrived:
             await loop.connect_accepted_socket(self._protocol, connection)
 
     def _protocol(self) -> asyncio.Protocol:
-        # As startup() makes one; uvicorn types it as a union of classes with other signatures.
+        # The same call as in uvicorn's startup(), whose types do not fit.
         make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
         return make(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
@@ -58,7 +58,15 @@ class DrainingServer(Server):
 
 
 class DrainingWorker(UvicornWorker):  # type: ignore[misc] # untyped
-    """uvicorn's worker for gunicorn, with that server."""
+    """uvicorn's worker with a `DrainingServer`."""
+
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
+        **UvicornWorker.CONFIG_KWARGS,
+        "access_log": False,  # `infra.http.middleware` logs requests
+        "proxy_headers": False,  # TRUSTED_PROXIES says whose headers to trust
+        "server_header": False,
+        "ws": "none",
+    }
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
@@ -69,7 +77,7 @@ class DrainingWorker(UvicornWorker):  # type: ignore[misc] # untyped
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
 
-def _waiting(listener: socket.socket) -> Iterator[socket.socket]:
+def _accept_all(listener: socket.socket) -> Iterator[socket.socket]:
     while True:
         try:
             yield listener.accept()[0]

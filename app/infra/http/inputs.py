@@ -1,4 +1,4 @@
-"""Types for what clients send, where the plain type would let through what can't be stored."""
+"""Types for inputs whose plain type would accept values that can't be stored."""
 
 import re
 from datetime import UTC, datetime
@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
-# C0 and C1 controls, and the lone surrogates that JSON can smuggle in: Postgres and headers
-# refuse them.
+# C0 and C1 controls, and the lone surrogates that JSON allows. Postgres and HTTP headers refuse
+# them.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
-# Far from the ends of what datetime holds, so that time zones and sums can't overflow.
+# Far from the limits of datetime, so that time zones and sums can't overflow.
 FIRST_YEAR, LAST_YEAR = 2000, 2199
 
 
@@ -32,7 +32,7 @@ def _in_the_future(value: datetime) -> datetime:
     return value
 
 
-# What JSON Schema can't say, a description says with "must": tests/test_contract.py holds us to it.
+# A description says with "must" what JSON Schema can't express. tests/test_contract.py reads it.
 
 # One line of text, trimmed.
 Line = Annotated[
@@ -42,14 +42,14 @@ Line = Annotated[
     Field(description="Trimmed; must not contain control characters."),
 ]
 
-# A time with its offset; kept in UTC.
-Moment = Annotated[
+# A time with its offset, converted to UTC.
+UtcTime = Annotated[
     AwareDatetime,
     AfterValidator(_in_range),
     Field(description=f"Must lie between the years {FIRST_YEAR} and {LAST_YEAR}."),
 ]
 FutureTime = Annotated[
-    Moment,
+    UtcTime,
     AfterValidator(_in_the_future),
     Field(
         description=f"Must lie in the future, and before the year {LAST_YEAR + 1}.",

@@ -1,7 +1,7 @@
-"""What every request passes, as plain ASGI: request id and log line, headers, allowed hosts.
+"""The middleware of every request: request id, log line, security headers, allowed hosts.
 
-It stands around FastAPI rather than in it, so that requests answered at the edge of a feature
-pass the same. Plain ASGI because each `@app.middleware("http")` costs a task and a queue.
+It wraps FastAPI, so that requests that a feature answers before FastAPI get the same. It is plain
+ASGI, because each `@app.middleware("http")` costs a task and a queue.
 """
 
 import os
@@ -23,20 +23,20 @@ from app.infra.page.render import PREFIX, error_page
 log = structlog.get_logger("app.request")
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
-# What asks by itself, all the time, would drown what people do: probes, and pages that stay open.
+# Probes and open pages ask all the time. Their lines would hide all others.
 UNLOGGED = ("/health/", "/page/live/")
 
 Edge = Callable[[ASGIApp], ASGIApp]
 Header = tuple[bytes, bytes]
 
 
-def surround(app: ASGIApp, settings: Settings, edges: Sequence[Edge]) -> ASGIApp:
-    """Put the middleware of production around the application, the outermost last."""
+def add_middleware(app: ASGIApp, settings: Settings, edges: Sequence[Edge]) -> ASGIApp:
+    """Wrap the application in the middleware and the features' edges, the outermost last."""
     app = OversizeProblems(app)
     for edge in edges:
         app = edge(app)
     app = AllowedHosts(app, settings.allowed_hosts)
-    app = Envelope(app, https=settings.public_url.startswith("https://"))
+    app = RequestMiddleware(app, https=settings.public_url.startswith("https://"))
     if not settings.trusted_proxies:
         return app
     return ProxyHeadersMiddleware(app, list(settings.trusted_proxies))  # type: ignore[arg-type,return-value] # uvicorn's own ASGI types
@@ -50,11 +50,11 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     return None
 
 
-class Envelope:
-    """An id and a log line for each request; for each response the headers that browsers heed.
+class RequestMiddleware:
+    """Gives each request an id and a log line, and each response the security headers.
 
-    And 500 when all else failed. One class rather than three: each wrapper around `send` costs a
-    small answer several percent.
+    It answers 500 when all else has failed. It is one class, because each wrapper around `send`
+    makes a small answer several percent slower.
     """
 
     POLICY = (
@@ -81,7 +81,7 @@ class Envelope:
         started = time.perf_counter()
         request_id = _request_id(scope)
         scope["state"]["request_id"] = request_id
-        # Every request is a task with a context of its own, so nothing needs to be unbound.
+        # Each request is a task with its own context, so nothing has to be unbound.
         bind_contextvars(request_id=request_id)
         status = 0
 
@@ -95,8 +95,8 @@ class Envelope:
         try:
             await self.app(scope, receive, send_with_headers)
         except Exception:
-            # The last boundary. What FastAPI raised again after its 500, and what failed around
-            # it, ends here: logged, and answered if nothing was sent yet.
+            # The last boundary: FastAPI raises again after its 500, and other middleware may fail.
+            # The error is logged, and answered if nothing was sent yet.
             log.exception("request_failed")
             if not status:
                 error = InternalError("The error was logged with this request's id.")
@@ -108,13 +108,13 @@ class Envelope:
         headers = [*given, *self.headers, (b"x-request-id", request_id.encode())]
         for name, _ in given:
             if name == self.POLICY[0]:
-                return headers  # a page that needs more brings a policy of its own
+                return headers  # a page with its own policy
         headers.append(self.POLICY)
         return headers
 
 
 def _request_id(scope: Scope) -> str:
-    """The caller's, if it looks like one, so that a request can be found in the logs of both."""
+    """The caller's id if it is well-formed, so that both logs have the same one; else a new id."""
     given = header(scope, b"x-request-id")
     return given.decode() if given and REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
 
@@ -139,9 +139,9 @@ def _log_request(scope: Scope, status: int, seconds: float) -> None:
 
 
 class OversizeProblems:
-    """Says as a problem document what Starlette's body limit says in plain text.
+    """Turns the plain-text 413 of Starlette's body limit into a problem document.
 
-    It answers a Content-Length over the limit by itself, past all exception handlers.
+    The body limit answers a too large Content-Length itself, without the exception handlers.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -161,7 +161,7 @@ class OversizeProblems:
                 error = BodyTooLarge("The body is larger than this endpoint takes.")
                 answer = problem_response(error, request_id)
                 if scope["path"].startswith(f"{PREFIX}/"):
-                    answer = await error_page(Request(scope), error)
+                    answer = error_page(Request(scope), error)
                 await answer(scope, receive, send)
             if not replaced:
                 await send(message)
@@ -178,9 +178,9 @@ def _is_plain_413(message: Message) -> bool:
 
 
 class AllowedHosts:
-    """Refuses a Host header that is not ours: it would end up in links that we hand out.
+    """Refuses a Host header that is not in ALLOWED_HOSTS, as it could end up in URLs that we send.
 
-    Starlette's own answers in plain text; this one is a problem document, and one set look-up.
+    Starlette's own middleware answers in plain text; this one answers with a problem document.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
@@ -199,5 +199,5 @@ class AllowedHosts:
     def _allows(self, host: bytes) -> bool:
         name, colon, port = host.lower().rpartition(b":")
         if not colon or not port.isdigit():
-            name = host.lower()  # no port: a name, or an IPv6 address in its brackets
+            name = host.lower()  # there is no port: a name, or an IPv6 address in brackets
         return name in self.exact or bool(self.suffixes and name.endswith(self.suffixes))

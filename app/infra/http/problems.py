@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents: the handlers, and their entries in the OpenAPI document."""
+"""Errors as RFC 9457 problem documents: exception handlers, and entries for OpenAPI."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +25,7 @@ from app.errors import (
     RateLimited,
     UnsupportedMediaType,
     ValidationFailed,
+    fault_message,
 )
 from app.infra.db import is_unavailable
 
@@ -32,9 +33,9 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-MOST_FAULTS = 50  # a body can be wrong in more places than anyone reads
+MOST_FAULTS = 50  # in one answer, whose size is thereby bounded
 
-# What Starlette and FastAPI raise by status, as the errors that our clients know.
+# Which error answers an HTTPException of Starlette or FastAPI, by its status.
 BY_STATUS: dict[int, type[AppError]] = {
     error.status: error
     for error in (
@@ -47,8 +48,7 @@ BY_STATUS: dict[int, type[AppError]] = {
     )
 }
 
-
-# What every endpoint of the API may answer besides its own errors.
+# Every endpoint of the API may answer with these, besides its own errors.
 API_ERRORS = (BadRequest, ValidationFailed, BodyTooLarge, RateLimited, DependencyUnavailable)
 
 
@@ -102,11 +102,11 @@ def problem_response(error: AppError, request_id: str) -> Response:
 
 
 def install_problem_handlers(app: FastAPI) -> None:
-    """One handler for each kind of exception; all of them answer through `problem_response`."""
+    """Answer each kind of exception with a problem document."""
     app.add_exception_handler(AppError, _handle)
     app.add_exception_handler(HTTPException, _handle)
     app.add_exception_handler(RequestValidationError, _handle)
-    # Named apart from Exception, after whose handler Starlette raises again: that is for bugs.
+    # Registered apart from Exception, because Starlette raises again what that handler answers.
     app.add_exception_handler(SQLAlchemyError, _handle)
     app.add_exception_handler(PostgresError, _handle)
     app.add_exception_handler(Exception, _handle)
@@ -120,7 +120,7 @@ async def _handle(request: Request, error: Exception) -> Response:
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """All that this path offers. Starlette's own header names those of one route alone."""
+    """All methods of this path. Starlette's own Allow header has those of one route only."""
     return [
         method
         for method in METHODS
@@ -132,7 +132,7 @@ def _allowed_methods(request: Request) -> list[str]:
 
 
 def as_app_error(error: Exception) -> AppError:
-    """What a client is told of an exception. Never SQL, a stack trace or a value of ours."""
+    """The error that a client gets for an exception. It never holds SQL or a stack trace."""
     match error:
         case AppError():
             return error
@@ -170,5 +170,5 @@ def _fault(fault: Any) -> FieldFault:
         return {"field": "body", "detail": f"is not JSON {place}"}
     return {
         "field": ".".join(str(part) for part in fault["loc"]) or "body",
-        "detail": str(fault["msg"]).removeprefix("Value error, "),
+        "detail": fault_message(fault),
     }

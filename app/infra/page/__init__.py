@@ -1,4 +1,4 @@
-"""HTML for people: templates, assets, charts and what keeps them safe. What is shown, others say.
+"""HTML for people: templates, static files, and the security headers of pages.
 
-No module here imports Jinja before a page is asked for.
+The content of a page comes from `app.home` and the features.
 """

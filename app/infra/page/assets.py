@@ -1,4 +1,4 @@
-"""The pages' own files: one style sheet, one script, one icon. Nothing is built."""
+"""The static files of the pages: one style sheet, one script, one icon."""
 
 import hashlib
 from functools import partial
@@ -23,7 +23,7 @@ class Asset(NamedTuple):
 
 
 class Assets:
-    """Each file goes by an address with its hash, so a browser keeps it until it changes."""
+    """Each file has an address that contains its hash, so browsers may cache it for good."""
 
     def __init__(self, *, watch: bool) -> None:
         self._watch = watch
@@ -33,7 +33,7 @@ class Assets:
         return f"{PATH}/{name}?v={self.read(name).version}"
 
     def read(self, name: str) -> Asset:
-        """With `watch` as it is now, else as it was when first read. `KeyError` if unknown."""
+        """Raises `KeyError` for an unknown name. Without `watch`, a file is read once."""
         if name not in TYPES:
             raise KeyError(name)
         if self._watch or name not in self._kept:
@@ -52,7 +52,7 @@ async def _serve(assets: Assets, request: Request) -> Response:
         asset = assets.read(name)
     except KeyError:
         raise NotFound("There is no such path.") from None
-    # An address with another hash is from another version, as during a deploy: don't keep that.
+    # During a deploy the address may be of another version: browsers must not cache that.
     exact = request.query_params.get("v") == asset.version
     cache = f"public, max-age={YEAR}, immutable" if exact else "no-cache"
     return Response(asset.content, media_type=TYPES[name], headers={"Cache-Control": cache})

@@ -1,8 +1,8 @@
-"""Forms are taken from our own pages only.
+"""Protection against cross-site request forgery: forms are accepted from our own pages only.
 
-The cookie is SameSite=Strict, but a site beside ours, on another subdomain or port, counts as the
-same. So we also read what browsers say of where a request comes from, as Go's standard library
-does (net/http.CrossOriginProtection); a token in each form would say no more.
+The cookie is SameSite=Strict, but browsers treat another subdomain or port as the same site. So
+this also checks the headers Sec-Fetch-Site and Origin, as Go's net/http.CrossOriginProtection
+does. A token in each form is then not needed.
 """
 
 from urllib.parse import urlsplit
@@ -11,8 +11,8 @@ from starlette.requests import Request
 
 from app.errors import AppError
 
-SAFE = {"GET", "HEAD"}  # they change nothing
-OURS = {"same-origin", "none"}  # none: the person's own doing, such as a reload
+SAFE = {"GET", "HEAD"}  # these methods change nothing
+OURS = {"same-origin", "none"}  # none: the person typed the address or reloaded the page
 
 
 class CrossSite(AppError):
@@ -22,7 +22,7 @@ class CrossSite(AppError):
 
 
 async def require_same_origin(request: Request) -> None:
-    """Raises `CrossSite`. A request with neither header comes from no browser of this decade."""
+    """Raises `CrossSite`. Every browser since 2020 sends at least one of the two headers."""
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     if site is not None:
@@ -30,4 +30,4 @@ async def require_same_origin(request: Request) -> None:
     else:
         ours = origin is None or urlsplit(origin).netloc == request.headers.get("host")
     if not ours and request.method not in SAFE:
-        raise CrossSite("Forms are taken from this service's own pages. Nothing was changed.")
+        raise CrossSite("Use the form on this service's own page. Nothing was changed.")

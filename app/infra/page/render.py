@@ -1,32 +1,24 @@
-"""Pages from templates: Jinja's environment, the answer with its policy, and errors as pages.
+"""Pages from Jinja templates: the environment, the response headers, and errors as pages."""
 
-The first page that is asked for loads Jinja and compiles the templates, in a thread: a process
-that serves none pays neither the time nor the memory.
-"""
-
-import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from fastapi.routing import APIRoute
+from jinja2 import Environment, FileSystemLoader, PrefixLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.errors import AppError
 from app.infra.http.problems import as_app_error
-from app.infra.page import charts
 from app.infra.page.assets import Assets
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-# Where the pages' forms go. No slug can hide it: the sample reserves the word.
+# The prefix of the addresses that the pages' forms are sent to.
 PREFIX = "/page"
 
-# Nothing inline, nothing from elsewhere, and no script can make HTML out of text.
+# Nothing inline, nothing from elsewhere, and no script can turn text into HTML.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; "
@@ -36,67 +28,44 @@ HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
 
 
 class Pages:
-    """The templates of all folders; those of folder x go by `x/<file>`."""
+    """The templates of all folders. Those of folder x are named `x/<file>`.
+
+    With `watch`, an edited template or static file is used at once.
+    """
 
     def __init__(self, folders: Mapping[str, Path], *, watch: bool) -> None:
-        self._folders = {"page": TEMPLATES, **folders}
-        self._watch = watch
         self.assets = Assets(watch=watch)
-        self._environment: Environment | None = None
-        self._loading = asyncio.Lock()
-
-    async def render(self, template: str, context: Mapping[str, Any]) -> str:
-        environment = self._environment or await self._first()
-        return environment.get_template(template).render(context)
-
-    async def _first(self) -> "Environment":
-        async with self._loading:
-            if self._environment is None:
-                self._environment = await asyncio.to_thread(self._load)
-            return self._environment
-
-    def _load(self) -> "Environment":
-        from jinja2 import (  # noqa: PLC0415 -- see above
-            Environment,
-            FileSystemLoader,
-            PrefixLoader,
-            StrictUndefined,
-        )
-
-        folders = {name: FileSystemLoader(folder) for name, folder in self._folders.items()}
-        environment = Environment(
-            loader=PrefixLoader(folders),
+        loaders = {
+            name: FileSystemLoader(folder)
+            for name, folder in {"page": TEMPLATES, **folders}.items()
+        }
+        self._environment = Environment(
+            loader=PrefixLoader(loaders),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
-            auto_reload=self._watch,
+            auto_reload=watch,
         )
-        environment.globals.update(asset=self.assets.url, prefix=PREFIX, charts=charts)
-        for name in environment.list_templates():
-            environment.get_template(name)
-        return environment
+        self._environment.globals.update(asset=self.assets.url, prefix=PREFIX)
+
+    def render(self, template: str, context: Mapping[str, Any]) -> str:
+        return self._environment.get_template(template).render(context)
 
 
-def pages_of(request: Request) -> Pages:
-    return cast("Pages", request.app.state.pages)
-
-
-async def page(
-    request: Request, template: str, *, status: int = 200, **context: Any
-) -> HTMLResponse:
-    """Answer with a template. A HEAD gets the same headers and no body from the server."""
-    text = await pages_of(request).render(template, context)
-    return HTMLResponse(text, status_code=status, headers=HEADERS)
+def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
+    """Answer with a template. For a HEAD request the server sends the headers only."""
+    pages = cast("Pages", request.app.state.pages)
+    return HTMLResponse(pages.render(template, context), status_code=status, headers=HEADERS)
 
 
 def see_other(path: str) -> Response:
-    """Where a form leads once it is done: a reload there sends nothing again."""
+    """Redirect after a form was handled, so that a reload does not send it again."""
     return RedirectResponse(path, status_code=303, headers=HEADERS)
 
 
-async def error_page(request: Request, error: AppError) -> HTMLResponse:
-    answer = await page(
+def error_page(request: Request, error: AppError) -> HTMLResponse:
+    answer = page(
         request,
         "page/error.html",
         status=error.status,
@@ -108,7 +77,7 @@ async def error_page(request: Request, error: AppError) -> HTMLResponse:
 
 
 class PageRoute(APIRoute):
-    """A route whose errors are pages as well: people read them."""
+    """A route that answers errors with a page instead of a problem document."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -116,7 +85,7 @@ class PageRoute(APIRoute):
         async def handle_as_page(request: Request) -> Response:
             try:
                 return await handle(request)
-            except Exception as error:  # noqa: BLE001 -- as_app_error logs what is not expected
-                return await error_page(request, as_app_error(error))
+            except Exception as error:  # noqa: BLE001 -- as_app_error logs unexpected ones
+                return error_page(request, as_app_error(error))
 
         return handle_as_page

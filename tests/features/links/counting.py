@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import select, text
 
 from app.features.links.cache import STREAM
-from app.features.links.models import Link, UnsettledClick
+from app.features.links.models import Link, UnconfirmedClick
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 
@@ -25,9 +25,9 @@ async def counts(resources: Resources) -> dict[UUID, int]:
         return dict(found.all())
 
 
-async def unsettled(resources: Resources) -> int:
+async def unconfirmed(resources: Resources) -> int:
     async with transaction(resources.sessions) as session:
-        return len(list(await session.scalars(select(UnsettledClick.batch))))
+        return len(list(await session.scalars(select(UnconfirmedClick.batch))))
 
 
 async def append(
@@ -44,4 +44,6 @@ async def note(
     """Clicks of a batch whose append nobody confirmed, so long ago."""
     async with transaction(resources.sessions) as session:
         created = datetime.now(UTC) - age
-        session.add(UnsettledClick(batch=batch, link_id=link_id, clicks=number, created_at=created))
+        session.add(
+            UnconfirmedClick(batch=batch, link_id=link_id, clicks=number, created_at=created)
+        )

@@ -13,7 +13,7 @@ from app.features.links.cache import KEY
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from tests.features.links.conftest import IMPORTS, LINKS
-from tests.features.links.counting import counts, unsettled
+from tests.features.links.counting import counts, unconfirmed
 from tests.features.links.uploading import csv_of, result, upload, work
 from tests.live import Live, run_service
 from tests.logs import captured_logs, named
@@ -91,18 +91,18 @@ class TestRedisSilent:
     async def test_the_stream_is_asked_before_it_counts(
         self, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.infra.redis.GATE_PAUSE", 60)
+        monkeypatch.setattr("app.infra.redis.RETRY_EVERY", 60)
         async with with_frozen_redis(own_settings) as service:
             for _ in range(3):
                 assert (await service.client.get("/deck")).status_code == 302
-            # The first waited for an answer in vain; the gate was closed for the others.
-            assert await unsettled(service.resources) == 1
+            # The first waited for an answer in vain; the breaker was open for the others.
+            assert await unconfirmed(service.resources) == 1
             assert sum((await counts(service.resources)).values()) == 2
         async with run_service(own_settings) as service:
             await age_noted_clicks(service.resources)
             async with transaction(service.resources.sessions) as session:
                 await clicks.roll_up(session, service.resources.redis)
-            assert await unsettled(service.resources) == 0
+            assert await unconfirmed(service.resources) == 0
             assert sum((await counts(service.resources)).values()) == 3
 
 
@@ -110,7 +110,7 @@ async def age_noted_clicks(resources: Resources) -> None:
     async with transaction(resources.sessions) as session:
         await session.execute(
             text("UPDATE unsettled_clicks SET created_at = now() - 2 * CAST(:age AS interval)"),
-            {"age": clicks.SETTLE_AFTER},
+            {"age": clicks.RECONCILE_AFTER},
         )
 
 
@@ -120,7 +120,7 @@ class TestRedisFull:
     async def test_redirects_are_answered_and_counted(
         self, live: Live, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.infra.redis.GATE_PAUSE", 0)  # each of them asks Redis
+        monkeypatch.setattr("app.infra.redis.RETRY_EVERY", 0)  # each of them asks Redis
         await live.sign_in()
         for slug in ("cached", "other"):
             answer = await live.client.post(LINKS, json={**DECK, "slug": slug})
@@ -134,7 +134,7 @@ class TestRedisFull:
         finally:
             await live.resources.redis.config_set("maxmemory", 0)
         assert sum((await counts(live.resources)).values()) == 2
-        assert await unsettled(live.resources) == 0
+        assert await unconfirmed(live.resources) == 0
 
 
 class TestPostgresDown:

@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 from app.features.links.cache import KEY, STREAM, LinkCache, Target, make_entry
 from app.features.links.models import Link
 from app.features.links.runtime import LinksRuntime
+from app.features.links.settings import LinksSettings
 from app.infra.lifespan import Resources
 
 
@@ -45,34 +46,19 @@ class TestEntry:
         entry = make_entry(Link(id=link_id, url=url, expires_at=None), version).encode()
         assert Target.of_entry(entry) == Target(str(link_id), url)
 
-    def test_a_tombstone_leads_nowhere(self) -> None:
-        assert Target.of_entry(make_entry(None, 7).encode()) is None
-
 
 class TestWriters:
     """Of two writes to a slug the later one stays, whichever reaches Redis first."""
 
-    async def test_a_newer_one_replaces_an_older(self, cache: LinkCache) -> None:
-        await cache.put("deck", link("https://example.com/1"), 1)
-        await cache.put("deck", link("https://example.com/2"), 2)
-        assert await held(cache) == "https://example.com/2"
-
-    async def test_an_older_one_that_comes_late_loses(self, cache: LinkCache) -> None:
-        await cache.put("deck", link("https://example.com/2"), 10)
-        await cache.put("deck", link("https://example.com/1"), 9)
-        assert await held(cache) == "https://example.com/2"
-
-    async def test_so_does_one_to_a_link_that_is_deleted(self, cache: LinkCache) -> None:
-        await cache.put("deck", None, 10)
-        await cache.put("deck", link(), 9)
-        assert await held(cache) == ""
-
-    async def test_and_a_deletion_that_comes_after_the_slug_was_taken_again(
-        self, cache: LinkCache
+    @pytest.mark.parametrize("stays", [link("https://example.com/stays"), None])
+    @pytest.mark.parametrize("loses", [link("https://example.com/loses"), None])
+    @pytest.mark.parametrize("late", [True, False])
+    async def test_the_higher_version_stays(
+        self, cache: LinkCache, stays: Link | None, loses: Link | None, *, late: bool
     ) -> None:
-        await cache.put("deck", link(), 10)
-        await cache.put("deck", None, 9)
-        assert await held(cache) == "https://example.com/"
+        for version in (10, 9) if late else (9, 10):
+            await cache.put("deck", stays if version == 10 else loses, version)
+        assert await held(cache) == (stays.url if stays else "")
 
     async def test_many_at_once_obey_the_same(self, cache: LinkCache) -> None:
         await cache.put("deck", None, 10)
@@ -88,7 +74,11 @@ class TestWriters:
         await cache.put("deck", link(), 1)
         await cache.fill("bow", None)
         for slug in ("deck", "bow"):
-            assert 0 < await resources.redis.ttl(KEY + slug) <= resources.settings.cache_ttl
+            assert (
+                0
+                < await resources.redis.ttl(KEY + slug)
+                <= resources.settings.of(LinksSettings).cache_ttl
+            )
 
 
 class TestReaders:
@@ -101,13 +91,11 @@ class TestReaders:
         assert await held(cache) == (written.url if written else "")
 
     async def test_a_writer_overwrites_what_was_filled_in(self, cache: LinkCache) -> None:
+        assert await held(cache) is None
         await cache.fill("deck", None)
         assert await held(cache) == ""
         await cache.put("deck", link(), 1)
         assert await held(cache) == "https://example.com/"
-
-    async def test_what_is_absent_is_none(self, cache: LinkCache) -> None:
-        assert await held(cache) is None
 
 
 class TestFollow:

@@ -10,11 +10,11 @@ from sqlalchemy import select
 
 from app.features.links import clicks
 from app.features.links.clicks import count_directly, whole_hour
-from app.features.links.models import ClickCount, UnsettledClick
+from app.features.links.models import ClickCount, UnconfirmedClick
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from tests.features.links.conftest import LINKS, MakeLink, RollUp
-from tests.features.links.counting import append, counts, id_of, unsettled
+from tests.features.links.counting import append, counts, id_of, unconfirmed
 from tests.live import Live
 
 
@@ -115,7 +115,7 @@ class TestDirectly:
             await count_directly(session, Counter({(deck, hour): 2}), Counter())
             await count_directly(session, Counter({(deck, hour): 3}), Counter())
         assert await counts(resources) == {deck: 5}
-        assert await unsettled(resources) == 0
+        assert await unconfirmed(resources) == 0
 
     async def test_unsure_ones_are_noted_and_those_of_one_batch_add_up(
         self, deck: UUID, resources: Resources
@@ -123,7 +123,7 @@ class TestDirectly:
         async with transaction(resources.sessions) as session:
             await count_directly(session, Counter(), Counter({("b", deck): 2}))
             await count_directly(session, Counter(), Counter({("b", deck): 1, ("c", deck): 4}))
-            noted = await session.execute(select(UnsettledClick.batch, UnsettledClick.clicks))
+            noted = await session.execute(select(UnconfirmedClick.batch, UnconfirmedClick.clicks))
             assert dict(noted.all()) == {"b": 3, "c": 4}
         assert await counts(resources) == {}
 
@@ -133,4 +133,4 @@ class TestDirectly:
             gone = uuid4()
             await count_directly(session, Counter({(gone, hour): 1}), Counter({("b", gone): 1}))
         assert await counts(resources) == {}
-        assert await unsettled(resources) == 0
+        assert await unconfirmed(resources) == 0

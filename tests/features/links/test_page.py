@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from app.features.links.models import Link
 from app.features.links.schemas import RESERVED
-from app.features.tokens.schemas import Scope
+from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from app.infra.page.assets import PATH
@@ -91,11 +91,11 @@ class TestCreate:
     @pytest.mark.parametrize(
         ("data", "field", "said"),
         [
-            ({}, "url", "is needed"),
-            ({"url": "ftp://example.com"}, "url", "is not of the form"),
-            ({"url": "javascript:alert(1)"}, "url", "is not of the form"),
+            ({}, "url", "is required"),
+            ({"url": "ftp://example.com"}, "url", "does not have the form"),
+            ({"url": "javascript:alert(1)"}, "url", "does not have the form"),
             ({"url": "https://a:b@example.com/"}, "url", "must not contain credentials"),
-            ({"url": "https://example.com/", "slug": "a b"}, "slug", "is not of the form"),
+            ({"url": "https://example.com/", "slug": "a b"}, "slug", "does not have the form"),
             ({"url": "https://example.com/", "slug": "page"}, "slug", "is reserved"),
             ({"url": "https://example.com/", "title": "x" * 201}, "title", "at most 200"),
             ({"url": "https://example.com/", "title": "a\x00b"}, "title", "control characters"),
@@ -153,7 +153,7 @@ class TestGuard:
     async def test_a_token_that_may_only_read(
         self, client: httpx.AsyncClient, make_token: MakeToken, path: str
     ) -> None:
-        client.cookies[COOKIE] = await make_token(Scope.LINKS_READ)
+        client.cookies[COOKIE] = await make_token(LINKS_READ)
         answer = await client.post(path, data={"url": "https://example.com/"})
         assert answer.status_code == 403
         assert not (await home(client)).all("form", action=path)
@@ -161,7 +161,7 @@ class TestGuard:
     async def test_a_token_that_may_only_write(
         self, client: httpx.AsyncClient, make_token: MakeToken
     ) -> None:
-        client.cookies[COOKIE] = await make_token(Scope.LINKS_WRITE)
+        client.cookies[COOKIE] = await make_token(LINKS_WRITE)
         page = await home(client)
         assert page.one("form", action=FORM)
         assert "lacks the scope links:read" in page.text

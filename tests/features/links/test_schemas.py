@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -36,14 +36,6 @@ class TestUrl:
         assert len(kept) <= LONGEST_URL
         assert kept == given_url or not given_url.isascii()
         assert url.validate_python(kept) == kept
-
-    @given(st.text())
-    def test_whatever_passes_is_a_web_address(self, text: str) -> None:
-        try:
-            kept = url.validate_python(text)
-        except ValidationError:
-            return
-        assert URL_IN_DATABASE.fullmatch(kept)
 
     @pytest.mark.parametrize(
         ("given_url", "kept"),
@@ -82,16 +74,14 @@ class TestUrl:
             with pytest.raises(ValidationError, match="2048"):
                 url.validate_python(base + rest)
 
-    def test_the_reason_is_in_plain_words(self) -> None:
-        with pytest.raises(ValidationError) as caught:
-            url.validate_python("https://example.com:99999")
-        assert caught.value.errors()[0]["msg"] == "Input should be a valid URL, invalid port number"
-
 
 class TestSlug:
     """A slug is two to sixty-four letters, digits, - and _, and none of our own words."""
 
     @given(st.text() | st.from_regex(SLUG_IN_DATABASE))
+    @example("deck\n")
+    @example("\uff44eck")
+    @example("-a")
     def test_what_passes_is_what_the_database_takes(self, text: str) -> None:
         allowed = SLUG_IN_DATABASE.fullmatch(text) and text.lower() not in RESERVED
         try:
@@ -101,11 +91,6 @@ class TestSlug:
         else:
             assert allowed
             assert kept == text
-
-    @pytest.mark.parametrize("text", ["deck\n", "\uff44eck", "dé", "a/b", "..", "a.b", "-a", "_a"])
-    def test_what_only_looks_like_one_is_refused(self, text: str) -> None:
-        with pytest.raises(ValidationError):
-            slug.validate_python(text)
 
 
 class TestReserved:

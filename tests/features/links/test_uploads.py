@@ -6,7 +6,8 @@ from sqlalchemy import func, select
 
 from app.features.links.csvfile import MOST_LINES
 from app.features.links.models import Import
-from app.features.tokens.schemas import Scope
+from app.features.links.scopes import LINKS_READ, LINKS_WRITE
+from app.features.tokens.scopes import declared_scopes
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from app.infra.queue import make_queue
@@ -132,10 +133,10 @@ class TestStrangers:
         self, client: httpx.AsyncClient, make_token: MakeToken
     ) -> None:
         for scope, method, path in (
-            (Scope.LINKS_WRITE, "POST", IMPORTS),
-            (Scope.LINKS_READ, "GET", f"{IMPORTS}/{'0' * 32}"),
+            (LINKS_WRITE, "POST", IMPORTS),
+            (LINKS_READ, "GET", f"{IMPORTS}/{'0' * 32}"),
         ):
-            others = [other for other in Scope if other is not scope]
+            others = [other for other in declared_scopes() if other != scope]
             client.headers["Authorization"] = f"Bearer {await make_token(*others)}"
             answer = await client.request(method, path, content=ONE, headers=CSV)
             assert scope in check_problem(answer, 403, "scope_missing")["detail"]

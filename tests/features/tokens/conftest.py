@@ -7,9 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from app.features.tokens.schemas import Scope
+from app.features.tokens.scopes import TOKENS_WRITE
 
 TOKENS = "/api/v1/tokens"
+COOKIE = "drydock-80"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ Issue = Callable[..., Awaitable[Issued]]
 def issue(api: httpx.AsyncClient) -> Issue:
     async def issue(**overrides: Any) -> Issued:
         """Create a token over the API; `overrides` replace or add fields of the body."""
-        body = {"name": "issued", "scopes": [Scope.TOKENS_WRITE], **overrides}
+        body = {"name": "issued", "scopes": [TOKENS_WRITE], **overrides}
         answer = await api.post(TOKENS, json=body)
         assert answer.status_code == 201, answer.text
         return Issued(answer.json()["id"], answer.json()["token"], answer.json())

@@ -21,25 +21,20 @@ class TestCursor:
     """A cursor names a row, and nothing that we did not write is one."""
 
     @given(st.uuids())
-    async def test_it_is_read_as_it_was_written(self, row: UUID) -> None:
+    def test_it_is_read_as_it_was_written(self, row: UUID) -> None:
         cursor = encode_cursor(row)
-        assert await decode_cursor(cursor) == row
+        assert decode_cursor(cursor) == row
         assert httpx.URL("/", params={"cursor": cursor}).params["cursor"] == cursor
 
     @given(st.text() | st.from_regex(r"[A-Za-z0-9_=-]{20,26}", fullmatch=True))
-    async def test_any_other_text_is_refused_or_stands_for_itself(self, text: str) -> None:
+    def test_any_other_text_is_refused_or_stands_for_itself(self, text: str) -> None:
         with contextlib.suppress(ValidationFailed):
-            row = await decode_cursor(text)
-            assert row is not None
-            assert encode_cursor(row) == text
+            assert encode_cursor(decode_cursor(text)) == text
 
     @given(st.binary(max_size=40).filter(lambda data: len(data) != 16))
-    async def test_bytes_that_are_no_id_are_refused(self, data: bytes) -> None:
+    def test_bytes_that_are_no_id_are_refused(self, data: bytes) -> None:
         with pytest.raises(ValidationFailed):
-            await decode_cursor(base64.urlsafe_b64encode(data).decode().rstrip("="))
-
-    async def test_none_is_the_first_page(self) -> None:
-        assert await decode_cursor(None) is None
+            decode_cursor(base64.urlsafe_b64encode(data).decode().rstrip("="))
 
     async def test_a_malformed_one_is_422(self, api: httpx.AsyncClient) -> None:
         problem = check_problem(
@@ -58,32 +53,19 @@ class TestPages:
         page = (await api.get(TOKENS, params=params)).json()
         return [item["name"] for item in page["items"]], page["next_cursor"]
 
-    @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8, 100])
-    async def test_all_rows_are_on_one_page_each(
+    @pytest.mark.parametrize("limit", [1, 2, 6, 7, 100])
+    async def test_all_rows_are_on_one_page_each_while_others_are_added(
         self, api: httpx.AsyncClient, make_token: MakeToken, limit: int
     ) -> None:
         for number in range(6):
             await make_token(name=str(number))
         seen, cursor = await self.names(api, limit, None)
         while cursor is not None:
+            await make_token(name="new")
             names, cursor = await self.names(api, limit, cursor)
-            assert len(names) <= limit
-            assert names
+            assert 0 < len(names) <= limit
             seen += names
         assert seen == ["5", "4", "3", "2", "1", "0", "test"]
-
-    async def test_rows_added_meanwhile_neither_repeat_nor_hide_any(
-        self, api: httpx.AsyncClient, make_token: MakeToken
-    ) -> None:
-        for number in range(5):
-            await make_token(name=f"old {number}")
-        seen, cursor = await self.names(api, 2, None)
-        while cursor is not None:
-            await make_token(name="new")
-            await make_token(name="new")
-            names, cursor = await self.names(api, 2, cursor)
-            seen += names
-        assert seen == ["old 4", "old 3", "old 2", "old 1", "old 0", "test"]
 
     @pytest.mark.parametrize("limit", ["0", "-1", str(MOST + 1), "many", ""])
     async def test_a_limit_out_of_bounds_is_422(self, api: httpx.AsyncClient, limit: str) -> None:

@@ -12,12 +12,13 @@ from starlette.exceptions import HTTPException
 
 from app.config import Settings
 from app.errors import AppError, DependencyUnavailable, NotFound, RateLimited
-from app.infra.http.docs import describe_problems
-from app.infra.http.middleware import surround
+from app.infra.http.middleware import add_middleware
 from app.infra.http.problems import MOST_FAULTS, install_problem_handlers, responses
 from tests.live import WithState, client_of
 from tests.logs import captured_logs, named
 from tests.problems import check_problem
+
+TOKENS = "/api/v1/tokens"
 
 
 class ShipSunk(AppError):
@@ -74,7 +75,7 @@ async def ships(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     @app.post("/voyages")
     async def sail(voyage: Voyage, captain: str) -> None: ...
 
-    async with client_of(WithState(surround(app, settings, []), {})) as client:
+    async with client_of(WithState(add_middleware(app, settings, []), {})) as client:
         yield client
 
 
@@ -152,6 +153,35 @@ class TestFaults:
         assert "hunter2" not in (await ships.post("/voyages?captain=x", json=body)).text
 
 
+class TestService:
+    """The service's own endpoints answer with problem documents, whatever is wrong."""
+
+    @pytest.mark.parametrize("path", ["/no/such/path", "/docs/no-such-file.js", "/api/v2"])
+    async def test_404(self, client: httpx.AsyncClient, path: str) -> None:
+        problem = check_problem(await client.get(path), 404, "not_found")
+        assert problem["detail"] == "There is no such path."
+
+    async def test_405_names_what_is_offered(self, client: httpx.AsyncClient) -> None:
+        answer = await client.put(TOKENS)
+        check_problem(answer, 405, "method_not_allowed")
+        assert set(answer.headers["allow"].split(", ")) == {"GET", "POST"}
+
+    @pytest.mark.parametrize("declared", [True, False])
+    async def test_413_before_the_body_is_read(
+        self, api: httpx.AsyncClient, *, declared: bool
+    ) -> None:
+        async def endless() -> AsyncIterator[bytes]:
+            while True:
+                yield b" " * 4096
+
+        headers = {"Content-Length": "3000000000"} if declared else {}
+        content = b"{}" if declared else endless()
+        headers["Content-Type"] = "application/json"
+        check_problem(
+            await api.post(TOKENS, content=content, headers=headers), 413, "body_too_large"
+        )
+
+
 class TestDocument:
     """The OpenAPI document declares each error, by its status, as a problem document."""
 
@@ -160,20 +190,3 @@ class TestDocument:
         assert set(declared) == {404, 409}
         assert "ship_sunk" in declared[409]["description"]
         assert "ship_lost" in declared[409]["description"]
-
-    def test_problems_are_declared_with_their_media_type(self) -> None:
-        app = FastAPI()
-
-        @app.get("/ships", responses=responses(ShipSunk))
-        async def list_ships(limit: int) -> None: ...
-
-        @app.get("/ports")
-        async def list_ports() -> None: ...
-
-        describe_problems(app)
-        document = app.openapi()
-        answers = document["paths"]["/ships"]["get"]["responses"]
-        assert set(answers["409"]["content"]) == {"application/problem+json"}
-        assert set(answers["200"]["content"]) == {"application/json"}
-        assert "HTTPValidationError" not in str(document)
-        assert app.openapi() is document

@@ -1,4 +1,4 @@
-"""Forms from other sites are refused, by whatever the browser says of where they come from."""
+"""Cross-site request forgery: forms that other sites send are refused."""
 
 import httpx
 import pytest
@@ -9,7 +9,7 @@ FORM = "/page/sign-out"
 
 
 class TestOrigin:
-    """What browsers send decides; whoever sends neither header is no browser."""
+    """The headers that browsers send decide. A request without them is not from a browser."""
 
     @pytest.mark.parametrize(
         "headers",

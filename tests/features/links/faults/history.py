@@ -11,7 +11,7 @@ import httpx
 from redis.asyncio import Redis
 
 from app.features.links.cache import KEY, TOMBSTONE
-from tests.faults.visitors import Answer, Visitors
+from tests.features.links.faults.visitors import Answer, Visitors
 from tests.programs import eventually
 
 SLUG = "moving"

@@ -11,7 +11,7 @@ from redis import Redis
 
 from app.features.links.cache import STREAM
 from tests.conftest import Figures
-from tests.faults.visitors import Visitors
+from tests.features.links.faults.visitors import Visitors
 from tests.programs import wait_for
 from tests.service import Service
 
@@ -19,7 +19,7 @@ RATE = 200.0  # clicks a second
 FIRST_LINKS = 8  # of each phase; another one comes each second
 # What may be in the stream already is settled 15 s after it was noted, by a roll-up that looks
 # twice a second.
-SETTLED_SECONDS = 30.0
+RECONCILED_SECONDS = 30.0
 
 
 async def kill_worker_twice(service: Service) -> None:
@@ -99,7 +99,7 @@ def counts(service: Service) -> Counter[str]:
     return Counter(dict(rows))
 
 
-def wait_until_settled(service: Service) -> float:
+def wait_until_reconciled(service: Service) -> float:
     """Return once nothing is left to count, in the stream or among what was never confirmed."""
 
     def settled() -> bool:
@@ -110,7 +110,7 @@ def wait_until_settled(service: Service) -> float:
         return (unsettled, position) == (0, newest.decode())
 
     with Redis.from_url(service.redis.url) as redis:
-        return wait_for("all clicks are settled", settled, seconds=SETTLED_SECONDS)
+        return wait_for("all clicks are settled", settled, seconds=RECONCILED_SECONDS)
 
 
 class TestClicksAreCountedExactlyOnce:
@@ -129,7 +129,7 @@ class TestClicksAreCountedExactlyOnce:
                 await phase.run(visitors, service)
             assert (visitors.lost, visitors.refused) == (Counter(), 0)
             await app_phase.run(visitors, service)
-        figures["seconds until all was settled"] = wait_until_settled(service)
+        figures["seconds until all was settled"] = wait_until_reconciled(service)
         counted = counts(service)
         for phase in (*before_app, app_phase):
             figures[phase.name] = phase.figures(visitors, counted)

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.faults.test_postgres_away import API_LIMIT, Away, assert_recovers, frozen, full, stopped
-from tests.faults.visitors import Visitors
+from tests.features.links.faults.visitors import Visitors
 from tests.programs import wait_for
 from tests.service import Service
 

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from tests.faults.visitors import Answer, Visitors
 from tests.features.links.faults.history import READERS, SLUG, History, told
+from tests.features.links.faults.visitors import Answer, Visitors
 from tests.programs import App
 from tests.service import Service
 
@@ -20,7 +20,7 @@ LINKS = "/api/v1/links"
 @pytest.fixture(scope="module")
 def other_app(running: Service) -> Iterator[App]:
     """One more, which waits for a connection as long as it takes on a loaded machine."""
-    names = ("DATABASE_CONNECT_TIMEOUT", "DATABASE_POOL_TIMEOUT", "DATABASE_LEND_LIMIT")
+    names = ("DATABASE_CONNECT_TIMEOUT", "DATABASE_POOL_TIMEOUT", "DATABASE_CHECKOUT_LIMIT")
     app = App(
         {**running.environment, **dict.fromkeys(names, "20")}, running.folder, name="other-app"
     )

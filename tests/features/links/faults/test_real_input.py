@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import Figures
-from tests.faults.visitors import Visitors
 from tests.features.links.faults.harvest import harvest, is_plain, is_refused
 from tests.features.links.faults.uploads import csv_of, until_finished, upload
+from tests.features.links.faults.visitors import Visitors
 from tests.service import Service
 
 FEWEST, MOST = 10_000, 12_000

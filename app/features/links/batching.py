@@ -1,0 +1,68 @@
+"""Batching: requests that wait at the same moment share one round trip or transaction."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[Item, Answer]):
+    item: Item
+    answer: "asyncio.Future[Answer]"
+
+
+class Batcher(Generic[Item, Answer]):
+    """Runs one batch at a time. Items that arrive meanwhile form the next batch.
+
+    A single caller does not wait for others. `run` gets the items and returns the answers in the
+    same order. If it raises, each caller of that batch gets the exception.
+    """
+
+    def __init__(
+        self, run: Callable[[list[Item]], Awaitable[list[Answer]]], *, largest: int
+    ) -> None:
+        self._run = run
+        self._largest = largest
+        self._waiting: list[_Waiting[Item, Answer]] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    async def ask(self, item: Item) -> Answer:
+        waiting: _Waiting[Item, Answer] = _Waiting(item, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send_all())
+        return await waiting.answer
+
+    async def close(self) -> None:
+        """Wait until all items are answered."""
+        if self._sender is not None:
+            await self._sender
+
+    async def _send_all(self) -> None:
+        try:
+            while self._waiting:
+                batch = self._waiting[: self._largest]
+                del self._waiting[: self._largest]
+                await self._send(batch)
+        finally:
+            self._sender = None
+
+    async def _send(self, batch: list[_Waiting[Item, Answer]]) -> None:
+        try:
+            answers = await self._run([waiting.item for waiting in batch])
+        except Exception as error:  # noqa: BLE001 -- each caller gets it
+            for waiting in batch:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(error)
+        except BaseException:
+            for waiting in batch:
+                waiting.answer.cancel()
+            raise
+        else:
+            for waiting, answer in zip(batch, answers, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(answer)

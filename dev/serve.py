@@ -1,0 +1,30 @@
+"""`python -m dev.serve`: the app under uvicorn, as development and tests run it.
+
+Further options of uvicorn may follow. `--reload` restarts the app when a file under app/ changes;
+`python -m dev.serve worker` does the same for the worker.
+"""
+
+import shlex
+import sys
+
+import uvicorn
+from watchfiles import PythonFilter, run_process
+
+# The service reads X-Forwarded-For itself, logs each request itself and speaks no WebSocket.
+OPTIONS = ("--factory", "--no-access-log", "--no-proxy-headers", "--no-server-header", "--ws=none")
+# A browser that follows an event stream keeps its request open. A reload waits this long for it.
+RELOAD = ("--reload-dir=app", "--timeout-graceful-shutdown=3")
+
+
+def main(words: list[str]) -> None:
+    """Run until SIGTERM or Ctrl-C."""
+    if words[:1] == ["worker"]:
+        worker = shlex.join([sys.executable, "-m", "app", "worker"])
+        run_process("app", target=worker, target_type="command", watch_filter=PythonFilter())
+    else:
+        reload = RELOAD if "--reload" in words else ()
+        uvicorn.main(["app.main:create_app", *OPTIONS, *reload, *words])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,122 @@
+"""The launcher's terminal: lines that begin with the name of the program, and Ctrl-C."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Self
+
+from dev.errors import Interrupted
+from dev.processes import Patience
+
+WIDTH = len("postgres")
+COLOURS = {"app": 36, "worker": 35, "migrate": 33, "dev": 32}
+
+# SIGHUP: the terminal was closed.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# The longest time between Ctrl-C and our reaction.
+SLICE_SECONDS = 0.1
+
+_one_at_a_time = threading.Lock()
+
+
+def is_coloured() -> bool:
+    """Whether we write to a colour terminal and nobody objects (https://no-color.org)."""
+    return (
+        sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )
+
+
+def write(data: bytes) -> None:
+    """Write whole lines. Nothing happens if nobody reads them any more: is_read tells that."""
+    with _one_at_a_time:
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except OSError:
+            return
+
+
+def is_read() -> bool:
+    """Whether the terminal or pipe that we write to is still open at its other end.
+
+    SIGHUP does not always tell: it goes to the first process of the session, which may be a
+    `make` that does not pass it on.
+    """
+    poll = select.poll()
+    poll.register(sys.stdout, 0)  # errors and hang-ups are reported without asking
+    return not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def prefix(name: str) -> bytes:
+    """Return the name as it stands before each line."""
+    text = f"{name:>{WIDTH}} | "
+    return (f"\033[{COLOURS[name]}m{text}\033[0m" if is_coloured() else text).encode()
+
+
+def say(text: str) -> None:
+    """Print in the launcher's own name."""
+    for line in text.splitlines():
+        write(prefix("dev") + line.encode() + b"\n")
+
+
+class Follower(threading.Thread):
+    """Prints what a process writes, under its name, until its output ends."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._output = process.stdout
+        self.start()
+
+    def run(self) -> None:
+        """Copy line by line."""
+        if self._output is None:
+            return
+        start = prefix(self.name)
+        with self._output:
+            for line in self._output:
+                write(start + line.rstrip(b"\r\n") + b"\n")
+
+
+class Interrupts(Patience):
+    """Waits that end on Ctrl-C: the first one asks to stop, the second one to kill.
+
+    The handler only counts. An exception raised in a signal handler could strike between the start
+    of a child and the note of its pid; `pause` raises it where nothing is half done.
+    """
+
+    def __init__(self) -> None:
+        self._heard = 0
+        self._answered = False
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._count) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _count(self, _number: int, _frame: FrameType | None) -> None:
+        self._heard += 1
+
+    def pause(self, seconds: float) -> None:
+        """Wait. Raises Interrupted, once, when a signal has come."""
+        end = time.monotonic() + seconds
+        while True:
+            if self._heard and not self._answered:
+                self._answered = True
+                raise Interrupted
+            left = end - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, SLICE_SECONDS))
+
+    def is_over(self) -> bool:
+        """Whether a second signal has come."""
+        return self._heard > 1

@@ -1,0 +1,177 @@
+"""The command itself: check, change, format, take template/ out, stage, tell."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from template import ROOT
+from template.init.marks import without
+from template.init.names import check_name, spelled_like
+from template.init.tree import Refused, Tree, git
+
+USAGE = """\
+Say how the service is to be called: make init NAME=orders
+SAMPLE=no leaves the sample feature out, and everything that only it needs."""
+
+PYPROJECT = PurePosixPath("pyproject.toml")
+ROOM = PurePosixPath("template")
+# Each file in there takes the place of the one of the same path at the root.
+CLONE = ROOM / "clone"
+# Holds what is being done, so that an init that was killed can be run again.
+UNDER_WAY = ROOM / ".init"
+
+# Files and folders of the sample. Its lines in other files are marked: see marks.py.
+SAMPLE = (
+    "app/features/links",
+    "tests/features/links",
+    "migrations/versions/*_links.py",
+    "docs/links.md",
+    "bench/scenarios/links.py",
+    # Load the stack with redirects, and count them.
+    "tests/stack/load.py",
+    "tests/stack/test_deploy.py",
+    "tests/stack/test_disk.py",
+)
+
+
+def main(words: Sequence[str]) -> int:
+    """Take the name and yes or no for the sample; return the exit code."""
+    name, sample = (*words, "", "")[:2]
+    if not name or sample not in {"", "yes", "no"}:
+        print(USAGE, file=sys.stderr)
+        return 2
+    try:
+        init(ROOT, name, keeps_sample=sample != "no")
+    except Refused as refused:
+        print(refused, file=sys.stderr)
+        return 1
+    return 0
+
+
+def init(root: Path, name: str, *, keeps_sample: bool) -> None:
+    """Change the repository, and print what was done."""
+    tree = Tree.read(root)
+    project = tomllib.loads(tree.texts[PYPROJECT])["project"]
+    check_name(name, project["dependencies"])
+    old = begin(root, project["name"], name, "yes" if keeps_sample else "no")
+    told = change(tree, old, name, keeps_sample=keeps_sample)
+    tree.apply()
+    reformat(root)
+    # Last: until here everything can be done again.
+    shutil.rmtree(root / ROOM)
+    git(root, "add", "--all", ".")
+    print("\n".join([*told, *next_steps(root, old, name)]))
+
+
+def begin(root: Path, present: str, name: str, sample: str) -> str:
+    """Return the name to replace. Refuse to start where git could not undo the outcome."""
+    note = root / UNDER_WAY
+    if note.exists():  # the first run has looked for unsaved work
+        old, *rest = note.read_text().split()
+        if rest != [name, sample]:
+            raise Refused(
+                f"`make init NAME={rest[0]} SAMPLE={rest[1]}` was interrupted. Run it again, or\n"
+                f"undo it: git reset --hard && rm {UNDER_WAY}"
+            )
+        return old
+    if unsaved := git(root, "status", "--porcelain").splitlines():
+        shown = "\n".join(f"  {line}" for line in unsaved[:5])
+        raise Refused(
+            "There are changes that are not committed. Undoing init would undo them too:\n"
+            f"{shown}\nCommit or stash them first: git stash --include-untracked"
+        )
+    note.write_text(f"{present} {name} {sample}\n")
+    return present
+
+
+def change(tree: Tree, old: str, name: str, *, keeps_sample: bool) -> list[str]:
+    """Do everything in memory; return what was done, a sentence each."""
+    told = []
+    if not keeps_sample:
+        tree.texts = {path: text for path, text in tree.texts.items() if not is_sample(path)}
+        gone = len(tree.removed)
+        places = take_out(tree, "sample")
+        told.append(f"The sample is gone: {gone} files, and {places} places in others.")
+    room = [path for path in tree.texts if path.is_relative_to(ROOM)]
+    places = take_out(tree, "template")
+    told.append(f"{ROOM}/ is gone: {len(room)} files, and {places} places in others.")
+    for path in room:
+        text = tree.texts.pop(path)
+        del tree.before[path]  # `apply` leaves the room alone: it goes last
+        if path.is_relative_to(CLONE):
+            tree.texts[path.relative_to(CLONE)] = text
+            told.append(f"{path.relative_to(CLONE)} speaks of the service, no more of a template.")
+    return [f"{old} is {name} now, in {rename(tree, old, name)} files.", *told]
+
+
+def is_sample(path: PurePosixPath) -> bool:
+    """Whether SAMPLE names the file, or a folder that it lies in."""
+    return any(
+        whole.match(pattern) and len(whole.parts) == len(PurePosixPath(pattern).parts)
+        for whole in (path, *path.parents)
+        for pattern in SAMPLE
+    )
+
+
+def take_out(tree: Tree, word: str) -> int:
+    """Remove what is marked with the word; return how many places outside template/ that is."""
+    total = 0
+    for path, text in list(tree.texts.items()):
+        inside = path.is_relative_to(ROOM)
+        if inside and not path.is_relative_to(CLONE):
+            continue
+        tree.texts[path], places = without(text, word)
+        total += 0 if inside else places
+        if places and not tree.texts[path].strip():
+            del tree.texts[path]
+    return total
+
+
+def rename(tree: Tree, old: str, name: str) -> int:
+    """Replace the name in every spelling; return in how many files it stood."""
+    word = re.compile(re.escape(old), re.IGNORECASE)
+    renamed = 0
+    for path, text in tree.texts.items():
+        tree.texts[path], count = word.subn(lambda found: spelled_like(found[0], name), text)
+        renamed += bool(count)
+    return renamed
+
+
+def reformat(root: Path) -> None:
+    """Have ruff wrap lines that got longer or shorter."""
+    ruff = [str(root / ".venv" / "bin" / "ruff"), "format", "--quiet", "--exclude", str(ROOM)]
+    subprocess.run(ruff, check=True, cwd=root)
+
+
+def next_steps(root: Path, old: str, name: str) -> list[str]:
+    """Return what is left to a person."""
+    steps = [
+        "",
+        "All of it is staged, nothing is committed:",
+        "  git diff --cached --stat    look at it",
+        "  git reset --hard            undo it",
+        f"  git commit --message 'Call it {name}'",
+        "",
+        "Next:",
+    ]
+    if (root / ".local" / "postgres").exists() and old != name:
+        steps.append(f"  make clean-data      the development data in .local/ is called {old}")
+    if old != name:
+        steps += [
+            f"  docker compose --project-name {old} down --volumes",
+            "                       removes the stack's data, if it ran under the old name",
+        ]
+    return [
+        *steps,
+        "  Say whose it is in LICENSE, README.md and the description in pyproject.toml.",
+        "  make lint test",
+        "  make dev",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

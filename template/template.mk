@@ -1,0 +1,48 @@
+# The targets of this folder. The root Makefile includes this file where it is.
+
+COPIES := template/checks
+
+# Each of these also checks what only the template promises.
+check: check-template
+check-docker: check-template-docker
+check-more: check-template-more
+test: $(if $(filter template/%,$(T)),tools-template)
+
+##@ The template: make init takes this part out
+
+.PHONY: init
+init: env ## Make it yours: make init NAME=orders [SAMPLE=no]
+	@exec $(VENV)/python -m template.init $(call typed,NAME) $(call typed,SAMPLE)
+
+.PHONY: check-template
+check-template: env ## Test init, the pages and the pipeline's scripts; lock, rename and lint copies
+	@$(CHECK) $(PARALLEL) template/tests/init template/tests/docs template/tests/pipeline
+	@exec $(COPIES)/by-hand
+	@exec $(COPIES)/init
+	@exec $(COPIES)/hooks
+
+.PHONY: check-template-docker
+check-template-docker: tools ## Follow docs/operations.md; run two clones beside each other in containers
+	@exec $(COPIES)/operations
+	@exec $(COPIES)/clones docker
+
+.PHONY: check-template-more
+check-template-more: tools-template ## Start fresh clones; use the page in Chromium; run the workflows with act
+	@exec $(COPIES)/first-start
+	@exec $(COPIES)/clones embedded
+	@$(CHECK) template/tests/newcomer
+	@$(CHECK) template/tests/workflows
+
+.PHONY: template-lines
+template-lines: env ## Count lines and files by room, here and in clones that init makes
+	@exec $(VENV)/python -m template.lines
+
+# Its constraints are those of the last lock: after a new pin in requirements-dev.txt run it again.
+lock: lock-template
+.PHONY: lock-template
+lock-template: env
+	@$(call lock,$(LOCKED) --constraints=requirements-dev.txt --output-file=template/requirements.txt template/requirements.in)
+
+.PHONY: tools-template
+tools-template: tools
+	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r template/requirements.txt

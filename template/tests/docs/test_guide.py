@@ -1,0 +1,119 @@
+"""docs/your-first-feature.md: what can be said of it without following it, which CI does."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from template import ROOT
+from template.tests.docs.guide import Change, Commands, Holding, NewFile, steps_of
+
+PAGE = (ROOT / "docs" / "your-first-feature.md").read_text()
+STEPS = list(steps_of(PAGE))
+
+EXAMPLE = """
+A page.
+
+`app/x.py`:
+
+```python
+x = 1
+```
+
+```diff
+--- app/y.py
+ before
+-old
++new
+```
+
+`app/z*.py` holds:
+
+```python
+z = 3
+```
+
+```console
+$ for reading only
+```
+
+```sh
+make test
+```
+"""
+
+
+class TestReading:
+    """A page is read as a person reads it."""
+
+    def test_each_kind_of_block(self) -> None:
+        assert list(steps_of(EXAMPLE)) == [
+            NewFile("app/x.py", "x = 1\n"),
+            Change("app/y.py", "before\nold\n", "before\nnew\n"),
+            Holding("app/z*.py", "z = 3\n"),
+            Commands("make test\n"),
+        ]
+
+
+class TestFollowing:
+    """A step that can't be followed stops, and says why."""
+
+    def test_a_file_is_written_and_never_over_another(self, tmp_path: Path) -> None:
+        step = NewFile("x.py", "x = 1\n")
+        step.follow(tmp_path)
+        assert (tmp_path / "x.py").read_text() == "x = 1\n"
+        with pytest.raises(AssertionError, match="is there already"):
+            step.follow(tmp_path)
+
+    def test_a_change_needs_its_place_once(self, tmp_path: Path) -> None:
+        (tmp_path / "y.py").write_text("a\nb\nc\n")
+        Change("y.py", "b\n", "b\nnew\n").follow(tmp_path)
+        assert (tmp_path / "y.py").read_text() == "a\nb\nnew\nc\n"
+        with pytest.raises(AssertionError, match="does not hold once"):
+            Change("y.py", "gone\n", "new\n").follow(tmp_path)
+        (tmp_path / "y.py").write_text("b\nb\n")
+        with pytest.raises(AssertionError, match="does not hold once"):
+            Change("y.py", "b\n", "new\n").follow(tmp_path)
+
+    def test_what_was_generated_is_compared(self, tmp_path: Path) -> None:
+        (tmp_path / "z1.py").write_text("z = 3\n")
+        Holding("z*.py", "z = 3\n").follow(tmp_path)
+        with pytest.raises(AssertionError, match="does not hold"):
+            Holding("z*.py", "z = 4\n").follow(tmp_path)
+
+
+class TestFirstFeature:
+    """The page is whole, and its changes fit the files as they are."""
+
+    def test_it_shows_a_whole_feature(self) -> None:
+        files = {Path(step.path).name for step in STEPS if isinstance(step, NewFile)}
+        layers = {"models", "schemas", "service", "scopes", "errors", "router", "panel", "tasks"}
+        others = {"panel.html", "test_announcements.py"}
+        assert files == {f"{layer}.py" for layer in (*layers, "__init__")} | others
+
+    def test_every_block_counts(self) -> None:
+        """Nothing that looks like a step is left out by the script."""
+        blocks = re.findall(r"^```(?:python|html|diff|sh)$", PAGE, re.MULTILINE)
+        assert len(STEPS) == len(blocks)
+
+    @pytest.mark.parametrize(
+        "step",
+        [s for s in STEPS if isinstance(s, NewFile) and s.path.endswith(".py")],
+        ids=lambda s: s.path,
+    )
+    def test_each_file_is_python(self, step: NewFile) -> None:
+        ast.parse(step.text)
+
+    @pytest.mark.parametrize(
+        "step",
+        [s for s in STEPS if isinstance(s, Change) and not s.path.startswith("migrations/")],
+        ids=lambda s: s.path,
+    )
+    def test_each_change_has_its_place(self, step: Change) -> None:
+        assert (ROOT / step.path).read_text().count(step.old) == 1
+
+    def test_what_it_deletes_from_a_migration_is_the_template_s(self) -> None:
+        """The new one is made when the page is followed; what it is made from is here."""
+        [deleted] = [step.old for step in STEPS if isinstance(step, Change) and not step.new[4:]]
+        assert deleted in (ROOT / "migrations" / "script.py.mako").read_text()

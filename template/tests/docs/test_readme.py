@@ -1,0 +1,55 @@
+"""The pages: commands, files and links that they name exist, in a clone too."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from template import ROOT
+
+LISTED = subprocess.run(
+    ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+)
+PAGES = [ROOT / name for name in LISTED.stdout.split() if (ROOT / name).exists()]
+# Those which no clone keeps.
+OURS = {ROOT / "README.md", ROOT / "CHANGELOG.md"}
+CLONE = ROOT / "template" / "clone"
+TARGET = re.compile(r"^([a-z][a-z-]*):.*## ", re.MULTILINE)
+LINK = re.compile(r"\[[^\]]+\]\(([^)]+)\)")
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def is_of_a_clone(page: Path) -> bool:
+    inside = page.is_relative_to(ROOT / "template")
+    return page.is_relative_to(CLONE) if inside else page not in OURS
+
+
+def anchors(page: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pages
+def test_targets_exist(page: Path) -> None:
+    makefiles = ["Makefile"] if is_of_a_clone(page) else ["Makefile", "template/template.mk"]
+    targets = {name for file in makefiles for name in TARGET.findall((ROOT / file).read_text())}
+    named = re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(), re.MULTILINE)
+    assert set(named) - targets - {"env"} == set()
+
+
+@pages
+def test_links_lead_somewhere(page: Path) -> None:
+    """To a file that is there, where the page lies in the end, and to a heading in it."""
+    folder = ROOT if page.is_relative_to(CLONE) else page.parent
+    for link in LINK.findall(page.read_text()):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = (folder / name) if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+        if is_of_a_clone(page):
+            assert not target.resolve().is_relative_to(ROOT / "template"), link

@@ -1,0 +1,129 @@
+"""`make dev` in a fresh clone, embedded or in containers, and what it leaves behind: nothing."""
+
+import html
+import os
+import re
+import shlex
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import httpx
+
+from tests.polling import until
+from tests.sockets import unused_port
+from tests.stack.source import ROOT, own_name, run
+
+START_SECONDS = 600  # a first start fetches every package, in containers the image's too
+STOP_SECONDS = 60
+
+Runtime = Literal["embedded", "docker"]
+
+# How this machine reaches its package index, if it says so in the environment.
+PASSED_ON = re.compile(r"PATH|LANG|(PIP|UV|DOCKER)_.*|SSL_CERT_FILE|.*_PROXY|.*_proxy")
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A running `make dev`: where it is, and a token that it gave."""
+
+    url: str
+    token: str
+    runtime: Runtime
+
+
+@contextmanager
+def fresh_clone() -> Iterator[Path]:
+    """What a person gets who clones the last commit."""
+    with tempfile.TemporaryDirectory(prefix="newcomer-") as folder:
+        Path(folder).chmod(0o755)  # as root, Postgres is started as another user from here
+        clone = Path(folder) / "drydock"
+        run(["git", "clone", "--quiet", str(ROOT), str(clone)], cwd=ROOT)
+        yield clone
+
+
+@contextmanager
+def make_dev(runtime: Runtime, log: Path) -> Iterator[Clone]:
+    """Everything is stopped and removed at the end."""
+    with fresh_clone() as clone:
+        home = clone.parent / "home"
+        home.mkdir()
+        port = unused_port()
+        environment = {
+            **{name: text for name, text in os.environ.items() if PASSED_ON.fullmatch(name)},
+            **(_embedded() if runtime == "embedded" else _docker()),
+            "PORT": str(port),
+            "HOME": str(home),
+        }
+        command = ["make", "dev", f"RUNTIME={runtime}"]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=clone,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait_until_healthy(url, process, log)
+            token = _token(runtime, url, clone, environment)
+            yield Clone(url, token, runtime)
+        finally:
+            _stop(process)
+            if runtime == "docker":
+                down = ["docker", "compose", "--profile", "*", "down", "-v", "--rmi", "local"]
+                run(down, cwd=clone, env=environment)
+                image = f"{environment['APP_IMAGE']}:dev"
+                run(["docker", "image", "rm", "--force", image], cwd=clone, check=False)
+
+
+def _embedded() -> dict[str, str]:
+    names = ("METRICS_PORT", "WORKER_METRICS_PORT", "POSTGRES_PORT", "REDIS_PORT")
+    return {name: str(unused_port()) for name in names}
+
+
+def _docker() -> dict[str, str]:
+    names = ("POSTGRES_PORT", "REDIS_PORT", "DEBUGGER_PORT")
+    own = own_name()
+    ports = {name: str(unused_port()) for name in names}
+    return {"COMPOSE_PROJECT_NAME": own, "APP_IMAGE": own, **ports}
+
+
+def _wait_until_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    def healthy() -> bool:
+        assert process.poll() is None, log.read_text(errors="replace")[-4000:]
+        return httpx.get(f"{url}/health", timeout=5).is_success
+
+    until(healthy, within=START_SECONDS)
+
+
+def _token(runtime: Runtime, url: str, clone: Path, environment: Mapping[str, str]) -> str:
+    """As the page says: the one that `make dev` keeps, or one made by the command it shows."""
+    if runtime == "embedded":
+        kept = clone / ".local" / "token"
+        until(kept.exists, within=STOP_SECONDS)
+        return kept.read_text().strip()
+    page = html.unescape(httpx.get(url, timeout=20).text)
+    command = re.search("docker compose exec app (python -m app token create [^<]+)", page)
+    assert command is not None
+    create = ["docker", "compose", "exec", "-T", "app", *shlex.split(command[1])]
+    said = run(create, cwd=clone, env=environment)
+    return said.strip().splitlines()[-1]
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """Ctrl-C, as a person would."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(STOP_SECONDS)

@@ -1,0 +1,1 @@
+"""The pipeline's scripts and files, without Docker: what they decide, refuse and say."""

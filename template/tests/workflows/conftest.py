@@ -1,0 +1,92 @@
+"""What the workflows run in: a copy, a registry, a database for the scanner, and a notebook."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from python_on_whales import DockerClient
+
+from template.tests.pipeline.scripts import stand_in
+from template.tests.workflows.act import Run, run_workflow
+from template.tests.workflows.clone import NAME, Clone
+from tests.sockets import unused_port
+from tests.stack.registry import Registry, running_registry, stop_stage
+from tests.stack.trivy_database import Planted, write_database
+
+# Has neither issues nor releases.
+GH = """echo "gh $*" >>"$NOTES"
+case "$1 $2" in
+  "issue list") echo "[]" ;;
+  "release view") exit 1 ;;
+esac"""
+
+
+@dataclass
+class Hub:
+    """What stands for GitHub: its artifact store, its variables, what it was told to sign."""
+
+    folder: Path
+    clone: Clone
+    registry: Registry
+    private: bool = False
+    planted: tuple[Planted, ...] = ()
+    stage_port: int = field(default_factory=unused_port)
+
+    name = NAME.lower()
+
+    def run(self, workflow: str = "ci.yml", *, event: str = "push", **payload: Any) -> Run:
+        (self.folder / "artifacts").mkdir(exist_ok=True)
+        scanner = write_database(self.folder / "scanner", *self.planted)
+        environment = {
+            "ARTIFACTS": str(self.folder / "artifacts"),
+            "NOTES": str(self.folder / "notes"),
+            "STAGE_PORT": str(self.stage_port),
+            "APP_IMAGE": f"drydock-test-{self.stage_port}",
+            **scanner,
+        }
+        happened = {
+            "ref": "refs/heads/main",
+            "repository": {"private": self.private, "default_branch": "main"},
+        }
+        return run_workflow(
+            self.clone.folder,
+            workflow,
+            event=event,
+            payload=happened | payload,
+            variables={"REGISTRY": self.registry.host, "ARCHITECTURES": '["amd64"]'},
+            environment=environment,
+            matrix={"python": "3.11"},
+            programs=self.folder / "programs",
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """What would have been signed, attested, uploaded or told, in order."""
+        file = self.folder / "notes"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def tags(self) -> dict[str, str]:
+        return self.registry.tags(self.name)
+
+    def stop(self) -> None:
+        stop_stage(self.stage_port, self.clone.folder)
+
+
+@pytest.fixture(scope="session")
+def docker() -> DockerClient:
+    return DockerClient()
+
+
+@pytest.fixture(scope="module")
+def hub(docker: DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    folder = tmp_path_factory.mktemp("hub")
+    with running_registry(docker) as registry:
+        hub = Hub(folder, Clone(folder), registry)
+        stand_in(folder / "programs", "gh", GH)
+        yield hub
+        hub.stop()
+        names = f"drydock-test-{hub.stage_port}", f"{registry.host}/{hub.name}"
+        mine = [image for name in names for image in docker.image.list(name)]
+        docker.image.remove([tag for image in mine for tag in image.repo_tags], force=True)

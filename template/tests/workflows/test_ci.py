@@ -1,0 +1,134 @@
+"""ci.yml from a commit to its tags: one digest, through every gate, and none around one.
+
+Each run takes a minute or more: `make test-workflows`. WORKFLOWS_WHOLE=1 has the first one run
+every test as well, WORKFLOWS_QUICK=1 only those of the containers.
+"""
+
+import json
+import shutil
+
+import pytest
+from python_on_whales import DockerClient
+
+from template.tests.workflows.conftest import Hub
+from tests.stack.registry import pulled_digest
+from tests.stack.trivy_database import Planted
+
+JOBS = ("plan", "check", "image", "code-scanning", "publish", "required")
+GREEN = dict.fromkeys(JOBS, "success")
+
+pytestmark = pytest.mark.timeout(900)
+
+ONE_TEST = "def test_the_image(images):\n    assert images.version('one')\n"
+# Not in one piece, so that scanners of this repository find none here.
+TOKEN = "ghp_" + "1bT9" * 9
+
+
+def digest_under_test(hub: Hub) -> str:
+    facts = json.loads((hub.folder / "artifacts/report-amd64/facts.json").read_text())
+    return str(facts["digest"])
+
+
+class TestMain:
+    """A commit on main becomes one digest with three tags, and a second run changes nothing."""
+
+    def test_from_commit_to_tags(self, hub: Hub, docker: DockerClient) -> None:
+        commit = hub.clone.head
+        run = hub.run()
+        assert run.jobs == GREEN, run.output
+        digest = digest_under_test(hub)
+        assert hub.tags() == dict.fromkeys((commit, commit[:12], "latest"), digest)
+        repository = f"{hub.registry.host}/{hub.name}"
+        for tag in (commit, "latest"):
+            assert pulled_digest(docker, f"{repository}:{tag}") == digest
+        # When it was signed and attested no tag named it yet.
+        assert hub.notes == [
+            "upload 0 findings | tags: []",
+            f"cosign sign --yes --recursive {repository}@{digest} | tags: []",
+            f"attest {repository}@{digest}  | tags: []",
+            f"attest {repository}@{digest} with sbom | tags: []",
+        ]
+        assert f"tagged `{commit}`, `{commit[:12]}`, `latest`" in run.output
+
+    def test_again(self, hub: Hub) -> None:
+        before, notes = hub.tags(), hub.notes
+        run = hub.run()
+        assert run.jobs["required"] == run.jobs["publish"] == "success", run.output
+        assert "published already" in run.output
+        assert (hub.tags(), hub.notes) == (before, notes)
+
+    def test_a_private_copy(self, hub: Hub) -> None:
+        hub.private = True
+        notes = hub.notes
+        hub.clone.skip_checks()
+        hub.clone.test_only(ONE_TEST)
+        commit = hub.clone.commit("Work in private")
+        run = hub.run()
+        hub.private = False
+        assert run.jobs == GREEN, run.output
+        assert hub.tags()["latest"] == hub.tags()[commit] == digest_under_test(hub)
+        # Nothing went where strangers could read it, and notices say so.
+        assert hub.notes == notes
+        assert "Neither signed nor attested" in run.output
+        assert "not uploaded to code scanning" in run.output
+
+
+class TestPullRequest:
+    """A stranger's pull request runs everything up to the scan, and pushes nothing."""
+
+    def test_from_a_fork(self, hub: Hub) -> None:
+        hub.clone.skip_checks()
+        hub.clone.test_only(ONE_TEST)
+        hub.clone.commit("Offer something")
+        before, notes = hub.tags(), hub.notes
+        shutil.rmtree(hub.folder / "artifacts/image-amd64", ignore_errors=True)
+        fork = {"number": 1, "head": {"repo": {"full_name": "stranger/links"}}}
+        run = hub.run(event="pull_request", pull_request=fork)
+        assert run.jobs["image"] == run.jobs["required"] == "success", run.output
+        assert run.jobs.get("publish", "skipped") == "skipped"
+        assert not hub.registry.holds(hub.name, digest_under_test(hub))
+        assert (hub.tags(), hub.notes) == (before, notes)
+        # Not even the job that may publish could have got it.
+        assert not (hub.folder / "artifacts/image-amd64").exists()
+
+
+class TestStopped:
+    """What fails a gate gets no tag, and nothing of it reaches the registry."""
+
+    @pytest.fixture(autouse=True)
+    def short(self, hub: Hub) -> None:
+        hub.clone.skip_checks()
+        hub.clone.test_only(ONE_TEST)
+
+    def assert_stopped(self, hub: Hub, step: str, *words: str) -> None:
+        before, notes = hub.tags(), hub.notes
+        commit = hub.clone.commit("Break something")
+        run = hub.run()
+        assert run.code != 0
+        assert (run.jobs["image"], run.jobs["required"]) == ("failure", "failure"), run.output
+        assert run.jobs.get("publish", "skipped") == "skipped"
+        assert step in run.failed_steps()
+        for word in words:
+            assert word in run.output
+        assert hub.tags() == before
+        assert commit not in hub.tags()
+        assert not hub.registry.holds(hub.name, digest_under_test(hub))
+        assert [note for note in hub.notes[len(notes) :] if "upload" not in note] == []
+
+    def test_by_a_container_test(self, hub: Hub) -> None:
+        hub.clone.test_only("def test_the_image(images):\n    assert not images.version('one')\n")
+        self.assert_stopped(hub, "Container tests of that digest", "1 failed")
+
+    def test_by_a_secret_in_a_layer(self, hub: Hub) -> None:
+        hub.clone.write("app/leaked.txt", f"token = '{TOKEN}'\n")
+        try:
+            self.assert_stopped(hub, "Scan that digest", "STOPS secret  github-pat", "leaked.txt")
+        finally:
+            (hub.clone.folder / "app/leaked.txt").unlink()
+
+    def test_by_a_vulnerability_that_can_be_fixed(self, hub: Hub) -> None:
+        hub.planted = (Planted("CVE-2099-0001", "fastapi"),)
+        try:
+            self.assert_stopped(hub, "Scan that digest", "STOPS vulnerability  CVE-2099-0001")
+        finally:
+            hub.planted = ()

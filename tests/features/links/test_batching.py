@@ -1,0 +1,126 @@
+"""Batcher: who shares a run with whom, and who hears of a failure."""
+
+import asyncio
+
+import pytest
+
+from app.features.links.batching import Batcher
+
+
+class Runs:
+    """A run that doubles numbers, that one can hold back, and that fails on demand."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.fault: BaseException | None = None
+
+    async def __call__(self, items: list[int]) -> list[int]:
+        self.batches.append(items)
+        await self.go_on.wait()
+        if self.fault is not None:
+            raise self.fault
+        return [2 * item for item in items]
+
+
+@pytest.fixture
+def runs() -> Runs:
+    return Runs()
+
+
+@pytest.fixture
+def batcher(runs: Runs) -> Batcher[int, int]:
+    return Batcher(runs, largest=3)
+
+
+async def ask(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[int]]:
+    """Ask for each at the same moment, and return once all are waiting."""
+    tasks = [asyncio.create_task(batcher.ask(item)) for item in items]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return tasks
+
+
+class TestBatches:
+    """At most one run is under way; what arrives meanwhile forms the next."""
+
+    async def test_one_alone_is_run_at_once(self, batcher: Batcher[int, int], runs: Runs) -> None:
+        assert await batcher.ask(7) == 14
+        assert runs.batches == [[7]]
+
+    async def test_those_of_one_moment_share_a_run(
+        self, batcher: Batcher[int, int], runs: Runs
+    ) -> None:
+        assert await asyncio.gather(*(batcher.ask(item) for item in (1, 2, 3))) == [2, 4, 6]
+        assert runs.batches == [[1, 2, 3]]
+
+    async def test_what_arrives_during_a_run_waits_for_the_next(
+        self, batcher: Batcher[int, int], runs: Runs
+    ) -> None:
+        runs.go_on.clear()
+        first = await ask(batcher, 1)
+        later = await ask(batcher, 2, 3)
+        assert runs.batches == [[1]]
+        runs.go_on.set()
+        assert await asyncio.gather(*first, *later) == [2, 4, 6]
+        assert runs.batches == [[1], [2, 3]]
+
+    async def test_no_run_is_larger_than_the_largest(
+        self, batcher: Batcher[int, int], runs: Runs
+    ) -> None:
+        answers = await asyncio.gather(*(batcher.ask(item) for item in range(8)))
+        assert answers == [2 * item for item in range(8)]
+        assert [len(batch) for batch in runs.batches] == [3, 3, 2]
+
+
+class TestFailure:
+    """A failure reaches those who shared the run, and nobody else."""
+
+    async def test_each_of_them_gets_it(self, batcher: Batcher[int, int], runs: Runs) -> None:
+        runs.fault = ConnectionError("away")
+        failed = await asyncio.gather(*await ask(batcher, 1, 2), return_exceptions=True)
+        assert [str(error) for error in failed] == ["away", "away"]
+        runs.fault = None
+        assert await batcher.ask(3) == 6
+
+    async def test_one_who_has_left_stops_nobody(
+        self, batcher: Batcher[int, int], runs: Runs
+    ) -> None:
+        for fault in (None, ConnectionError()):
+            runs.fault = fault
+            runs.go_on.clear()
+            impatient, patient = await ask(batcher, 1, 2)
+            impatient.cancel()
+            runs.go_on.set()
+            (found,) = await asyncio.gather(patient, return_exceptions=True)
+            assert found == 4 if fault is None else found is fault
+            assert impatient.cancelled()
+
+    async def test_a_run_that_is_cancelled_leaves_nobody_waiting(
+        self, batcher: Batcher[int, int], runs: Runs
+    ) -> None:
+        runs.fault = asyncio.CancelledError()
+        tasks = await ask(batcher, 1, 2)
+        async with asyncio.timeout(5):
+            await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(task.cancelled() for task in tasks)
+
+
+class TestClose:
+    """Closing waits for what is under way."""
+
+    async def test_without_any_it_returns_at_once(self, batcher: Batcher[int, int]) -> None:
+        await batcher.close()
+
+    async def test_all_that_wait_are_answered_first(
+        self, batcher: Batcher[int, int], runs: Runs
+    ) -> None:
+        runs.go_on.clear()
+        tasks = await ask(batcher, 1, 2, 3, 4)
+        closing = asyncio.create_task(batcher.close())
+        await asyncio.sleep(0)
+        assert not closing.done()
+        runs.go_on.set()
+        await closing
+        assert await asyncio.gather(*tasks) == [2, 4, 6, 8]
