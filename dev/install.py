@@ -37,7 +37,8 @@ def is_current() -> bool:
 def wanted() -> list[str]:
     """Return the stamp of a .venv that needs nothing: the lock, the Python, the folder."""
     digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
-    return [digest, f"{VERSION} {os.path.realpath(PYTHON)}", str(VENV)]
+    # A .venv that is a link to another clone's is not one that was moved.
+    return [digest, f"{VERSION} {os.path.realpath(PYTHON)}", os.path.realpath(VENV)]
 
 
 def stamp() -> list[str]:

@@ -28,7 +28,7 @@ from app.health import Health
 from app.infra.db import make_engine, transaction
 from app.infra.feature import open_features
 from app.infra.lifespan import Resources, open_resources
-from app.infra.telemetry import Metrics
+from app.infra.metrics import Metrics
 from app.main import create_api, create_app
 from app.registry import FEATURES, SETTINGS
 from dev.servers import PostgresServer, RedisServer, scratch_folder, start_postgres, start_redis

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from app.infra.http.middleware import add_middleware
-from app.infra.telemetry import configure_logging
+from app.infra.logs import configure_logging
 from app.main import create_api
 from app.registry import load_settings
 from bench.laboratory import Laboratory, Server

@@ -134,6 +134,14 @@ class TestVenv:
             assert (install.reason_to_rebuild() or "").startswith(reason or ""), lines
             assert (install.reason_to_rebuild() is None) == (reason is None), lines
 
+    def test_a_link_to_another_clone_s_is_current(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / ".venv").symlink_to(install.VENV)
+        before = install.wanted()
+        monkeypatch.setattr(install, "VENV", tmp_path / ".venv")
+        assert install.wanted() == before
+
 
 class TestInterrupts:
     """The first Ctrl-C asks to stop, once; the second says that it is over."""
