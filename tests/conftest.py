@@ -221,6 +221,11 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores, since each waits for its servers at times; at most eight."""
+    return min((os.cpu_count() or 1) + 1, 8)
+
+
 Figures = dict[str, object]
 
 
