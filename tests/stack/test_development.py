@@ -136,7 +136,7 @@ def assert_up(stack: Stack) -> None:
 
 
 class TestReload:
-    """An edit is served at once. A file that can't be parsed is reported, and mended by the next."""
+    """An edit is served at once. A file that can't be parsed is reported, and the next mends it."""
 
     def test_an_edit(self, dev: Stack, checkout: Path) -> None:
         until(titled(dev, "Drydock"), within=30)
