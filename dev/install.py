@@ -72,7 +72,8 @@ def install() -> None:
         command = [uv, "pip", "sync", "--compile-bytecode", "--python", str(PYTHON)]
         remedy = " To try with pip: make dev UV="
     else:
-        command = [*PIP, "install", "--requirement"]
+        # Without --no-deps pip asks for hashes of extras, which the lock has under the plain name.
+        command = [*PIP, "install", "--no-deps", "--requirement"]
         remedy = ""
     if not run([*command, str(REQUIREMENTS), "--require-hashes"]):
         raise DevError(f"The packages could not be installed; the lines above say why.{remedy}")
