@@ -100,7 +100,7 @@ def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
     from alembic.script.revision import ResolutionError
     from alembic.util import CommandError
 
-    from app.infra.telemetry import configure_logging
+    from app.infra.logs import configure_logging
 
     configure_logging(settings)  # the log names each revision that is applied
     config = Config(toml_file=PROJECT / "pyproject.toml")

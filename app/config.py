@@ -217,7 +217,7 @@ def _read(
         faults += error.errors(include_input=False, include_url=False)
         return None
     except (SettingsError, OSError) as error:
-        # pydantic-settings wraps what it meets while it reads the secret files.
+        # pydantic-settings raises these for secret files that it can't read.
         raise ConfigurationError(
             f"Drydock can't start: {error.__cause__ or error}. "
             f"Let uid {os.getuid()} read the secret files, for example: chmod 644, in a folder "

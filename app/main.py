@@ -17,9 +17,10 @@ from app.infra.http.docs import describe_problems, install_docs
 from app.infra.http.middleware import add_middleware
 from app.infra.http.problems import install_problem_handlers
 from app.infra.lifespan import State, open_resources
+from app.infra.logs import configure_logging
+from app.infra.metrics import Metrics
 from app.infra.page.assets import install_assets
 from app.infra.page.render import Pages
-from app.infra.telemetry import Metrics, configure_logging
 from app.registry import FEATURES, load_settings
 
 DESCRIPTION = """\

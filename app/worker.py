@@ -12,9 +12,10 @@ from app.config import Settings
 from app.infra.db import check_capacity
 from app.infra.feature import Task, open_features
 from app.infra.lifespan import Resources, open_resources
+from app.infra.logs import configure_logging
+from app.infra.metrics import Metrics
 from app.infra.queue import DEQUEUE_WAIT, HEARTBEAT_EVERY, make_worker_queue, write_heartbeat
 from app.infra.redis import REDIS_FAILURES
-from app.infra.telemetry import Metrics, configure_logging
 from app.registry import FEATURES
 
 log = structlog.get_logger(__name__)

@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 
 from app.config import Settings
 from app.infra.feature import Feature
+from app.infra.logs import configure_logging
 from app.infra.queue import heartbeat_age, make_queue
 from app.infra.redis import make_redis
-from app.infra.telemetry import configure_logging
 from app.worker import run_worker
 from tests.polling import eventually
 

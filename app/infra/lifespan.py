@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.config import Settings
 from app.infra.db import Sessions, make_engine, make_sessions
 from app.infra.http.limits import RateLimiter
+from app.infra.metrics import Metrics
 from app.infra.queue import Enqueuer
 from app.infra.redis import CircuitBreaker, make_redis
-from app.infra.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
 

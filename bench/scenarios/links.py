@@ -9,7 +9,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from app.infra.http.middleware import add_middleware
-from app.infra.telemetry import configure_logging
+from app.infra.logs import configure_logging
 from app.main import create_api
 from app.registry import load_settings
 from bench.laboratory import Laboratory, Server
@@ -18,7 +18,7 @@ from bench.scenarios import Row, Scenario
 
 LINKS = "/api/v1/links"
 IMPORTS = "/api/v1/imports"
-SLUGS = 100  # redirected in turn: one slug alone would be the easiest case
+SLUGS = 100  # redirected in turn; a single slug would be too easy
 IMPORTED_ROWS = 20_000
 COUNTED_SECONDS = 120
 

@@ -12,7 +12,7 @@ from app.features.links.cache import LinkCache
 from app.features.links.follower import DirectFollower, Follower
 from app.features.links.settings import LinksSettings
 from app.infra.lifespan import Resources, ResourcesDep
-from app.infra.telemetry import REQUEST_DURATION_BUCKETS
+from app.infra.metrics import REQUEST_DURATION_BUCKETS
 
 NAME = "links"
 

@@ -1,0 +1,106 @@
+"""Logs: one format for our own loggers (structlog) and those of libraries (`logging`)."""
+
+import logging
+import logging.config
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+from structlog.typing import Processor
+
+if TYPE_CHECKING:
+    # gunicorn's supervisor imports this module, and does without pydantic.
+    from app.config import Settings
+
+
+def configure_logging(settings: "Settings") -> None:
+    """Write all logs, those of libraries included, to stdout in one format.
+
+    Our own loggers do not go through `logging`: it would triple the cost of a request's log line.
+    """
+    factory: Any = (
+        structlog.BytesLoggerFactory(sys.stdout.buffer)
+        if settings.json_logs
+        else structlog.WriteLoggerFactory(sys.stdout)
+    )
+    structlog.configure(
+        processors=[
+            *_processors(json=settings.json_logs),
+            _renderer(orjson.dumps, json=settings.json_logs),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_level(settings.log_level)),
+        logger_factory=factory,
+        cache_logger_on_first_use=True,
+    )
+    logging.config.dictConfig(logging_config(settings.log_level, json=settings.json_logs))
+
+
+def logging_config(level_name: str, *, json: bool) -> dict[str, Any]:
+    """The configuration of `logging`: libraries and servers log in the same format as we do."""
+    level = _level(level_name)
+    formatter = {
+        "()": structlog.stdlib.ProcessorFormatter,
+        "foreign_pre_chain": [*_processors(json=json), structlog.stdlib.add_logger_name],
+        "processors": [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _renderer(_dumps_text, json=json),
+        ],
+    }
+    stdout = {
+        "class": "logging.StreamHandler",
+        "stream": "ext://sys.stdout",
+        "formatter": "structured",
+    }
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"structured": formatter},
+        "handlers": {"stdout": stdout},
+        "root": {"handlers": ["stdout"], "level": level},
+        "loggers": {
+            "uvicorn": {"handlers": [], "level": level, "propagate": True},
+            # A handler of its own, because UvicornWorker copies it to uvicorn.
+            "gunicorn.error": {"handlers": ["stdout"], "level": level, "propagate": False},
+            # `infra.http.middleware` logs each request with its id.
+            "uvicorn.access": {"handlers": [], "level": logging.WARNING, "propagate": False},
+            # SAQ logs a line for each job and each second of cron.
+            "saq": {"level": logging.WARNING if level >= logging.INFO else level},
+        },
+    }
+
+
+def _level(name: str) -> int:
+    # `Settings` refuses an unknown name. gunicorn's supervisor logs before that.
+    return logging.getLevelNamesMapping().get(name.upper(), logging.INFO)
+
+
+def _processors(*, json: bool) -> list[Processor]:
+    processors: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if json:
+        # Without local variables: they hold secrets, such as the Authorization header.
+        tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        processors.append(structlog.processors.ExceptionRenderer(tracebacks))
+    return processors
+
+
+def _renderer(serializer: Callable[..., str | bytes], *, json: bool) -> Processor:
+    if json:
+        return structlog.processors.JSONRenderer(serializer=serializer)
+    colours = sys.stdout.isatty() or "FORCE_COLOR" in os.environ
+    return structlog.dev.ConsoleRenderer(
+        pad_event_to=24,
+        colors=colours and "NO_COLOR" not in os.environ,
+        # Where rich is installed, structlog's default shows local variables.
+        exception_formatter=structlog.dev.plain_traceback,
+    )
+
+
+def _dumps_text(event: Any, default: Callable[[Any], Any]) -> str:
+    return orjson.dumps(event, default).decode()
