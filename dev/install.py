@@ -42,7 +42,6 @@ def wanted() -> list[str]:
 
 
 def stamp() -> list[str]:
-    """Return what .venv says it holds."""
     return STAMP.read_text(encoding="utf-8").splitlines() if STAMP.exists() else []
 
 
@@ -81,7 +80,6 @@ def install() -> None:
 
 
 def reason_to_rebuild() -> str | None:
-    """Say why this .venv can't be refreshed, if it can't."""
     found = stamp()
     if found == [UNFINISHED]:
         return "the last install did not finish"
