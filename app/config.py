@@ -200,7 +200,8 @@ class Settings(BaseSettings):
         """
         folder = SECRETS_FOLDER if SECRETS_FOLDER.is_dir() else None
         faults: list[ErrorDetails] = []
-        own, others = _read(cls, folder, faults), [_read(k, folder, faults) for k in of_features]
+        own = _read(cls, folder, faults)
+        others = [_read(kind, folder, faults) for kind in of_features]
         if own is None or faults:
             raise ConfigurationError(_explain(faults))
         own._of_features.update({type(other): other for other in others if other})  # noqa: SLF001 -- our own

@@ -16,7 +16,7 @@ from tests.stack.load import Outcome, under_load
 from tests.stack.source import run
 from tests.stack.stack import Stack, signal_worker
 
-SECONDS = float(os.environ.get("STACK_LOAD_SECONDS", "10"))
+SECONDS = float(os.environ.get("STACK_LOAD_SECONDS", "5"))
 TOKENS = "/api/v1/tokens"
 # What is made under load. A request that was answered twice, or not done, is seen in their number.
 MADE = "made under load"
@@ -72,11 +72,13 @@ class TestDeploy:
             run(["make", "rollback"], cwd=stack.source, env=stack.environment)
         assert stack.versions() == {images.version(ONE)}
 
+    @pytest.mark.long
     def test_a_version_that_answers_nonsense(self, stack: Stack, token: str) -> None:
         with nothing_lost(stack, token), pytest.raises(AssertionError, match="not become ready"):
             stack.script("release", WRONG, DEPLOY_TIMEOUT="8")
 
 
+@pytest.mark.long
 class TestCrashes:
     """Neither a restart nor a killed process loses a request that may be sent again."""
 

@@ -16,7 +16,7 @@ from tests.stack.images import TWO
 from tests.stack.load import CONNECTIONS, under_load
 from tests.stack.stack import Stack, signal_worker
 
-SECONDS = float(os.environ.get("STACK_LOAD_SECONDS", "10"))
+SECONDS = float(os.environ.get("STACK_LOAD_SECONDS", "5"))
 # One of so many requests makes a link. None of these may be done twice.
 POST_EVERY = int(os.environ.get("STACK_POST_EVERY", "20"))
 LINKS = "/api/v1/links"
@@ -68,6 +68,7 @@ def clicks(api: httpx.Client) -> int:
     return sum(api.get(f"{LINKS}/{slug}/clicks").json()["total"] for slug in SLUGS)
 
 
+@pytest.mark.long
 class TestDeploy:
     def test_a_new_version(self, stack: Stack, api: httpx.Client) -> None:
         with nothing_lost(stack, api):
@@ -76,6 +77,7 @@ class TestDeploy:
 
 
 class TestCrashes:
+    @pytest.mark.long
     def test_a_killed_worker_process(self, stack: Stack, api: httpx.Client) -> None:
         with nothing_lost(stack, api, held=CONNECTIONS):
             signal_worker(stack.container("app"), "KILL")
