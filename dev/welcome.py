@@ -65,7 +65,8 @@ def banner(environment: Mapping[str, str], patience: Patience) -> str:
     url = f"http://127.0.0.1:{environment['PORT']}"
     token = working_token(environment, patience)
     commands = run_app(["commands", "--url", url, "--token", token], environment, patience)
-    lines = "\n".join(f"  {line}" for line in commands.splitlines())
+    lines = "".join(f"  {line}\n" for line in commands.splitlines())
+    to_try = f"To try in another terminal:\n\n{lines}\n" if lines else ""
     return f"""
 Drydock is up.
 
@@ -74,9 +75,5 @@ Drydock is up.
   metrics  http://127.0.0.1:{environment["METRICS_PORT"]}/metrics
   token    {token}
 
-To try in another terminal:
-
-{lines}
-
-Ctrl-C stops everything; data stays in .local/
+{to_try}Ctrl-C stops everything; data stays in .local/
 """
