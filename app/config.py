@@ -200,7 +200,8 @@ class Settings(BaseSettings):
         """
         folder = SECRETS_FOLDER if SECRETS_FOLDER.is_dir() else None
         faults: list[ErrorDetails] = []
-        own, others = _read(cls, folder, faults), [_read(k, folder, faults) for k in of_features]
+        own = _read(cls, folder, faults)
+        others = [_read(kind, folder, faults) for kind in of_features]
         if own is None or faults:
             raise ConfigurationError(_explain(faults))
         own._of_features.update({type(other): other for other in others if other})  # noqa: SLF001 -- our own
@@ -217,7 +218,7 @@ def _read(
         faults += error.errors(include_input=False, include_url=False)
         return None
     except (SettingsError, OSError) as error:
-        # pydantic-settings wraps what it meets while it reads the secret files.
+        # pydantic-settings raises these for secret files that it can't read.
         raise ConfigurationError(
             f"Drydock can't start: {error.__cause__ or error}. "
             f"Let uid {os.getuid()} read the secret files, for example: chmod 644, in a folder "

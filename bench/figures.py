@@ -11,9 +11,9 @@ COLUMNS = "{:<32}{:>9}{:>17}{:>8}{:>10}{:>9}{:>8}{:>6}"
 def table(runs: Mapping[str, Sequence[Outcome]], *, baseline: str) -> list[str]:
     """A line for each name, compared with the baseline in three ways.
 
-    By the medians; by the median of each round's ratio, which a machine that slows down for a
-    while disturbs less; and by the server's own time for an answer, which other programs disturb
-    least of all.
+    The first is the ratio of the medians. The second is the median of the ratios of each round,
+    which suffers less from a machine that is slow for a while. The third is the server's CPU time
+    for an answer, which suffers least from other programs.
     """
     rates = {name: [run.rate for run in outcomes] for name, outcomes in runs.items()}
     costs = {name: median(run.cost for run in outcomes) for name, outcomes in runs.items()}

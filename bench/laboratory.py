@@ -1,4 +1,4 @@
-"""Servers on one core, the load on another, databases of their own: nothing else takes part."""
+"""Where it is measured: the servers on one core, the load on another, databases of their own."""
 
 import json
 import os
@@ -42,13 +42,13 @@ SETTINGS = {
 
 
 def can_pin() -> bool:
-    """Whether processes can be kept on one core each: not on macOS, nor where there is one core."""
+    """Whether each process can stay on one core: not on macOS, and not on a single core."""
     return hasattr(os, "sched_setaffinity") and {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0)
 
 
 @contextmanager
 def pinned(core: int) -> Iterator[None]:
-    """What is started in the block stays on this core."""
+    """Keep the processes that the block starts on this core."""
     if not can_pin():
         yield
         return
@@ -66,7 +66,7 @@ class Server:
     pid: int
 
     def cpu_seconds(self) -> float:
-        """What it has worked so far, all its threads; nothing where there is no /proc to tell."""
+        """The CPU time of all its threads so far; 0 where there is no /proc."""
         stat = Path(f"/proc/{self.pid}/stat")
         if not stat.exists():
             return 0.0
@@ -75,10 +75,10 @@ class Server:
 
 
 class Laboratory:
-    """Postgres, Redis and what is started beside them, until the block ends."""
+    """Postgres, Redis, and the processes started beside them. All end with the block."""
 
     def __enter__(self) -> Self:
-        place = ROOT / ".local"  # a disk: what acknowledges to memory alone would be faster
+        place = ROOT / ".local"  # on a disk; /tmp may be in memory, which is faster
         place.mkdir(exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(prefix="bench-", dir=place))
         with ExitStack() as stack, pinned(LOAD_CORE):

@@ -1,8 +1,8 @@
 """The load: connections that send a request as soon as the last one was answered, and check it.
 
-A process of its own, so that it can have a core of its own: `python -m bench.load` reads a `Job`
-from stdin and writes an `Outcome` to stdout. It parses only what it needs, to be faster than any
-server here: a slow client would make all servers look alike.
+It is a process of its own, so that it can have its own core: `python -m bench.load` reads a `Job`
+from stdin and writes an `Outcome` to stdout. It parses only what it needs, because a slow client
+would make all servers look equally slow.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Exchange:
 
 
 def request(method: str, path: str, *, token: str = "", body: str = "") -> str:
-    """A request as a browser or a program would send it, less what nobody here reads."""
+    """A request with the headers that the service reads."""
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "User-Agent: bench", "Accept: */*"]
     if token:
         lines.append(f"Authorization: Bearer {token}")

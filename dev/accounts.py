@@ -78,8 +78,8 @@ def outside(folder: Path) -> Path:
 
 def orphans() -> dict[Path, str]:
     """Return the folders under /var/lib whose clone was moved or removed, with its old path."""
-    homes = [home for place in PLACES for home in place.glob(f"{PREFIX}*/{BELONGS}")]
-    named = {home.parent: home.read_text(encoding="utf-8") for home in homes}
+    notes = [note for place in PLACES for note in place.glob(f"{PREFIX}*/{BELONGS}")]
+    named = {note.parent: note.read_text("utf-8") for note in notes if os.access(note, os.R_OK)}
     return {home: folder for home, folder in named.items() if not Path(folder).is_dir()}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from dev.errors import DevError
 from dev.files import ROOT
+from dev.ports import DEFAULTS
 from dev.services import Services
 
 DOTENV = ROOT / ".env"
@@ -30,15 +31,14 @@ def read_dotenv() -> str:
         raise DevError(f"{DOTENV} is not UTF-8 in line {line}. Save it as UTF-8.") from None
 
 
-def service_environment(
-    given: Mapping[str, str], running: Services, *, port: int | str, metrics_port: int | str
-) -> dict[str, str]:
+def service_environment(given: Mapping[str, str], running: Services) -> dict[str, str]:
     """Return the variables that depend on what runs where. They replace the given ones."""
+    port = given.get("PORT", str(DEFAULTS["PORT"]))
     return {
         "ENVIRONMENT": given.get("ENVIRONMENT", "development"),
         "PUBLIC_URL": given.get("PUBLIC_URL", f"http://127.0.0.1:{port}"),
         "DATABASE_URL": running.database_url,
         "REDIS_URL": running.redis_url,
-        "PORT": str(port),
-        "METRICS_PORT": str(metrics_port),
+        "PORT": port,
+        "METRICS_PORT": given.get("METRICS_PORT", str(DEFAULTS["METRICS_PORT"])),
     }

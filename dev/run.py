@@ -15,7 +15,6 @@ from dev.environment import given_environment, service_environment
 from dev.errors import AlreadyRunningError, DevError
 from dev.files import LOCAL
 from dev.guardian import guard, release
-from dev.ports import DEFAULTS
 from dev.postgres import client_programs
 from dev.services import services
 from dev.terminal import Interrupts
@@ -32,20 +31,12 @@ def tell(text: str) -> None:
 def run(command: Sequence[str]) -> int:
     """Run a command with the servers of this clone: the running ones, or its own until it ends."""
     given = given_environment()
-    port = given.get("PORT", DEFAULTS["PORT"])
-    metrics_port = given.get("METRICS_PORT", DEFAULTS["METRICS_PORT"])
     with Interrupts() as interrupts:
         try:
-            with (
-                own(shlex.join(command), interrupts),
-                services(given, interrupts, tell) as running,
-                announced(
-                    found := service_environment(
-                        given, running, port=port, metrics_port=metrics_port
-                    )
-                ),
-            ):
-                return call(command, {**given, **found}, interrupts)
+            with own(shlex.join(command), interrupts), services(given, interrupts, tell) as running:
+                found = service_environment(given, running)
+                with announced(found):
+                    return call(command, {**given, **found}, interrupts)
         except AlreadyRunningError:
             theirs = announced_environment(interrupts, seconds=STARTING_SECONDS)
             if theirs is None:

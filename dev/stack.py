@@ -24,6 +24,8 @@ from dev.terminal import say
 NAME = "COMPOSE_PROJECT_NAME"
 PROJECT = "com.docker.compose.project"
 
+SECONDS = 10  # for a question to Docker: an Engine that hangs must not hang us
+
 # Which variable of compose.override.yaml publishes a port of a container.
 VARIABLES = {8000: "PORT", 5432: "POSTGRES_PORT", 6379: "REDIS_PORT", 5678: "DEBUGGER_PORT"}
 
@@ -53,34 +55,28 @@ def stack() -> int:
         return process.wait()
 
 
-def docker(*words: str, seconds: float | None = None) -> str:
+def docker(*words: str) -> str:
     """Run docker and return what it prints. Raises DevError if it fails or takes too long."""
+    command = ["docker", *words]
     try:
         done = subprocess.run(
-            ["docker", *words],
-            cwd=ROOT,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
+            command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=SECONDS
         )
     except FileNotFoundError:
         raise DevError("docker is not installed") from None
     except subprocess.TimeoutExpired:
-        raise DevError(f"Docker gives no answer within {seconds:.0f} s") from None
+        raise DevError(f"Docker gives no answer within {SECONDS} s") from None
     if done.returncode:
         raise DevError(f"Docker says: {done.stderr.strip()}\nTo look closer: make doctor")
     return done.stdout
 
 
-def compose_containers(seconds: float | None = None) -> list[Container]:
+def compose_containers() -> list[Container]:
     """List what compose made on this Engine, for whatever project."""
     labels = {"project": PROJECT, "folder": f"{PROJECT}.working_dir"}
     columns = [f'"{key}": {{{{json (.Label "{label}")}}}}' for key, label in labels.items()]
     template = "{" + ", ".join([*columns, '"ports": {{json .Ports}}']) + "}"
-    listed = docker(
-        "ps", "--all", "--filter", f"label={PROJECT}", "--format", template, seconds=seconds
-    )
+    listed = docker("ps", "--all", "--filter", f"label={PROJECT}", "--format", template)
     return [
         # 127.0.0.1:8001->8000/tcp, 9100/tcp
         Container(
@@ -92,19 +88,17 @@ def compose_containers(seconds: float | None = None) -> list[Container]:
     ]
 
 
-def compose_config(seconds: float | None = None) -> dict[str, Any]:
+def compose_config() -> dict[str, Any]:
     """Return what Compose makes of its files, of .env and of the shell's variables."""
-    config: dict[str, Any] = json.loads(
-        docker("compose", "config", "--format", "json", seconds=seconds)
-    )
+    config: dict[str, Any] = json.loads(docker("compose", "config", "--format", "json"))
     return config
 
 
 def published(config: Mapping[str, Any]) -> dict[int, int]:
     """Return the host's port by the container's, as Compose would publish them."""
-    services = config["services"].values()
+    services = [config["services"].get(name, {}) for name in ("app", "db", "redis")]
     listed = [port for service in services for port in service.get("ports", ())]
-    return {port["target"]: int(port["published"]) for port in listed}
+    return {port["target"]: int(port["published"]) for port in listed if "published" in port}
 
 
 def other_clone(name: str, containers: list[Container]) -> Path | None:

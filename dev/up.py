@@ -22,7 +22,7 @@ from dev.lifecycle import Server
 from dev.processes import end
 from dev.services import services
 from dev.terminal import Follower, Interrupts, say
-from dev.welcome import ask, banner, run_app, working_token
+from dev.welcome import ask, banner
 
 # What the service promises: requests in flight get this long.
 STOP_SECONDS = 25
@@ -35,10 +35,9 @@ def up() -> int:
     given = given_environment()
     with Interrupts() as interrupts, own("make dev", interrupts), ExitStack() as held:
         running = held.enter_context(services(given, interrupts, say))
-        port = ports.claim("PORT", given, held, say)
-        metrics_port = ports.claim("METRICS_PORT", given, held, say)
-        worker_metrics_port = ports.claim("WORKER_METRICS_PORT", given, held, say)
-        computed = service_environment(given, running, port=port, metrics_port=metrics_port)
+        for variable in ("PORT", "METRICS_PORT", "WORKER_METRICS_PORT"):
+            given[variable] = str(ports.claim(variable, given, held, say))
+        computed = service_environment(given, running)
         held.enter_context(announced(computed))
         # Their output is a pipe, and should come line by line all the same.
         environment = {**given, **computed, "PYTHONUNBUFFERED": "1"}
@@ -46,15 +45,11 @@ def up() -> int:
 
         development = Development(running.started, interrupts)
         held.callback(development.stop)
-        development.start("app", ["--reload", f"--port={port}"], environment)
-        development.start(
-            "worker", ["worker"], {**environment, "METRICS_PORT": str(worker_metrics_port)}
-        )
-        development.wait_until_healthy(port)
-        token = working_token(port, environment, interrupts)
-        words = ["commands", "--url", f"http://{ports.LOCALHOST}:{port}", "--token", token]
-        commands = run_app(words, environment, interrupts)
-        terminal.write(banner(port, metrics_port, token, commands).encode())
+        development.start("app", ["--reload", f"--port={given['PORT']}"], environment)
+        metrics = {"METRICS_PORT": given["WORKER_METRICS_PORT"]}
+        development.start("worker", ["worker"], {**environment, **metrics})
+        development.wait_until_healthy(int(given["PORT"]))
+        terminal.write(banner(environment, interrupts).encode())
         while True:
             interrupts.pause(0.5)
             development.check()

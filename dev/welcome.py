@@ -49,14 +49,15 @@ def run_app(words: list[str], environment: Mapping[str, str], patience: Patience
     return output
 
 
-def working_token(port: int, environment: Mapping[str, str], patience: Patience) -> str:
+def working_token(environment: Mapping[str, str], patience: Patience) -> str:
     """Return the token kept in .local/token, or a new one if the service refuses that.
 
     It does after new data, with another database, after a revocation or an expiry.
     """
     if TOKEN.exists():
         token = TOKEN.read_text(encoding="utf-8").strip()
-        if ask(port, "/api/v1/tokens", token).status != http.HTTPStatus.UNAUTHORIZED:
+        answer = ask(int(environment["PORT"]), "/api/v1/tokens", token)
+        if answer.status != http.HTTPStatus.UNAUTHORIZED:
             return token
     words = ["token", "create", "--name", "dev", "--all-scopes"]
     token = run_app(words, environment, patience)
@@ -64,23 +65,23 @@ def working_token(port: int, environment: Mapping[str, str], patience: Patience)
     return token
 
 
-def banner(port: int, metrics_port: int, token: str, commands: str) -> str:
+def banner(environment: Mapping[str, str], patience: Patience) -> str:
     """Return what is shown when the service is up. The commands are the features' own."""
-    url = f"http://127.0.0.1:{port}"
-    lines = [
-        "",
-        "Drydock is up.",
-        "",
-        f"  address  {url}",
-        f"  docs     {url}/docs",
-        f"  metrics  http://127.0.0.1:{metrics_port}/metrics",
-        f"  token    {token}",
-        "",
-        "To try in another terminal:",
-        "",
-        *(f"  {line}" for line in commands.splitlines()),
-        "",
-        "Ctrl-C stops everything; data stays in .local/",
-        "",
-    ]
-    return "\n".join(lines)
+    url = f"http://127.0.0.1:{environment['PORT']}"
+    token = working_token(environment, patience)
+    commands = run_app(["commands", "--url", url, "--token", token], environment, patience)
+    lines = "\n".join(f"  {line}" for line in commands.splitlines())
+    return f"""
+Drydock is up.
+
+  address  {url}
+  docs     {url}/docs
+  metrics  http://127.0.0.1:{environment["METRICS_PORT"]}/metrics
+  token    {token}
+
+To try in another terminal:
+
+{lines}
+
+Ctrl-C stops everything; data stays in .local/
+"""

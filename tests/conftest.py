@@ -1,8 +1,8 @@
-"""What all tests share: real servers of their own, the migrated schema, a client like any other.
+"""The fixtures of all tests: a real Postgres and Redis, the migrated schema, clients.
 
-Each pytest process starts its own Postgres and Redis, so no test can meet a developer's data, and
-several processes can run at once. A test's requests all go through one connection inside one
-transaction, which is rolled back; what the service commits is a savepoint in it.
+Each pytest process starts its own servers, so no test can touch a developer's data, and several
+processes can run at once. All requests of a test share one connection and one transaction, which is
+rolled back at the end; a commit of the service is a savepoint in it.
 """
 
 import os
@@ -48,7 +48,7 @@ from tests.service import Service, running_service
 
 ROOT = Path(__file__).parent.parent
 
-# No deadline: the time that an example takes says more about the machine's load than about us.
+# No deadline: how long an example takes depends on how busy the machine is.
 hypothesis.settings.register_profile("drydock", deadline=None, database=None, max_examples=50)
 hypothesis.settings.load_profile("drydock")
 
@@ -68,7 +68,7 @@ def own_environment() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def own_logging() -> Iterator[None]:
-    """A test that configures logging does so for itself: its stdout is closed for the next one."""
+    """Undo a test's configuration of logging: it writes to a stdout that is closed afterwards."""
     before = structlog.get_config()
     yield
     if structlog.get_config() != before:
@@ -78,7 +78,7 @@ def own_logging() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    # Durability is what the fault tests are about; here it would only cost time.
+    # The fault tests are about durability. Here it would only take time.
     quick = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     with scratch_folder() as folder, start_postgres(folder / "postgres", settings=quick) as server:
         yield server
@@ -98,7 +98,7 @@ def settings(postgres: PostgresServer, redis_server: RedisServer) -> Settings:
         public_url=BASE_URL,
         allowed_hosts=("testserver",),
         metrics_port=0,
-        # Two loaded cores are no measure of a timeout; the fault tests run with the real one.
+        # Longer, since the machine may be busy; the fault tests use the real timeout.
         redis_timeout=2.0,
     )
 
@@ -137,7 +137,7 @@ async def resources(migrated: Settings) -> AsyncIterator[Resources]:
 
 @pytest.fixture(scope="session")
 def created(migrated: Settings) -> ASGIApp:
-    """It holds nothing of a test: what a request needs is in its state. FastAPI's first is slow."""
+    """One application for all tests, since the first is slow. It holds no state of a test."""
     return create_app(migrated)
 
 
@@ -204,7 +204,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def service(running: Service) -> Service:
-    """Every part of the service as a process that the test may break: the next one mends it."""
+    """Each part of the service as a process. A test may break it; the next test repairs it."""
     running.restore()
     return running
 
@@ -226,7 +226,7 @@ Figures = dict[str, object]
 
 @pytest.fixture
 def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
-    """What a test measures, by name: shown at the end of the run, passed or failed."""
+    """What a test measures, by name. It is printed at the end of the run."""
     measured: Figures = {}
     yield measured
     request.node.user_properties.extend(measured.items())
@@ -253,13 +253,13 @@ def make_client(app: WithState) -> MakeClient:
 
 @pytest.fixture(scope="session")
 def template(migrated: Settings) -> str:
-    """The name of a migrated database that nobody is ever connected to."""
+    """The name of a migrated database without connections, to make copies of."""
     return copy_database(migrated, name="migrated")
 
 
 @pytest.fixture
 def own_settings(migrated: Settings, template: str) -> Iterator[Settings]:
-    """A migrated database and an empty Redis for this test alone: commits in it are real."""
+    """A migrated database and an empty Redis for this test alone. Commits in it are real."""
     with own_data(migrated, template=template) as settings:
         yield settings
 

@@ -1,7 +1,7 @@
 """The whole service in this process, its lifespan included, on a database of one test's own.
 
-For what the shared fixtures can't show: real commits, several connections at once, a schema that
-is behind, and the start and the stop. Each database is a copy of the migrated one.
+For tests of real commits, of several connections at once, of a schema that is behind, and of the
+start and the stop. Each database is a copy of the migrated one.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ BASE_URL = "http://testserver"
 
 
 def environment_of(settings: Settings, *, whole: bool = False) -> dict[str, str]:
-    """The settings that matter to a process, as its variables; `whole` adds this process's own."""
+    """The settings of a process as variables; `whole` adds the variables of this process."""
     own = {
         "DATABASE_URL": settings.database_dsn,
         "REDIS_URL": settings.redis_dsn,
@@ -44,7 +44,7 @@ def environment_of(settings: Settings, *, whole: bool = False) -> dict[str, str]
 
 
 class WithState:
-    """Gives each request what the lifespan would, as a server does: httpx runs none."""
+    """Gives each request the state of the lifespan, as a server does; httpx runs no lifespan."""
 
     def __init__(self, app: ASGIApp, state: MutableMapping[str, Any]) -> None:
         self.app = app
@@ -55,7 +55,7 @@ class WithState:
 
 
 def client_of(app: ASGIApp, *, peer: str = "127.0.0.1") -> httpx.AsyncClient:
-    """A client at the address `peer`, whom exceptions reach as answers only."""
+    """A client at the address `peer`."""
     transport = httpx.ASGITransport(app=app, client=(peer, 50_000))
     return httpx.AsyncClient(transport=transport, base_url=BASE_URL)
 

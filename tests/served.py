@@ -1,7 +1,7 @@
-"""The service as a process of its own, for tests that see it as a client or an attacker does.
+"""The service as a process, for tests that see it as a client or an attacker does.
 
-It listens on a real socket, its log is a file and its memory can be measured. What only needs the
-application goes through the fixtures of conftest.
+It listens on a real socket, logs to a file, and its memory can be measured. Tests that only need
+the application use the fixtures of conftest.
 """
 
 import re
@@ -28,7 +28,7 @@ START_SECONDS = 30  # two loaded cores, coverage on
 STOP_SECONDS = 30
 LISTENING = re.compile(r"http://127\.0\.0\.1:(\d+)")
 
-# High enough that no test meets them by chance; the tests of limits lower them.
+# So high that no test reaches them by accident. The tests of rate limits lower them.
 GENEROUS = {
     "RATE_LIMIT_READ": "1000000/minute",
     "RATE_LIMIT_WRITE": "1000000/minute",
@@ -55,7 +55,7 @@ class Served:
         return {"Authorization": f"Bearer {self.token}"}
 
     def client(self, *, token: str | None = None) -> httpx.Client:
-        """With the token that may do everything, or another one; an empty one sends none."""
+        """A client with the token for everything, or with another one; "" sends none."""
         text = self.token if token is None else token
         headers = {"Authorization": f"Bearer {text}"} if text else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=20)
@@ -65,15 +65,15 @@ class Served:
 
     @contextmanager
     def growing_at_most(self, megabytes: int) -> Iterator[None]:
-        """The block must not take the process's peak of memory further up than this.
+        """Fail if the process's memory at its peak grows by more than this in the block.
 
-        Linux only: elsewhere nobody tells the peak.
+        Linux only: other systems don't show the peak.
         """
         proc = Path("/proc") / str(self.process.pid)
         if not proc.exists():
             yield
             return
-        (proc / "clear_refs").write_text("5")  # the peak starts anew from what is used now
+        (proc / "clear_refs").write_text("5")  # resets the peak to what is used now
         before = _peak(proc)
         yield
         grown = _peak(proc) - before
@@ -88,7 +88,7 @@ def _peak(proc: Path) -> int:
 
 @contextmanager
 def own_database(postgres: PostgresServer, name: str) -> Iterator[str]:
-    """The URL of a new, empty database: what a real process commits must not meet other tests."""
+    """The URL of a new, empty database, so that commits don't reach other tests."""
     identifier = sql.Identifier(name)
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
@@ -109,9 +109,9 @@ def serve(
         "METRICS_PORT": "0",
         "LOG_FORMAT": "json",
         "PYTHONUNBUFFERED": "1",
-        # With the shell's own choice, each start might compile all the packages anew.
+        # If the shell sets it, each start compiles all packages again.
         "PYTHONDONTWRITEBYTECODE": "",
-        # Two loaded cores are no measure of a timeout.
+        # Longer, since the machine may be busy.
         "REDIS_TIMEOUT": "2",
         **GENEROUS,
         **overrides,

@@ -1,7 +1,7 @@
-"""The whole service as processes of its own, for tests that break one and watch the others.
+"""The whole service as processes, for tests that break one and watch the others.
 
-Postgres, Redis, the app and the worker: each can be killed, frozen and started again. `restore`
-mends whatever a test broke, so that many tests share one. What needs only the app is in `served`.
+Postgres, Redis, the app and the worker can each be killed, frozen and started again. `restore`
+repairs what a test broke, so that many tests share one service. `served` has the app alone.
 """
 
 import asyncio
@@ -52,10 +52,10 @@ class Service:
         return Program(name, [sys.executable, "-m", "app", *words], environment, self.folder)
 
     def begin(self) -> None:
-        """Start the app and the worker, before the schema is there: they wait for it.
+        """Start the app and the worker, which wait for the schema, then migrate.
 
-        The commands `migrate` and `token create` have tests of their own. Here each would cost
-        another second to import what this process holds already.
+        The commands `migrate` and `token create` have tests of their own. To run them here would
+        take another second each.
         """
         self.app.start()
         self.worker.start()
@@ -64,7 +64,7 @@ class Service:
         self.token = asyncio.run(make_token(settings))
 
     def restore(self) -> None:
-        """Mend what a test broke, end what it added, and return once all is well."""
+        """Repair what a test broke, end what it added, and return once `/health` is ok."""
         for program in self.extras:
             program.stop()
         self.extras.clear()
@@ -97,7 +97,7 @@ class Service:
         """With the token that may do everything."""
         headers = {"Authorization": f"Bearer {self.token}"}
         url = (app or self.app).url
-        # verify: there is no TLS here, and reading the authorities' certificates takes 30 ms.
+        # verify=False: there is no TLS here, and to read the certificates takes 30 ms.
         return httpx.AsyncClient(base_url=url, headers=headers, timeout=20, verify=False, **options)
 
     def get(self, path: str) -> httpx.Response:
@@ -111,7 +111,7 @@ class Service:
             return cursor.fetchall() if cursor.description else []
 
     def logs(self) -> Iterator[tuple[str, str]]:
-        """The end of every process's output, for whoever has to find out why a test failed."""
+        """The end of each process's output, to show when a test failed."""
         for log in sorted(self.folder.glob("*.log")):
             lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
             yield log.name, "\n".join(line[:LOG_COLUMNS] for line in lines)
@@ -137,14 +137,14 @@ async def make_token(settings: Settings) -> str:
 
 
 def environment_for(database_url: str, redis_url: str) -> dict[str, str]:
-    """The service's settings are those of production, but for limits that no test means to meet."""
+    """The variables of the service's processes, with rate limits that no test reaches."""
     return {
         **os.environ,
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "METRICS_PORT": "0",
         "LOG_FORMAT": "json",
-        # With the shell's own choice, each start might compile all the packages anew.
+        # If the shell sets it, each start compiles all packages again.
         "PYTHONDONTWRITEBYTECODE": "",
         **GENEROUS,
     }
@@ -152,9 +152,9 @@ def environment_for(database_url: str, redis_url: str) -> dict[str, str]:
 
 @contextmanager
 def running_service(folder: Path) -> Iterator[Service]:
-    """What was acknowledged survives SIGKILL, unlike with the servers of other tests."""
+    """A service whose acknowledged data survives SIGKILL, unlike that of other tests."""
     with scratch_folder() as scratch, ExitStack() as stack:
-        # Nobody cuts the power here: what a killed process has written, the kernel keeps.
+        # fsync is for power cuts. The kernel keeps what a killed process has written.
         settings = {"fsync": "off", "full_page_writes": "off"}
         postgres = stack.enter_context(start_postgres(scratch / "postgres", settings=settings))
         redis = stack.enter_context(start_redis(scratch / "redis"))

@@ -1,4 +1,4 @@
-"""Settings: where they come from, what production refuses, and how faults are told."""
+"""Settings: where they come from, what production refuses, and how faults are reported."""
 
 import os
 import subprocess
@@ -168,7 +168,7 @@ class TestProduction:
 
 
 class TestValues:
-    """Values read as people write them, and stay as they were read."""
+    """Settings accept values as people write them, and don't change."""
 
     def test_those_of_a_feature_are_found_by_their_class(
         self, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-""".env.example: what it explains is what there is."""
+""".env.example: it explains each setting that exists."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ EXAMPLE = Path(__file__).parent.parent / ".env.example"
 OTHERS = "Not read by the service:"  # heads the variables of compose and dev/
 VARIABLE = re.compile(r"(# )?([A-Z][A-Z0-9_]*)=(.*)")
 
-# Right as they are only without another clone beside this one: `make dev` chooses.
+# `make dev` chooses these, since another clone may run on the same machine.
 CHOSEN_BY_DEV = {"METRICS_PORT", "PUBLIC_URL"}
 
 FIELDS = {
@@ -37,7 +37,7 @@ def variables(*, others: bool = False) -> list[tuple[str, str, bool]]:
 
 
 class TestExample:
-    """.env.example explains every setting, and nothing that is none."""
+    """.env.example explains every setting, and no other."""
 
     def test_names_each_setting_once_and_no_other(self) -> None:
         assert sorted(name for name, _, _ in variables()) == sorted(FIELDS)

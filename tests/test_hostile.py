@@ -1,4 +1,4 @@
-"""What strangers and broken clients send: a clear refusal each, soon, and the process lives on."""
+"""Hostile requests: each is refused clearly and quickly, and the process survives."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ def post(served: Served, body: bytes) -> Answer:
 
 
 class TestBodies:
-    """A body that is too large, too deep or no JSON is refused without being worked through."""
+    """A body that is too large, too deep or not JSON is refused before it is processed."""
 
     def test_ten_megabytes(self, served: Served) -> None:
         body = b'{"name": "' + b"a" * 10_000_000 + b'"}'
@@ -112,7 +112,7 @@ class TestTokens:
 
 
 class TestPaths:
-    """No path leads out of what is served, and none gets a line into an answer's head."""
+    """No path reaches other files, and none adds a header to the answer."""
 
     @pytest.mark.parametrize(
         "path",
@@ -133,7 +133,7 @@ class TestPaths:
 
 
 class TestHeaders:
-    """What is no HTTP is refused by the server itself, in plain text, and the connection ends."""
+    """Malformed HTTP is refused by the server itself, and the connection ends."""
 
     @pytest.mark.parametrize(
         "line",
@@ -174,7 +174,7 @@ class TestHeaders:
 
 
 class TestForwardedFor:
-    """Somebody who is no trusted proxy can't choose the address that limits count."""
+    """A client that is no trusted proxy can't choose the address that rate limits count."""
 
     def test_it_does_not_evade_the_limit(self, served: Served, tmp_path: Path) -> None:
         environment = {**served.environment, "RATE_LIMIT_LOGIN": "3/hour"}

@@ -1,4 +1,4 @@
-"""The composition: what a start opens, what a feature may bring, and what a start refuses."""
+"""The composition: the start, its faults, and what a feature may have."""
 
 import os
 import subprocess
@@ -72,7 +72,7 @@ class TestStart:
 
 
 class TestFrontDoor:
-    """What is served beside the API, and what is not."""
+    """Paths that are not served."""
 
     async def test_a_slash_too_many_is_another_path(self, api: httpx.AsyncClient) -> None:
         assert (await api.get("/api/v1/tokens/")).status_code in {404, 405}
@@ -84,7 +84,7 @@ class TestFrontDoor:
 
 @dataclass
 class Ship:
-    """What the feature of these tests holds while the process lives."""
+    """The runtime of the feature of these tests."""
 
     afloat: bool = True
 
@@ -93,7 +93,7 @@ class Ship:
 async def launch(resources: Resources) -> AsyncIterator[Ship]:
     ship = Ship()
     yield ship
-    # Closed before what it was made from.
+    # Redis is still open here: it is closed later.
     await resources.redis.ping()
     ship.afloat = False
 
@@ -142,7 +142,7 @@ def ships(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("ships")
 class TestFeature:
-    """A feature brings routes, an edge and what it holds, and nothing else knows of it."""
+    """A feature may have routes, an edge and a runtime."""
 
     async def test_what_it_holds_lives_as_long_as_the_service(self, own_settings: Settings) -> None:
         async with run_service(own_settings) as service:

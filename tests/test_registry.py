@@ -1,4 +1,4 @@
-"""The features together: what holds for whatever they bring."""
+"""What holds for all features of the registry."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 class TestFeatures:
-    """Features are told apart by name, and so are the worker's jobs."""
+    """The names of features, and of the worker's jobs, are unique."""
 
     def test_names_are_unique(self) -> None:
         assert len({feature.name for feature in FEATURES}) == len(FEATURES) > 0

@@ -1,1 +1,1 @@
-"""How the service runs: databases, queue, logs, metrics, HTTP. What it does is in `app.features`."""
+"""How the service runs: databases, queue, logs, metrics, HTTP. `app.features` is what it does."""

@@ -18,7 +18,7 @@ from bench.scenarios import Row, Scenario
 
 LINKS = "/api/v1/links"
 IMPORTS = "/api/v1/imports"
-SLUGS = 100  # redirected in turn: one slug alone would be the easiest case
+SLUGS = 100  # redirected in turn; a single slug would be too easy
 IMPORTED_ROWS = 20_000
 COUNTED_SECONDS = 120
 

@@ -5,9 +5,9 @@ import re
 import subprocess
 from pathlib import Path
 
-from dev.doctor.findings import SECONDS, Findings, Machine, bad, note, ok
+from dev.doctor.findings import Findings, Machine, bad, note, ok
 from dev.files import ROOT
-from dev.stack import NAME, VARIABLES, other_clone
+from dev.stack import NAME, SECONDS, VARIABLES, other_clone
 
 # start_interval of health checks; !override in compose.override.yaml.
 OLDEST = {"Engine": (25, 0), "Compose": (2, 24, 4)}

@@ -11,8 +11,6 @@ from dev.environment import given_environment
 from dev.errors import DevError
 from dev.stack import Container, compose_config, compose_containers, docker
 
-SECONDS = 5  # for each question to Docker: an Engine that hangs must not hang us
-
 
 class State(StrEnum):
     """How it is. BAD keeps `make dev` from working, and makes the exit code 1."""
@@ -75,8 +73,8 @@ def look(runtime: str | None) -> Machine:
     containers: list[Container] = []
     config: dict[str, Any] = {}
     try:
-        engine = json.loads(docker("info", "--format", "{{json .}}", seconds=SECONDS))
-        containers, config = compose_containers(SECONDS), compose_config(SECONDS)
+        engine = json.loads(docker("info", "--format", "{{json .}}"))
+        containers, config = compose_containers(), compose_config()
     except DevError as error:
         engine["Fault"] = str(error)
     chosen = runtime or ("docker" if "ServerVersion" in engine else "embedded")

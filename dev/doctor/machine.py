@@ -135,21 +135,21 @@ def check_port(machine: Machine, variable: str) -> Finding:
     """Look at the port that is asked for, or at the default."""
     default, asked = ports.DEFAULTS[variable], machine.environment.get(variable, "")
     port = int(asked) if asked.isdecimal() else default
-    published = {port: found for found in machine.containers for port in found.published.values()}
-    # For a stack Docker's own process listens, which would say little.
-    stack = (
-        f"the stack {published[port].project} of {published[port].folder}: "
-        if port in published
-        else ""
+    # Docker's own process listens for a container, and its name would say little.
+    stacks = (
+        f"the stack {found.project} of {found.folder}"
+        for found in machine.containers
+        if port in found.published.values()
     )
+    holder = next(stacks, None) or ports.occupant(port) or "another program"
     with ExitStack() as held:
         try:
             free = ports.claim(variable, {variable: asked}, held, lambda _: None)
         except DevError as error:
-            return bad(f"port {asked}", f"{stack}{error}", f"make dev {variable}={port + 1}")
+            says = f"{error} ({holder})"
+            return bad(f"port {asked}", says, f"make dev {variable}={port + 1}")
     if free == port:
         return ok(f"port {free}", f"({variable}) free")
-    holder = stack or ports.occupant(default) or "another program"
     return note(
         f"port {default}",
         f"is taken by {holder}",

@@ -112,8 +112,7 @@ class TestContainers:
 
     def test_published_ports(self, fake_docker: Callable[[str], None]) -> None:
         listed = "127.0.0.1:8001->8000/tcp, 127.0.0.1:5679->5678/tcp, 9100/tcp"
-        line = json.dumps({"project": "p", "folder": "/x y", "ports": listed})
-        fake_docker(f"echo '{line}'")
+        fake_docker(f"echo '{json.dumps({'project': 'p', 'folder': '/x y', 'ports': listed})}'")
         found = [Container("p", Path("/x y"), {8000: 8001, 5678: 5679})]
         assert stack.compose_containers() == found
 

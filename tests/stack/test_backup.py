@@ -70,6 +70,7 @@ def stored(api: httpx.Client) -> dict[str, str]:
     return {token["id"]: token["name"] for token in tokens}
 
 
+@pytest.mark.long
 class TestDamagedBackup:
     """A file that is no whole backup changes nothing, and the service goes on in its version."""
 
@@ -117,6 +118,7 @@ class TestFailedBackup:
         assert list(tmp_path.glob("of.dump*")) == []
 
 
+@pytest.mark.long
 class TestWrongPassword:
     """Another password on a volume that exists is recognised, and the remedy is named."""
 

@@ -3,7 +3,6 @@
 STACK_LOAD_SECONDS=60 makes each case as long as a release claims. By default they are shorter.
 """
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +16,7 @@ from tests.stack.load import Outcome, under_load
 from tests.stack.source import run
 from tests.stack.stack import Stack, signal_worker
 
-log = logging.getLogger("load")
-
-SECONDS = float(os.environ.get("STACK_LOAD_SECONDS", "10"))
+SECONDS = float(os.environ.get("STACK_LOAD_SECONDS", "5"))
 TOKENS = "/api/v1/tokens"
 # What is made under load. A request that was answered twice, or not done, is seen in their number.
 MADE = "made under load"
@@ -48,10 +45,7 @@ def nothing_lost(stack: Stack, token: str, *, post_every: int = POST_EVERY) -> I
     build = partial(ask, token, post_every=post_every)
     with under_load(stack.url, build, seconds=SECONDS) as outcome:
         yield outcome
-    log.info("%s", outcome)
-    assert outcome.sent >= 100 * min(SECONDS, 10)
-    assert outcome.lost == []
-    assert outcome.wrong == []
+    outcome.check(SECONDS)
     assert tokens_made(stack) - before == len(outcome.made)
     stack.until_healthy("app")
 
@@ -78,11 +72,13 @@ class TestDeploy:
             run(["make", "rollback"], cwd=stack.source, env=stack.environment)
         assert stack.versions() == {images.version(ONE)}
 
+    @pytest.mark.long
     def test_a_version_that_answers_nonsense(self, stack: Stack, token: str) -> None:
         with nothing_lost(stack, token), pytest.raises(AssertionError, match="not become ready"):
             stack.script("release", WRONG, DEPLOY_TIMEOUT="8")
 
 
+@pytest.mark.long
 class TestCrashes:
     """Neither a restart nor a killed process loses a request that may be sent again."""
 

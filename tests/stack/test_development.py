@@ -92,6 +92,7 @@ class TestUp:
     def test_everything_is_healthy(self, dev: Stack) -> None:
         assert_up(dev)
 
+    @pytest.mark.long
     @pytest.mark.timeout(120 * UPS)
     def test_again_and_again_from_empty_volumes(
         self, checkout: Path, repository: str, tmp_path: Path
@@ -104,6 +105,7 @@ class TestUp:
                 log.info("start %d: healthy after %.0f s", number, time.monotonic() - started)
                 stack.docker.compose.down(volumes=True, timeout=2, quiet=True)
 
+    @pytest.mark.long
     @pytest.mark.skipif(not SLOW_INIT, reason="STACK_SLOW_INIT=25 asks for it")
     def test_a_slow_first_initialisation(
         self, checkout: Path, repository: str, tmp_path: Path
@@ -141,6 +143,7 @@ class TestReload:
         edit(checkout, 'title="Drydock"', 'title="Drydock edited"')
         until(titled(dev, "Drydock edited"), within=RELOAD)
 
+    @pytest.mark.long
     def test_a_syntax_error(self, dev: Stack, checkout: Path) -> None:
         good = (checkout / "app/main.py").read_text()
         try:
@@ -153,6 +156,7 @@ class TestReload:
         until(titled(dev, "Drydock mended"), within=RELOAD + 1)
         assert dev.container("app").restart_count == 0
 
+    @pytest.mark.long
     def test_the_worker_too(self, dev: Stack, checkout: Path) -> None:
         edit(checkout, 'name="drydock-worker"', 'name="drydock-edited"')
         until(lambda: "drydock-edited" in str(dev.docker.compose.logs(["worker"])), within=10)
@@ -172,6 +176,7 @@ def titled(dev: Stack, title: str) -> Callable[[], bool]:
     return look
 
 
+@pytest.mark.long
 class TestData:
     """down and up keep what was stored; down -v removes it."""
 
@@ -192,6 +197,7 @@ class TestData:
 class TestOwner:
     """Everything that is written under the mount belongs to who owns the folder."""
 
+    @pytest.mark.long
     def test_a_migration_of_the_running_stack(self, dev: Stack, checkout: Path) -> None:
         command = ["python", "-m", "alembic", "revision", "--autogenerate", "-m", "from inside"]
         dev.docker.compose.run("app", command, remove=True, tty=False, dependencies=False)
@@ -204,6 +210,7 @@ class TestOwner:
         [written] = (checkout / "migrations/versions").glob("*_by_make.py")
         assert (written.stat().st_uid, written.stat().st_gid) == (1000, 1000)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("uid", [0, 1000, 1234])
     def test_whoever_that_is(
         self, uid: int, docker: DockerClient, source: Path, repository: str, tmp_path: Path

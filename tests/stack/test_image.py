@@ -8,13 +8,12 @@ import pytest
 from python_on_whales import DockerClient
 
 from tests.stack.images import ONE, Images
-from tests.stack.source import ROOT, copy_of_repository, run
+from tests.stack.source import copy_of_repository, run
 
 CANARY = "canary-3f1c8e0b"
 # Enough to see that the servers start, the schema is migrated and requests are answered: all of
 # them take minutes. `docker run --tmpfs /tmp:exec drydock:test` runs them all.
 QUICK = ("tests/test_main.py", "tests/test_health.py", "tests/test_cli.py")
-DOCKERFILES = ("Dockerfile", "Dockerfile.dev")
 
 
 class TestDigest:
@@ -47,6 +46,7 @@ class TestCache:
         assert "Prepared" not in said
 
 
+@pytest.mark.long
 class TestTestStage:
     """`--target test` is the image that ships and the tests, which it can run."""
 
@@ -79,22 +79,3 @@ class TestSecrets:
         assert CANARY.encode() not in (tmp_path / "image.tar").read_bytes()
         for words in (["history", "--no-trunc"], ["inspect"]):
             assert CANARY not in run(["docker", *words, images.name(tag)], cwd=tmp_path)
-
-
-class TestLinters:
-    """What looks at container files finds nothing; each exception carries its reason."""
-
-    def test_hadolint(self) -> None:
-        run(["hadolint", *DOCKERFILES], cwd=ROOT)
-
-    def test_trivy(self, source: Path) -> None:
-        ignored = ["--ignorefile", ".trivyignore.yaml"]
-        run(["trivy", "config", "--quiet", "--exit-code", "1", *ignored, "."], cwd=source)
-
-    def test_dclint(self, source: Path) -> None:
-        run(["npx", "--yes", "dclint@3.1.0", "--max-warnings", "0", "."], cwd=source)
-
-    def test_structure(self, images: Images) -> None:
-        config = "deploy/container-structure-test.yaml"
-        command = ["container-structure-test", "test", "--image", images.name(ONE)]
-        run([*command, "--config", config], cwd=ROOT)

@@ -67,6 +67,7 @@ class TestFrozenPostgres:
         assert answer(client, "/health/ready") == 200
         assert stack.starts() == before
 
+    @pytest.mark.long
     def test_a_long_one_restarts_nothing(self, stack: Stack, client: httpx.Client) -> None:
         before = stack.starts()
         with paused(stack, "db"):
@@ -113,6 +114,7 @@ def health_of(stack: Stack, service: str) -> str | None:
     return health.status if health else None
 
 
+@pytest.mark.long
 class TestHungProcess:
     """A worker process that no longer gets through its event loop is replaced."""
 
@@ -126,6 +128,7 @@ class TestHungProcess:
             assert signal_worker(container, "CONT") != stopped
 
 
+@pytest.mark.long
 class TestSlowClients:
     """Clients that never finish their request keep nobody else from being answered."""
 

@@ -11,7 +11,7 @@ from tests.polling import until
 from tests.stack.images import BROKEN, LAME, ONE, SILENT, TWO
 from tests.stack.stack import Stack
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import pytest
 
+from template.tests.containers.trivy_database import Planted
 from template.tests.workflows.conftest import Hub
 from template.tests.workflows.test_ci import ONE_TEST
-from tests.stack.trivy_database import Planted
 
 VERSION = "v9.8.7"
 

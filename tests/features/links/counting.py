@@ -1,4 +1,4 @@
-"""The stream, the counts and the unsettled clicks, as tests of counting put and find them."""
+"""The stream, the counts and the unconfirmed clicks, for tests of counting."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

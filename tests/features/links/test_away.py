@@ -86,7 +86,7 @@ async def expire(resources: Resources) -> None:
 
 
 class TestRedisSilent:
-    """When nobody knows whether a click reached the stream, it is noted and settled later."""
+    """When nobody knows whether a click reached the stream, it is saved and reconciled later."""
 
     async def test_the_stream_is_asked_before_it_counts(
         self, own_settings: Settings, monkeypatch: pytest.MonkeyPatch

@@ -128,7 +128,7 @@ class TestFollow:
     async def test_what_redis_runs_too_late_counts_nothing(
         self, cache: LinkCache, resources: Resources, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Else an append could arrive behind the settling that found it absent."""
+        """Else an append could arrive after the reconciling that did not find it."""
         await cache.put("live", link(), 1)
         monkeypatch.setattr("app.features.links.cache.LATEST_RUN", -1)
         with pytest.raises(ResponseError, match="too late"):

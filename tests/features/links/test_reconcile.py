@@ -17,7 +17,7 @@ from tests.features.links.counting import append, counts, id_of, note, unconfirm
 from tests.live import Live
 
 
-class TestSettling:
+class TestReconcile:
     """Clicks that were noted count once: where the stream holds them, or else here."""
 
     DUE = RECONCILE_AFTER + timedelta(minutes=5)
@@ -92,7 +92,7 @@ async def trimmed(resources: Resources) -> int:
 
 
 class TestTrim:
-    """Entries are dropped once they are counted and too old to settle anything."""
+    """Entries are dropped once they are counted and no longer needed to reconcile."""
 
     def long_ago(self, seconds: float = 10) -> str:
         at = datetime.now(UTC) - KEEP_COUNTED - timedelta(seconds=seconds)
@@ -114,7 +114,7 @@ class TestTrim:
         await roll_up()
         assert await counts(resources) == {deck: 1}
 
-    async def test_what_has_to_settle_a_noted_click_stays_however_old(
+    async def test_what_an_unconfirmed_click_needs_stays_however_old(
         self, deck: UUID, resources: Resources, roll_up: RollUp
     ) -> None:
         await append(resources, deck, 1, batch="arrived", at=self.long_ago(100))

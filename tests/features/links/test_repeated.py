@@ -88,12 +88,12 @@ class TestAnotherRequest:
 class TestAtOnce:
     """Sent twice at once, by connections of their own, it makes one link."""
 
-    async def test_twenty_times(self, live: Live) -> None:
+    async def test_ten_times(self, live: Live) -> None:
         await live.sign_in(LINKS_WRITE, LINKS_READ)
         key = str(uuid4())
-        answers = await asyncio.gather(*(post(live.client, key) for _ in range(20)))
+        answers = await asyncio.gather(*(post(live.client, key) for _ in range(10)))
         assert {answer.status_code for answer in answers} == {201}
         assert len({answer.json()["slug"] for answer in answers}) == 1
         replayed = [answer for answer in answers if "idempotency-replayed" in answer.headers]
-        assert len(replayed) == 19
+        assert len(replayed) == 9
         assert await made(live.client) == 1

@@ -1,5 +1,7 @@
 """POST /api/v1/imports: taking a file in."""
 
+from typing import Any
+
 import httpx
 import pytest
 from sqlalchemy import func, select
@@ -28,37 +30,28 @@ async def stored(resources: Resources) -> int:
 class TestUpload:
     """A file is stored before the answer, and the worker is told after the commit."""
 
-    @pytest.mark.parametrize("content_type", ["text/csv", "text/csv; charset=utf-8", "Text/CSV"])
-    async def test_as_a_body(self, api: httpx.AsyncClient, content_type: str) -> None:
-        answer = await api.post(IMPORTS, content=ONE, headers={"Content-Type": content_type})
+    @pytest.mark.parametrize(
+        "sent",
+        [
+            {"content": ONE, "headers": CSV},
+            {"content": ONE, "headers": {"Content-Type": "Text/CSV; charset=utf-8"}},
+            {"files": {"file": ("links.csv", ONE, "text/csv")}},
+        ],
+    )
+    async def test_it_is_stored_and_enqueued(
+        self, api: httpx.AsyncClient, resources: Resources, sent: dict[str, Any]
+    ) -> None:
+        answer = await api.post(IMPORTS, **sent)
         job = answer.json()
         assert answer.status_code == 202
         assert answer.headers["location"] == f"{IMPORTS}/{job['id']}"
-        assert {**job, "id": ""} == {
-            "id": "",
-            "status": "queued",
-            "total": 1,
-            "done": 0,
-            "failed": 0,
-        }
-
-    async def test_as_a_form(self, api: httpx.AsyncClient) -> None:
-        answer = await api.post(IMPORTS, files={"file": ("links.csv", ONE, "text/csv")})
-        assert answer.status_code == 202
-        assert answer.json()["total"] == 1
-
-    async def test_the_location_tells_how_it_goes(self, api: httpx.AsyncClient) -> None:
-        answer = await api.post(IMPORTS, content=ONE, headers=CSV)
+        progress = {"status": "queued", "total": 1, "done": 0, "failed": 0}
+        assert job == {"id": job["id"], **progress}
         found = (await api.get(answer.headers["location"])).json()
-        assert found == {**answer.json(), "errors": [], "next_errors_after": None}
-
-    async def test_the_worker_is_told_which(
-        self, api: httpx.AsyncClient, resources: Resources
-    ) -> None:
-        answer = await api.post(IMPORTS, content=ONE, headers=CSV)
-        job = await make_queue(resources.redis).dequeue(timeout=1)
-        assert job is not None
-        assert (job.function, job.kwargs) == ("run_import", {"import_id": answer.json()["id"]})
+        assert found == {**job, "errors": [], "next_errors_after": None}
+        queued = await make_queue(resources.redis).dequeue(timeout=1)
+        assert queued is not None
+        assert (queued.function, queued.kwargs) == ("run_import", {"import_id": job["id"]})
 
 
 class TestRefused:
@@ -96,14 +89,17 @@ class TestRefused:
             problem = check_problem(answer, 422, "validation_failed")
             assert problem["errors"][0]["field"] == "body.file"
 
-    async def test_a_form_with_two_files(self, api: httpx.AsyncClient) -> None:
-        answer = await api.post(IMPORTS, files=[("file", ONE), ("file", ONE)])
-        assert answer.status_code in {400, 422}
-        check_problem(answer, answer.status_code, answer.json()["code"])
-
-    async def test_a_form_without_boundary(self, api: httpx.AsyncClient) -> None:
-        headers = {"Content-Type": "multipart/form-data"}
-        answer = await api.post(IMPORTS, content=ONE, headers=headers)
+    @pytest.mark.parametrize(
+        "sent",
+        [
+            {"files": [("file", ONE), ("file", ONE)]},
+            {"content": ONE, "headers": {"Content-Type": "multipart/form-data"}},
+        ],
+    )
+    async def test_a_form_with_two_files_or_no_boundary(
+        self, api: httpx.AsyncClient, sent: dict[str, Any]
+    ) -> None:
+        answer = await api.post(IMPORTS, **sent)
         assert answer.status_code in {400, 422}
         check_problem(answer, answer.status_code, answer.json()["code"])
 

@@ -1,4 +1,4 @@
-"""Who is let in: what makes a token valid, what it allows, and when its use is noted."""
+"""Authentication: which tokens are valid, what they allow, and when their use is noted."""
 
 import asyncio
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def changed_at(text: str, position: int) -> str:
 
 
 class TestInvalid:
-    """Whoever does not prove a valid token is told no more than that, with 401."""
+    """A request without a valid token gets 401, whatever is wrong with its token."""
 
     async def test_none(self, client: httpx.AsyncClient) -> None:
         answer = await client.get(TOKENS)
@@ -124,7 +124,7 @@ class TestScopes:
         self, client: httpx.AsyncClient, make_token: MakeToken, method: str, path: str
     ) -> None:
         client.headers["Authorization"] = f"Bearer {await make_token('ships:sail')}"
-        # No token can be given this scope: 422 is what whoever may make tokens would get.
+        # With the right scope this body would get 422, since no feature declares ships:sail.
         body = {"name": "x", "scopes": ["ships:sail"]} if method == "POST" else None
         answer = await client.request(method, path, json=body)
         problem = check_problem(answer, 403, "scope_missing")

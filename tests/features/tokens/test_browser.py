@@ -1,4 +1,4 @@
-"""A token in a browser: kept where no script reads it, checked each time, good for pages only."""
+"""A token in a browser's cookie: no script reads it, each request checks it, the API ignores it."""
 
 from datetime import UTC, datetime, timedelta
 from http.cookies import Morsel, SimpleCookie

@@ -1,4 +1,4 @@
-"""/docs without the internet, and an OpenAPI document that tells the truth about errors."""
+"""/docs without the internet, and the errors in the OpenAPI document."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What clients may send where the plain type would let through what can't be stored."""
+"""Input types: they accept nothing that can't be stored."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

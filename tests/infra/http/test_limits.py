@@ -48,7 +48,7 @@ async def allowed(limiter: RateLimiter, caller: str = "ada") -> int:
 
 
 class TestCounting:
-    """Each caller may do each kind of thing so often, and is told when to come back."""
+    """Each caller has a limit for each kind of request, and learns when to try again."""
 
     async def test_callers_and_kinds_do_not_share(self, limiter: RateLimiter) -> None:
         assert [await allowed(limiter, caller) for caller in ("ada", "bob")] == [3, 3]

@@ -1,4 +1,4 @@
-"""What every request passes: its id, its log line, its headers, its host and its client."""
+"""The request middleware: request id, log line, security headers, allowed hosts, proxies."""
 
 import asyncio
 import re
@@ -59,7 +59,7 @@ class TestRequestId:
 
 
 class TestLogLine:
-    """One line for each request says what was asked, answered, and how long that took."""
+    """Each request has one log line, with its path, its status and its duration."""
 
     async def test_it_has_all_that_matters(self, client: httpx.AsyncClient) -> None:
         with captured_logs() as events:
@@ -94,7 +94,7 @@ class TestLogLine:
 
 
 class TestLastBoundary:
-    """What fails outside every handler is logged, and answered if nothing was sent yet."""
+    """An error outside all handlers is logged, and answered if nothing was sent yet."""
 
     async def test_it_is_answered_with_500(self, settings: Settings) -> None:
         async def broken(scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,7 +124,7 @@ class TestLastBoundary:
 
 
 class TestOtherProtocols:
-    """What is no HTTP request passes through untouched."""
+    """Lifespan events and WebSockets pass through unchanged."""
 
     @pytest.mark.parametrize("kind", ["lifespan", "websocket"])
     async def test_it_reaches_the_application(self, settings: Settings, kind: str) -> None:
@@ -142,7 +142,7 @@ class TestOtherProtocols:
 
 
 class TestSecurityHeaders:
-    """Every answer makes a browser careful."""
+    """Every answer has the security headers."""
 
     @pytest.mark.parametrize("path", ["/health/live", "/api/v1/tokens", "/nowhere/at/all", "/"])
     async def test_they_are_on_each(self, client: httpx.AsyncClient, path: str) -> None:
@@ -165,7 +165,7 @@ class TestSecurityHeaders:
 
 
 class TestAllowedHosts:
-    """A Host header that is not ours is refused: it would end up in links."""
+    """A Host header that is not in ALLOWED_HOSTS is refused."""
 
     HOSTS = ("go.example.com", "*.wild.example", "[::1]")
 
@@ -201,7 +201,7 @@ class TestAllowedHosts:
 
 
 class TestForwardedFor:
-    """X-Forwarded-For is believed from the proxies that are trusted, and from nobody else."""
+    """X-Forwarded-For counts if a trusted proxy sends it, and is ignored otherwise."""
 
     FORGED = {"X-Forwarded-For": "203.0.113.9"}  # noqa: RUF012 -- never changed
 

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents, whatever they come from."""
+"""Errors as RFC 9457 problem documents, whatever raises them."""
 
 from collections.abc import AsyncIterator
 
@@ -103,7 +103,7 @@ class TestOwnErrors:
 
 
 class TestInternals:
-    """A failure of ours hides what it was, and the log tells it."""
+    """The answer to an internal error shows no details. The log has them."""
 
     @pytest.mark.parametrize("name", ["bug", "sql"])
     async def test_500_says_nothing(self, ships: httpx.AsyncClient, name: str) -> None:

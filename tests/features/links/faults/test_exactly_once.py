@@ -17,7 +17,7 @@ from tests.service import Service
 
 RATE = 200.0  # clicks a second
 FIRST_LINKS = 8  # of each phase; another one comes each second
-# What may be in the stream already is settled 15 s after it was noted, by a roll-up that looks
+# What may be in the stream already is reconciled 15 s after it was saved, by a roll-up that looks
 # twice a second.
 RECONCILED_SECONDS = 30.0
 
@@ -102,7 +102,7 @@ def counts(service: Service) -> Counter[str]:
 def wait_until_reconciled(service: Service) -> float:
     """Return once nothing is left to count, in the stream or among what was never confirmed."""
 
-    def settled() -> bool:
+    def reconciled() -> bool:
         [(position, unsettled)] = service.query(
             "SELECT position, (SELECT count(*) FROM unsettled_clicks) FROM click_positions"
         )
@@ -110,7 +110,7 @@ def wait_until_reconciled(service: Service) -> float:
         return (unsettled, position) == (0, newest.decode())
 
     with Redis.from_url(service.redis.url) as redis:
-        return wait_for("all clicks are settled", settled, seconds=RECONCILED_SECONDS)
+        return wait_for("all clicks are reconciled", reconciled, seconds=RECONCILED_SECONDS)
 
 
 class TestClicksAreCountedExactlyOnce:
@@ -129,7 +129,7 @@ class TestClicksAreCountedExactlyOnce:
                 await phase.run(visitors, service)
             assert (visitors.lost, visitors.refused) == (Counter(), 0)
             await app_phase.run(visitors, service)
-        figures["seconds until all was settled"] = wait_until_reconciled(service)
+        figures["seconds until all was reconciled"] = wait_until_reconciled(service)
         counted = counts(service)
         for phase in (*before_app, app_phase):
             figures[phase.name] = phase.figures(visitors, counted)

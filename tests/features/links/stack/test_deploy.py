@@ -3,7 +3,6 @@
 STACK_LOAD_SECONDS=60 makes each case as long as a release claims. By default they are shorter.
 """
 
-import logging
 import os
 import time
 from collections.abc import Iterator
@@ -17,9 +16,7 @@ from tests.stack.images import TWO
 from tests.stack.load import CONNECTIONS, under_load
 from tests.stack.stack import Stack, signal_worker
 
-log = logging.getLogger("load")
-
-SECONDS = float(os.environ.get("STACK_LOAD_SECONDS", "10"))
+SECONDS = float(os.environ.get("STACK_LOAD_SECONDS", "5"))
 # One of so many requests makes a link. None of these may be done twice.
 POST_EVERY = int(os.environ.get("STACK_POST_EVERY", "20"))
 LINKS = "/api/v1/links"
@@ -53,10 +50,7 @@ def nothing_lost(stack: Stack, api: httpx.Client, *, held: int = 0) -> Iterator[
     before, links = clicks(api), links_made(stack)
     with under_load(stack.url, build, seconds=SECONDS) as outcome:
         yield
-    log.info("%s", outcome)
-    assert outcome.sent >= 100 * min(SECONDS, 10)
-    assert outcome.lost == []
-    assert outcome.wrong == []
+    outcome.check(SECONDS)
     slugs = {link["slug"] for link in outcome.made}
     assert links_made(stack) - links == len(slugs) == len(outcome.made)
     redirects = outcome.statuses[302]
@@ -74,6 +68,7 @@ def clicks(api: httpx.Client) -> int:
     return sum(api.get(f"{LINKS}/{slug}/clicks").json()["total"] for slug in SLUGS)
 
 
+@pytest.mark.long
 class TestDeploy:
     def test_a_new_version(self, stack: Stack, api: httpx.Client) -> None:
         with nothing_lost(stack, api):
@@ -82,6 +77,7 @@ class TestDeploy:
 
 
 class TestCrashes:
+    @pytest.mark.long
     def test_a_killed_worker_process(self, stack: Stack, api: httpx.Client) -> None:
         with nothing_lost(stack, api, held=CONNECTIONS):
             signal_worker(stack.container("app"), "KILL")

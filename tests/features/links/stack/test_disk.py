@@ -22,7 +22,7 @@ volumes:
   redis: { driver_opts: { type: tmpfs, device: tmpfs, o: "size=24m,uid=999,gid=1000" } }
 """
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from python_on_whales import DockerClient
 
-from tests.stack.clone import NAME, Clone, clone_in
-from tests.stack.registry import running_registry
+from template.tests.containers.clone import NAME, Clone, clone_in
+from template.tests.containers.registry import running_registry
 from tests.stack.source import copy_of_repository, run
 from tests.stack.stack import Stack, production
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from python_on_whales import DockerClient
 
-from tests.stack.clone import NAME, Clone, clone_in
-from tests.stack.registry import Registry, pulled_digest, running_registry
+from template.tests.containers.clone import NAME, Clone, clone_in
+from template.tests.containers.registry import Registry, pulled_digest, running_registry
 from tests.stack.source import ROOT, run
 
 DOCKERFILE = """FROM scratch

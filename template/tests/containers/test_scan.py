@@ -9,9 +9,9 @@ from typing import NamedTuple
 import pytest
 from python_on_whales import DockerClient
 
+from template.tests.containers.trivy_database import Planted, write_database
 from tests.stack.images import ONE, Images
 from tests.stack.source import copy_of_repository, run
-from tests.stack.trivy_database import Planted, write_database
 
 # Not in one piece, so that scanners of this repository find none here.
 TOKEN = "ghp_" + "1bT9" * 9
