@@ -13,7 +13,6 @@ from dev.up import up
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m dev", description="What make calls.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("install", help="make .venv, or bring it up to date")

@@ -46,7 +46,6 @@ def server_account() -> Account | None:
 
 
 def give(path: Path, account: Account | None) -> None:
-    """Make the account the owner."""
     if account:
         os.chown(path, account.uid, account.gid)
 

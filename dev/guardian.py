@@ -46,7 +46,6 @@ class Guardian:
             os.close(reading)
 
     def watch(self, pid: int, stop_signal: int) -> None:
-        """Announce a process."""
         self._tell(f"watch {pid} {stop_signal}\n")
 
     def release(self, pid: int) -> None:

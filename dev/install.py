@@ -42,7 +42,6 @@ def wanted() -> list[str]:
 
 
 def stamp() -> list[str]:
-    """Return what .venv says it holds."""
     return STAMP.read_text(encoding="utf-8").splitlines() if STAMP.exists() else []
 
 
@@ -72,7 +71,8 @@ def install() -> None:
         command = [uv, "pip", "sync", "--compile-bytecode", "--python", str(PYTHON)]
         remedy = " To try with pip: make dev UV="
     else:
-        command = [*PIP, "install", "--requirement"]
+        # Without --no-deps pip asks for hashes of extras, which the lock has under the plain name.
+        command = [*PIP, "install", "--no-deps", "--requirement"]
         remedy = ""
     if not run([*command, str(REQUIREMENTS), "--require-hashes"]):
         raise DevError(f"The packages could not be installed; the lines above say why.{remedy}")
@@ -80,7 +80,6 @@ def install() -> None:
 
 
 def reason_to_rebuild() -> str | None:
-    """Say why this .venv can't be refreshed, if it can't."""
     found = stamp()
     if found == [UNFINISHED]:
         return "the last install did not finish"

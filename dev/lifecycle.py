@@ -109,7 +109,6 @@ class Server(ABC):
 
     @property
     def pid(self) -> int:
-        """Return the number of the newest process."""
         return self.process.pid
 
     def start(self) -> None:
@@ -142,7 +141,6 @@ class Server(ABC):
         send(members([self.pid]), signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """End a freeze."""
         send(members([self.pid]), signal.SIGCONT)
 
     def __enter__(self) -> Self:

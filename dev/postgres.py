@@ -72,7 +72,6 @@ class PostgresServer(Server):
 
     @property
     def url(self) -> str:
-        """Return a libpq URL."""
         return f"postgresql://{NAME}:{self._password}@127.0.0.1:{self.port}/{NAME}"
 
     def _prepare(self) -> None:

@@ -81,13 +81,11 @@ def members(leaders: Iterable[int]) -> set[int]:
 
 
 def running(pids: Iterable[int]) -> set[int]:
-    """Keep those that exist and are no zombies."""
     table = process_table()
     return {pid for pid in pids if pid in table and not table[pid].state.startswith("Z")}
 
 
 def send(pids: Iterable[int], number: int) -> None:
-    """Signal those that still exist."""
     for pid in pids:
         try:
             os.kill(pid, number)

@@ -50,7 +50,6 @@ class RedisServer(Server):
 
     @property
     def url(self) -> str:
-        """Return the URL of database 0."""
         return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
 
     def _prepare(self) -> None:

@@ -54,13 +54,11 @@ def is_read() -> bool:
 
 
 def prefix(name: str) -> bytes:
-    """Return the name as it stands before each line."""
     text = f"{name:>{WIDTH}} | "
     return (f"\033[{COLOURS[name]}m{text}\033[0m" if is_coloured() else text).encode()
 
 
 def say(text: str) -> None:
-    """Print in the launcher's own name."""
     for line in text.splitlines():
         write(prefix("dev") + line.encode() + b"\n")
 
@@ -74,7 +72,6 @@ class Follower(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Copy line by line."""
         if self._output is None:
             return
         start = prefix(self.name)
@@ -118,5 +115,4 @@ class Interrupts(Patience):
             time.sleep(min(left, SLICE_SECONDS))
 
     def is_over(self) -> bool:
-        """Whether a second signal has come."""
         return self._heard > 1

@@ -56,7 +56,6 @@ def up() -> int:
 
 
 def migrate(environment: Mapping[str, str], interrupts: Interrupts) -> None:
-    """Bring the schema up to date."""
     process = spawn(
         [sys.executable, "-m", "app", "migrate"], stdout=subprocess.PIPE, cwd=ROOT, env=environment
     )
@@ -88,14 +87,15 @@ class Development:
     def wait_until_healthy(self, port: int) -> None:
         """Return once /health answers 200. Print what it answers instead if that takes long."""
         late = time.monotonic() + HEALTHY_SECONDS
-        while (answer := ask(port, "/health")).status != http.HTTPStatus.OK:
+        while True:
+            status, body = ask(port, "/health")
+            if status == http.HTTPStatus.OK:
+                return
             self.interrupts.pause(0.1)
             self.check()
             if time.monotonic() > late:
                 late = float("inf")
-                status = f"answers {answer.status}: {answer.body}"
-                status = status if answer.status else "does not answer yet"
-                say(f"/health {status}\nStill trying; saving a file of app/ reloads it.")
+                say(f"/health: {status} {body}\nStill trying; saving a file of app/ reloads it.")
 
     def check(self) -> None:
         """Raise when there is no reason to go on: a process has ended, or the terminal closed."""
@@ -121,6 +121,5 @@ class Development:
 
 
 def how_it_ended(process: subprocess.Popen[bytes]) -> str:
-    """Say in words how a process ended."""
     code = process.wait()
     return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"

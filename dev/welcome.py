@@ -4,7 +4,6 @@ import http.client
 import subprocess
 import sys
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from dev.clone import TOKEN
 from dev.errors import DevError
@@ -13,24 +12,20 @@ from dev.guardian import finish, spawn
 from dev.processes import Patience
 
 
-class Answer(NamedTuple):
-    """What the service says. Status 0: it does not answer."""
+def ask(port: int, path: str, token: str = "") -> tuple[int, str]:
+    """GET a path of the service; return status and body, or 0 if it does not answer.
 
-    status: int
-    body: str
-
-
-def ask(port: int, path: str, token: str = "") -> Answer:
-    """GET a path of the service, past any proxy that the environment names."""
+    No proxy that the environment names takes part.
+    """
     # /health itself gives up after two seconds.
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()
-        return Answer(response.status, response.read().decode(errors="replace"))
+        return response.status, response.read().decode(errors="replace")
     except (OSError, http.client.HTTPException):
-        return Answer(0, "")
+        return 0, "no answer"
     finally:
         connection.close()
 
@@ -56,8 +51,8 @@ def working_token(environment: Mapping[str, str], patience: Patience) -> str:
     """
     if TOKEN.exists():
         token = TOKEN.read_text(encoding="utf-8").strip()
-        answer = ask(int(environment["PORT"]), "/api/v1/tokens", token)
-        if answer.status != http.HTTPStatus.UNAUTHORIZED:
+        status, _ = ask(int(environment["PORT"]), "/api/v1/tokens", token)
+        if status != http.HTTPStatus.UNAUTHORIZED:
             return token
     words = ["token", "create", "--name", "dev", "--all-scopes"]
     token = run_app(words, environment, patience)
@@ -70,7 +65,8 @@ def banner(environment: Mapping[str, str], patience: Patience) -> str:
     url = f"http://127.0.0.1:{environment['PORT']}"
     token = working_token(environment, patience)
     commands = run_app(["commands", "--url", url, "--token", token], environment, patience)
-    lines = "\n".join(f"  {line}" for line in commands.splitlines())
+    lines = "".join(f"  {line}\n" for line in commands.splitlines())
+    to_try = f"To try in another terminal:\n\n{lines}\n" if lines else ""
     return f"""
 Drydock is up.
 
@@ -79,9 +75,5 @@ Drydock is up.
   metrics  http://127.0.0.1:{environment["METRICS_PORT"]}/metrics
   token    {token}
 
-To try in another terminal:
-
-{lines}
-
-Ctrl-C stops everything; data stays in .local/
+{to_try}Ctrl-C stops everything; data stays in .local/
 """

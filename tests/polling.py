@@ -1,7 +1,8 @@
 """Waiting for what no event tells: a container's health, a count that arrives."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import httpx
@@ -30,3 +31,11 @@ def until(look: Callable[[], T], *, within: float, every: float = 0.1) -> T:
         if time.monotonic() > limit:
             raise AssertionError(f"not within {within} s; last seen: {found!r}")
         time.sleep(every)
+
+
+async def eventually(what: str, holds: Callable[[], Awaitable[bool]], *, seconds: float) -> None:
+    """`until`, for what has to be awaited."""
+    limit = time.monotonic() + seconds
+    while not await holds():
+        assert time.monotonic() < limit, f"{what}: not within {seconds} s"
+        await asyncio.sleep(0.02)

@@ -1,49 +1,23 @@
-"""Programs that a test starts, crashes and starts again, and waiting for what they do."""
+"""Programs that a test starts, crashes and starts again."""
 
-import asyncio
 import http.client
-import random
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from dev.guardian import release, spawn
-from dev.ports import is_taken
 from dev.processes import end
+from tests.polling import until
 from tests.served import ROOT
+from tests.sockets import unused_port
 
-# Where the systems' own ranges for outgoing connections don't reach: a restarted app finds its
-# port free again.
-PORTS = range(20_000, 32_000)
 START_SECONDS = 30.0  # two loaded cores, coverage on
-POLL_EVERY = 0.02  # seconds
 STOP_SECONDS = 30.0  # the service promises 25
-
-
-def unused_port() -> int:
-    return next(port for port in iter(lambda: random.choice(PORTS), None) if not is_taken(port))
-
-
-def wait_for(what: str, holds: Callable[[], bool], *, seconds: float = START_SECONDS) -> float:
-    """Return once it holds, with the seconds that took; fail, and say what never came."""
-    started = time.monotonic()
-    while not holds():
-        assert time.monotonic() - started < seconds, f"{what}: not within {seconds} s"
-        time.sleep(POLL_EVERY)
-    return time.monotonic() - started
-
-
-async def eventually(what: str, holds: Callable[[], Awaitable[bool]], *, seconds: float) -> None:
-    """`wait_for`, for what has to be awaited."""
-    started = time.monotonic()
-    while not await holds():
-        assert time.monotonic() - started < seconds, f"{what}: not within {seconds} s"
-        await asyncio.sleep(POLL_EVERY)
 
 
 class Program:
@@ -147,8 +121,7 @@ class App(Program):
             connection.close()
 
     def wait_until(self, path: str, *, status: int = 200, seconds: float = START_SECONDS) -> float:
-        return wait_for(
-            f"{path} of {self.name} answers {status}",
-            lambda: self.answers(path, status=status),
-            seconds=seconds,
-        )
+        """Return the seconds that it took."""
+        started = time.monotonic()
+        until(lambda: self.answers(path, status=status), within=seconds, every=0.02)
+        return time.monotonic() - started

@@ -1,5 +1,6 @@
 """Ports on which nobody listens, and servers that accept and stay silent."""
 
+import random
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,14 +8,15 @@ from contextlib import contextmanager
 from pydantic import PostgresDsn, RedisDsn, Secret
 
 from app.config import Settings
+from dev.lifecycle import FREE_PORTS
+from dev.ports import is_taken
 
 
 def unused_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that was free a moment ago, and that the system gives to no outgoing connection."""
+    return next(
+        port for port in iter(lambda: random.choice(FREE_PORTS), None) if not is_taken(port)
+    )
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from app.infra.probes import LIMIT
 from app.infra.queue import HEARTBEAT_KEY, write_heartbeat
 from app.infra.schema import list_revisions
 from tests.live import Live, run_service
-from tests.programs import eventually
+from tests.polling import eventually
 from tests.sockets import frozen_server, unused_port, with_postgres_at, with_redis_at
 
 

@@ -10,7 +10,7 @@ from app.config import Settings
 from app.infra.probes import LIMIT, Check, Probe, Status
 from tests.live import Live, run_service
 from tests.logs import captured_logs, named
-from tests.programs import eventually
+from tests.polling import eventually
 
 # Other tests' services are connected to other databases of the same server.
 OWN_BACKENDS = "FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"

@@ -13,7 +13,7 @@ from app.infra.queue import make_queue
 from app.infra.redis import make_redis
 from tests.live import ROOT, environment_of
 from tests.logs import captured_logs, named
-from tests.programs import eventually
+from tests.polling import eventually
 from tests.working import SAQ_IS_BEHIND, enqueue, is_fresh, stop, working
 
 pytestmark = SAQ_IS_BEHIND

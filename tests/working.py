@@ -15,7 +15,7 @@ from app.infra.logs import configure_logging
 from app.infra.queue import heartbeat_age, make_queue
 from app.infra.redis import make_redis
 from app.worker import run_worker
-from tests.programs import eventually
+from tests.polling import eventually
 
 # SAQ is behind redis-py, which would like another command's name, and behind Python 3.14.
 SAQ_IS_BEHIND = [

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def check_files(machine: Machine) -> Findings:
         yield bad(
             "files",
             f"the containers' users can't read {', '.join(closed)} (cloned under a strict umask?)",
-            f"chmod o+r {' '.join(closed)}",
+            shlex.join(["chmod", "o+r", *closed]),
         )
     elif files:
         yield ok("files", "the containers' users can read what is mounted")

@@ -30,8 +30,6 @@ class Finding(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """What the checks look at."""
-
     runtime: str  # what `make dev` would take: docker or embedded
     environment: Mapping[str, str]  # the shell's variables over those of .env
     engine: Mapping[str, Any]  # `docker info`; only a "Fault" where there is no answer

@@ -80,7 +80,6 @@ def check_owner(_machine: Machine) -> Findings:
 
 
 def shortened(paths: list[str]) -> str:
-    """Return the first few paths and how many more there are."""
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""  # noqa: PLR2004 - enough to see
     return ", ".join(paths[:3]) + more
 
@@ -132,7 +131,6 @@ def check_ports(machine: Machine) -> Findings:
 
 
 def check_port(machine: Machine, variable: str) -> Finding:
-    """Look at the port that is asked for, or at the default."""
     default, asked = ports.DEFAULTS[variable], machine.environment.get(variable, "")
     port = int(asked) if asked.isdecimal() else default
     # Docker's own process listens for a container, and its name would say little.

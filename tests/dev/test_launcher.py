@@ -17,7 +17,7 @@ from dev.files import ROOT
 from dev.processes import running
 from dev.servers import scratch_folder, start_redis
 from dev.terminal import Interrupts
-from tests.programs import wait_for
+from tests.polling import until
 
 LAUNCHER = """\
 import sys, time
@@ -37,7 +37,7 @@ class TestServers:
             assert launcher.stdout is not None
             server = int(launcher.stdout.readline())
             launcher.kill()
-        wait_for("the server ends", lambda: not running([server]))
+        until(lambda: not running([server]), within=30)
 
     def test_redis_has_the_settings_of_production(self) -> None:
         wanted = {"appendfsync": "always", "maxmemory-policy": "volatile-ttl", "save": ""}

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from tests.faults.network import Proxy
-from tests.programs import eventually
+from tests.polling import eventually
 from tests.service import Service
 
 API_LIMIT = 3.0  # seconds

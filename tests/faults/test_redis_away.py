@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.faults.latency import Request, watch
-from tests.programs import eventually
+from tests.polling import eventually
 from tests.service import Service
 
 PROMISED = 0.3  # seconds that a request may take longer without Redis

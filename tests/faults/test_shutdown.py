@@ -5,7 +5,8 @@ import json
 import time
 from collections.abc import AsyncIterator
 
-from tests.programs import App, eventually
+from tests.polling import eventually
+from tests.programs import App
 from tests.service import Service
 
 SHUTDOWN_LIMIT = 25.0  # seconds

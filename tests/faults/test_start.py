@@ -4,7 +4,7 @@ import asyncio
 
 import httpx
 
-from tests.programs import wait_for
+from tests.polling import until
 from tests.service import Service
 
 IDLE_SECONDS = 5.0  # the limit for a stop without running requests or jobs
@@ -30,7 +30,7 @@ class TestStart:
             assert (await client.get("/api/v1/tokens")).status_code == 200
             await asyncio.to_thread(service.redis.start)
             # "ok" also means a heartbeat of the worker.
-            await asyncio.to_thread(wait_for, "all is ok", lambda: is_ok(service), seconds=5)
+            await asyncio.to_thread(until, lambda: is_ok(service), within=5)
 
 
 def is_ok(service: Service) -> bool:

@@ -25,7 +25,7 @@ from tests.features.links.counting import append, counts, id_of
 from tests.features.links.uploading import age, result, upload, work
 from tests.live import Live
 from tests.logs import captured_logs, named
-from tests.programs import eventually
+from tests.polling import eventually
 
 ROWS = [f"https://example.com/{number},link-{number},," for number in range(5)]
 

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.infra.http.draining import LINGER, DrainingServer
-from tests.programs import eventually
+from tests.polling import eventually
 
 POST = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\nhi"
 CLIENTS = 5

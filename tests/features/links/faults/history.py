@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from app.features.links.cache import KEY, TOMBSTONE
 from tests.features.links.faults.visitors import Answer, Visitors
-from tests.programs import eventually
+from tests.polling import eventually
 
 SLUG = "moving"
 READERS = 4

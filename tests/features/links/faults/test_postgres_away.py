@@ -7,7 +7,7 @@ import pytest
 
 from tests.faults.test_postgres_away import API_LIMIT, Away, assert_recovers, frozen, full, stopped
 from tests.features.links.faults.visitors import Visitors
-from tests.programs import wait_for
+from tests.polling import until
 from tests.service import Service
 
 CLICKS = 100
@@ -33,12 +33,7 @@ class TestPostgresAway:
             assert_unavailable(answer)
         assert visitors.redirected == {slug: CLICKS}
         assert visitors.slowest < API_LIMIT / 10
-        await asyncio.to_thread(
-            wait_for,
-            "the clicks are counted",
-            lambda: clicks_of(service, slug) == CLICKS,
-            seconds=10,
-        )
+        await asyncio.to_thread(until, lambda: clicks_of(service, slug) == CLICKS, within=10)
 
 
 def assert_unavailable(answer: httpx.Response) -> None:

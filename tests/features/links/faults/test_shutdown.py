@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from tests.faults.test_shutdown import SHUTDOWN_LIMIT, refuses
 from tests.features.links.faults.uploads import CSV, generated, upload
-from tests.programs import eventually
+from tests.polling import eventually
 from tests.service import Service
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.programs import eventually
+from tests.polling import eventually
 
 COLUMNS = ("url", "slug", "title", "expires_at")
 CSV = {"Content-Type": "text/csv"}
