@@ -1,8 +1,8 @@
-"""How Alembic runs here: one migration at a time, and never waiting on a lock for long.
+"""How Alembic runs migrations: one run at a time, and without waiting long for locks.
 
-An advisory lock makes simultaneous runs queue up; each but the first finds nothing left to do.
-A lock_timeout keeps a migration from blocking the service behind a lock that it waits for: it
-fails instead, changes nothing, and can be run again.
+An advisory lock makes simultaneous runs wait for each other. With a lock_timeout, a migration that
+has to wait for a table's lock fails and changes nothing, instead of blocking the service behind it.
+It can be run again.
 """
 
 import time
@@ -17,9 +17,9 @@ from app.registry import FEATURES
 
 assert FEATURES, "importing the registry registers every feature's tables"
 
-# Any number, but always the same one: it names the lock within this database.
+# Any number. It identifies the lock within this database.
 ADVISORY_LOCK = 7_232_371
-LOCK_TIMEOUT = "3s"  # requests give up sooner than that
+LOCK_TIMEOUT = "3s"
 OLDEST_POSTGRES = 180000  # uuidv7() came with 18
 QUEUE_FOR = 300.0  # seconds to wait for another run
 
@@ -41,7 +41,7 @@ def migrate() -> None:
             connection=connection,
             target_metadata=Base.metadata,
             compare_server_default=True,
-            # One transaction each: a failing migration leaves those before it done, and no trace.
+            # If a migration fails, only its own changes are rolled back.
             transaction_per_migration=True,
         )
         with context.begin_transaction():
@@ -56,10 +56,10 @@ def _check_version(connection: Connection) -> None:
 
 
 def _wait_for_turn(connection: Connection) -> None:
-    """Take the lock, which the end of the session gives back, however it ends."""
+    """Take the lock. The end of the session releases it."""
     give_up = time.monotonic() + QUEUE_FOR
-    # Asking again and again, not waiting in the server: a session that waits there holds a
-    # snapshot, for which CREATE INDEX CONCURRENTLY in the other run would wait in turn.
+    # Polling, because a session that waits in the server holds a snapshot, and CREATE INDEX
+    # CONCURRENTLY in the other run would wait for that.
     while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}):
         connection.commit()
         if time.monotonic() > give_up:

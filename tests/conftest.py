@@ -16,8 +16,6 @@ import httpx
 import hypothesis
 import pytest
 import structlog
-from alembic import command
-from alembic.config import Config
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.types import ASGIApp
 
@@ -44,7 +42,7 @@ from tests.live import (
 )
 from tests.logs import forget_first_use
 from tests.served import Served, own_database, serve
-from tests.service import Service, running_service
+from tests.service import Service, migrate, running_service
 
 ROOT = Path(__file__).parent.parent
 
@@ -105,9 +103,7 @@ def settings(postgres: PostgresServer, redis_server: RedisServer) -> Settings:
 
 @pytest.fixture(scope="session")
 def migrated(settings: Settings) -> Settings:
-    config = Config(toml_file=ROOT / "pyproject.toml")
-    config.attributes["settings"] = settings
-    command.upgrade(config, "head")
+    migrate(settings)
     return settings
 
 
@@ -219,6 +215,11 @@ def pytest_runtest_makereport(
     if report.failed and isinstance(service, Service):
         report.sections.extend(service.logs())
     return report
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores, since each waits for its servers at times; at most eight."""
+    return min((os.cpu_count() or 1) + 1, 8)
 
 
 Figures = dict[str, object]

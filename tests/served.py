@@ -86,6 +86,20 @@ def _peak(proc: Path) -> int:
     return int(found[1]) // 1024
 
 
+def environment_for(database_url: str, redis_url: str) -> dict[str, str]:
+    """The variables of the service's processes, with rate limits that no test reaches."""
+    return {
+        **environ,
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "METRICS_PORT": "0",
+        "LOG_FORMAT": "json",
+        # If the shell sets it, each start compiles all packages again.
+        "PYTHONDONTWRITEBYTECODE": "",
+        **GENEROUS,
+    }
+
+
 @contextmanager
 def own_database(postgres: PostgresServer, name: str) -> Iterator[str]:
     """The URL of a new, empty database, so that commits don't reach other tests."""
@@ -102,20 +116,9 @@ def serve(
     folder: Path, database_url: str, redis: RedisServer, **overrides: str
 ) -> Iterator[Served]:
     """Migrate, make a token and serve until the block ends."""
-    environment = {
-        **environ,
-        "DATABASE_URL": database_url,
-        "REDIS_URL": redis.url,
-        "METRICS_PORT": "0",
-        "LOG_FORMAT": "json",
-        "PYTHONUNBUFFERED": "1",
-        # If the shell sets it, each start compiles all packages again.
-        "PYTHONDONTWRITEBYTECODE": "",
-        # Longer, since the machine may be busy.
-        "REDIS_TIMEOUT": "2",
-        **GENEROUS,
-        **overrides,
-    }
+    # A longer timeout, since the machine may be busy.
+    slow = {"PYTHONUNBUFFERED": "1", "REDIS_TIMEOUT": "2"}
+    environment = {**environment_for(database_url, redis.url), **slow, **overrides}
     run_app(environment, "migrate")
     token = run_app(environment, "token", "create", "--name=test", "--all-scopes").strip()
     with listening(folder, environment, token) as served:

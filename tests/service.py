@@ -5,7 +5,6 @@ repairs what a test broke, so that many tests share one service. `served` has th
 """
 
 import asyncio
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,7 +22,7 @@ from app.features.tokens.service import create_token
 from app.infra.db import make_engine, make_sessions, transaction
 from dev.servers import PostgresServer, RedisServer, scratch_folder, start_postgres, start_redis
 from tests.programs import App, Program
-from tests.served import GENEROUS, ROOT
+from tests.served import ROOT, environment_for
 
 LOG_LINES, LOG_COLUMNS = 60, 400
 
@@ -134,20 +133,6 @@ async def make_token(settings: Settings) -> str:
     finally:
         await engine.dispose()
     return text
-
-
-def environment_for(database_url: str, redis_url: str) -> dict[str, str]:
-    """The variables of the service's processes, with rate limits that no test reaches."""
-    return {
-        **os.environ,
-        "DATABASE_URL": database_url,
-        "REDIS_URL": redis_url,
-        "METRICS_PORT": "0",
-        "LOG_FORMAT": "json",
-        # If the shell sets it, each start compiles all packages again.
-        "PYTHONDONTWRITEBYTECODE": "",
-        **GENEROUS,
-    }
 
 
 @contextmanager

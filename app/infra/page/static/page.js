@@ -1,8 +1,8 @@
-// Makes the pages better where scripts run; without this file they work all the same.
+// Optional: the pages also work without scripts.
 "use strict";
 
-// A page that names a source asks for it again and again, and takes over what stands in its live
-// parts. The parts are the server's own HTML: nothing is rendered here.
+// A page with data-live fetches that address again and again, and replaces its parts that are marked
+// with data-part. The server renders the parts.
 (() => {
   const source = document.body.dataset.live;
   const every = Number(document.body.dataset.every) * 1000;
@@ -17,11 +17,11 @@
     [...document.querySelectorAll("input")].some((input) => input.value !== input.defaultValue);
 
   const takeOver = (fresh) => {
-    // Signed out elsewhere, or back from an outage: another page, but nobody's input is thrown away.
+    // The page has other parts now, for example after an outage. Reload it, unless a form is in use.
     if (names(fresh) !== names(document) && !inUse()) return location.reload();
     for (const part of partsOf(document)) {
       const now = fresh.getElementById(part.id);
-      // Who is inside with the keyboard is not thrown out either.
+      // A part with the keyboard focus stays, or the focus would be lost.
       if (!now || part.contains(document.activeElement)) continue;
       if (part.innerHTML !== now.innerHTML) {
         part.replaceChildren(...document.importNode(now, true).childNodes);
@@ -31,7 +31,7 @@
 
   const ask = () => {
     if (document.hidden) return again();
-    const request = new XMLHttpRequest(); // fetch() can't parse HTML, and strings must not become it
+    const request = new XMLHttpRequest(); // not fetch(): only this parses HTML without making HTML from a string
     request.open("GET", source);
     request.responseType = "document";
     request.timeout = 10000;
@@ -47,7 +47,7 @@
     request.send();
   };
   const failed = () => {
-    stale.textContent = `No answer since ${heard.toLocaleTimeString()}. Still asking.`;
+    stale.textContent = `No answer since ${heard.toLocaleTimeString()}. Trying again.`;
     again();
   };
   const again = () => setTimeout(ask, every);
@@ -55,7 +55,7 @@
   again();
 })();
 
-// What is marked for it can be copied.
+// A button that copies, beside each element with data-copy.
 (() => {
   if (!navigator.clipboard) return;
   for (const text of document.querySelectorAll("[data-copy]")) {
@@ -73,7 +73,7 @@
   }
 })();
 
-// A file that is too large is refused before it is sent, and a form is sent once.
+// Refuse a file that is too large before it is sent, and send each form only once.
 (() => {
   for (const input of document.querySelectorAll("input[type=file][data-most]")) {
     input.addEventListener("change", () => {
@@ -90,7 +90,7 @@
       if (button) button.disabled = true;
     });
   }
-  // Back from the next page, the browser shows this one as it was left.
+  // After "back" the browser shows the page as it was, with the button disabled.
   window.addEventListener("pageshow", () => {
     for (const button of document.querySelectorAll("button[type=submit]")) button.disabled = false;
   });
