@@ -2,9 +2,7 @@
 
 import asyncio
 
-import httpx
-
-from tests.polling import until
+from tests.polling import eventually
 from tests.service import Service
 
 IDLE_SECONDS = 5.0  # the limit for a stop without running requests or jobs
@@ -16,7 +14,7 @@ class TestStart:
     async def test_before_postgres_and_redis(self, service: Service) -> None:
         for program in (service.app, service.worker):
             program.terminate()
-            await asyncio.to_thread(program.wait, seconds=IDLE_SECONDS)
+            assert await asyncio.to_thread(program.wait, seconds=IDLE_SECONDS) == 0
         for server in (service.postgres, service.redis):
             await asyncio.to_thread(server.stop)
         service.app.start()
@@ -29,10 +27,10 @@ class TestStart:
             await asyncio.to_thread(service.app.wait_until, "/health/ready", seconds=3)
             assert (await client.get("/api/v1/tokens")).status_code == 200
             await asyncio.to_thread(service.redis.start)
-            # "ok" also means a heartbeat of the worker.
-            await asyncio.to_thread(until, lambda: is_ok(service), within=5)
 
+            async def is_well() -> bool:
+                # "ok" also means a heartbeat of the worker.
+                report = await client.get("/health")
+                return bool(report.json()["status"] == "ok")
 
-def is_ok(service: Service) -> bool:
-    answer: httpx.Response = service.get("/health")
-    return answer.status_code == 200 and answer.json()["status"] == "ok"
+            await eventually("all is well", is_well, seconds=5)
