@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse
@@ -54,6 +55,9 @@ class TestStart:
         with pytest.raises(Exception, match=r"= 155 connections, but Postgres allows 100"):
             async with run_service(settings):
                 pass
+
+    async def test_metrics_are_not_on_the_public_port(self, client: httpx.AsyncClient) -> None:
+        assert (await client.get("/metrics")).status_code == 404
 
     async def test_start_and_stop_are_logged_with_the_version(self, own_settings: Settings) -> None:
         app = create_app(own_settings.model_copy(update={"git_sha": "0a1b2c3"}))
