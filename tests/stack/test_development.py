@@ -42,7 +42,7 @@ def repository(docker: DockerClient, source: Path) -> Iterator[str]:
     """The development image, built once."""
     name = own_name()
     docker.buildx.build(
-        source, file=source / "Dockerfile.dev", tags=f"{name}:dev", load=True, progress=False
+        source, target="development", tags=f"{name}:dev", load=True, progress=False
     )
     yield name
     docker.image.remove(f"{name}:dev", force=True)

@@ -14,7 +14,7 @@ def shell_scripts() -> list[str]:
 
 class TestLinters:
     def test_hadolint(self) -> None:
-        run(["hadolint", "Dockerfile", "Dockerfile.dev"], cwd=ROOT)
+        run(["hadolint", "Dockerfile", ".devcontainer/Dockerfile"], cwd=ROOT)
 
     def test_trivy(self, source: Path) -> None:
         ignored = ["--ignorefile", ".trivyignore.yaml"]
