@@ -1,4 +1,4 @@
-"""What the tests of the containers share. Everything here is removed at the end of the run."""
+"""What the tests of the containers share. The end of the run removes all of it."""
 
 import logging
 import signal
@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 from python_on_whales import DockerClient
 
+from tests.stack.development import checked_out, development
 from tests.stack.images import ONE, Images, built_images
-from tests.stack.source import copy_of_repository
+from tests.stack.source import copy_of_repository, own_name
 from tests.stack.stack import Stack, production
 
-# A run that is stopped from outside removes what it started, as one that ends does.
+# A run that gets SIGTERM removes what it started. So does one whose shell ignores SIGINT, as in
+# `make check-docker &`; the scripts that the tests interrupt would inherit that otherwise.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
-# `make test-stack &` in a script ignores Ctrl-C, and so would every script that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# With --log-cli-level=INFO what remains are the figures of the tests.
+# With --log-cli-level=INFO only the figures of the tests are shown.
 for chatty in ("httpx", "python_on_whales"):
     logging.getLogger(chatty).setLevel(logging.WARNING)
 
@@ -53,6 +54,36 @@ def stack(
     """Production, from empty volumes; each test leaves it as healthy as it found it."""
     folder = tmp_path_factory.mktemp("production") / "stack"
     with production(source, folder, images.repository, ONE) as stack:
+        stacks.append(stack)
+        stack.up()
+        yield stack
+        stacks.remove(stack)
+
+
+@pytest.fixture(scope="session")
+def dev_repository(docker: DockerClient, source: Path) -> Iterator[str]:
+    """The development image, built once."""
+    name = own_name()
+    tag = f"{name}:dev"
+    docker.buildx.build(source, target="development", tags=tag, load=True, progress=False)
+    yield name
+    docker.image.remove(tag, force=True)
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Path:
+    return checked_out(tmp_path_factory.mktemp("checkout"), source, owner=1000)
+
+
+@pytest.fixture(scope="session")
+def dev(
+    checkout: Path,
+    dev_repository: str,
+    stacks: list[Stack],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stack]:
+    """Development, from empty volumes, with `checkout` as its source."""
+    with development(checkout, tmp_path_factory.mktemp("dev") / "stack", dev_repository) as stack:
         stacks.append(stack)
         stack.up()
         yield stack

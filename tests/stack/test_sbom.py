@@ -9,23 +9,13 @@ from python_on_whales import DockerClient
 from tests.stack.images import ONE, Images
 from tests.stack.source import run
 
-# `pip list`, without pip: the image has none.
+# `pip list`: the image has no pip.
 PYTHON = """
-import importlib.metadata, json
-print(json.dumps([(d.name, d.version) for d in importlib.metadata.distributions()]))
+import importlib.metadata
+for dist in importlib.metadata.distributions():
+    print(dist.name, dist.version)
 """
-
-
-def listed(document: dict[str, object], kind: str) -> set[tuple[str, str]]:
-    """Name and version of each package of a kind, from its package URL's type."""
-    packages = document["packages"]
-    assert isinstance(packages, list)
-    return {
-        (normal(package["name"]), package["versionInfo"])
-        for package in packages
-        for reference in package.get("externalRefs", [])
-        if reference["referenceLocator"].startswith(f"pkg:{kind}/")
-    }
+DEBIAN = ["dpkg-query", "--show", "--showformat", "${Package} ${Version}\\n"]
 
 
 def normal(name: str) -> str:
@@ -39,16 +29,17 @@ class TestBillOfMaterials:
     ) -> None:
         run(["deploy/pipeline/sbom", images.name(ONE)], cwd=source)
         document = json.loads((source / ".pipeline/reports/sbom.spdx.json").read_text())
-
-        said = docker.run(images.name(ONE), ["python", "-c", PYTHON], remove=True)
-        inside = {(normal(name), version) for name, version in json.loads(str(said))}
-        assert len(inside) > 30
-        assert listed(document, "pypi") == inside
-
-        words = ["dpkg-query", "--show", "--showformat", "${Package} ${Version}\\n"]
-        said = docker.run(images.name(ONE), words, remove=True)
-        system = {
-            (normal(name), version) for name, version in map(str.split, str(said).split("\n"))
-        }
-        assert len(system) > 60
-        assert listed(document, "deb") == system
+        for kind, least, command in (
+            ("pypi", 30, ["python", "-c", PYTHON]),
+            ("deb", 60, DEBIAN),
+        ):
+            listed = {
+                (normal(package["name"]), package["versionInfo"])
+                for package in document["packages"]
+                for reference in package.get("externalRefs", [])
+                if reference["referenceLocator"].startswith(f"pkg:{kind}/")
+            }
+            said = str(docker.run(images.name(ONE), command, remove=True))
+            inside = {(normal(name), version) for name, version in map(str.split, said.split("\n"))}
+            assert len(inside) > least
+            assert listed == inside
