@@ -1,8 +1,7 @@
 """`summary.py FOLDER`: prints the results of a run of the pipeline as Markdown.
 
-Each folder in FOLDER has the facts.json and gate.json of an image, or the junit*.xml of a test run.
-PUBLISHED, TAGS, REGISTRY and REPOSITORY come from the environment. Without PUBLISHED nothing was
-published.
+Each folder in FOLDER has the facts.json and gate.json of an image. PUBLISHED, TAGS, REGISTRY and
+REPOSITORY come from the environment. Without PUBLISHED nothing was published.
 """
 
 import json
@@ -11,7 +10,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 
 def found(gate: dict[str, Any] | None) -> str:
@@ -37,25 +35,6 @@ def images(folder: Path) -> Iterator[str]:
         yield f"| {facts['architecture']} | `{facts['digest']}` | {found(gate)} |"
 
 
-def tests(folder: Path) -> Iterator[str]:
-    files = sorted(folder.glob("*/junit*.xml"))
-    if files:
-        yield "| tests | passed | failed | skipped | time |"
-        yield "|---|---:|---:|---:|---:|"
-    for file in files:
-        # pytest wrote this file in a job of the same run.
-        suites = list(ET.parse(file).getroot().iter("testsuite"))  # noqa: S314 - see above
-        counts = {
-            name: sum(int(suite.get(name, 0)) for suite in suites)
-            for name in ("tests", "failures", "errors", "skipped")
-        }
-        failed = counts["failures"] + counts["errors"]
-        passed = counts["tests"] - failed - counts["skipped"]
-        seconds = sum(float(suite.get("time", 0)) for suite in suites)
-        name = f"{file.parent.name}: {file.stem.removeprefix('junit-')}"
-        yield f"| {name} | {passed} | {failed} | {counts['skipped']} | {seconds:.0f} s |"
-
-
 def publication(environment: Mapping[str, str]) -> Iterator[str]:
     digest, tags = environment.get("PUBLISHED"), environment.get("TAGS", "").split()
     if not digest or not tags:
@@ -72,7 +51,7 @@ def publication(environment: Mapping[str, str]) -> Iterator[str]:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    blocks = (publication(os.environ), images(folder), tests(folder))
+    blocks = (publication(os.environ), images(folder))
     print("\n\n".join(text for block in blocks if (text := "\n".join(block))))
 
 
