@@ -25,14 +25,14 @@ check-template: env ## Test init, the pages and the pipeline's scripts; lock, re
 STACK += template/tests/containers
 
 .PHONY: check-template-docker
-check-template-docker: tools ## Follow docs/operations.md; run two clones beside each other in containers
+check-template-docker: tools ## Follow docs/operations.md in a fresh clone
 	@exec $(COPIES)/operations
-	@exec $(COPIES)/clones docker
 
 .PHONY: check-template-more
 check-template-more: tools-template ## Start fresh clones; use the page in Chromium; run the workflows with act
 	@exec $(COPIES)/first-start
 	@exec $(COPIES)/clones embedded
+	@exec $(COPIES)/clones docker
 	@$(CHECK) template/tests/newcomer
 	@$(CHECK) template/tests/workflows
 
