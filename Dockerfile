@@ -5,8 +5,7 @@
 #   system         the base without pip, and with the service's user
 #   code           the service's own files
 #   runtime        system, packages and code: production runs it (the default target)
-#   dev-builder    builder, with the packages of requirements-dev.txt added
-#   development    dev-builder; compose.override.yaml mounts the code into it
+#   test-builder   builder, with the packages of requirements-dev.txt added
 #   test           runtime with these packages and the tests: `make check-more` runs it
 #
 # Layers are in the order in which they change: Python seldom, packages sometimes, code always.
@@ -104,26 +103,15 @@ STOPSIGNAL SIGTERM
 CMD ["gunicorn"]
 
 
-FROM builder AS dev-builder
+FROM builder AS test-builder
 # The development lock has the runtime's pins too. uv adds only the packages that are missing.
 RUN --mount=type=cache,target=/root/.cache/uv,sharing=locked \
     --mount=type=bind,source=requirements-dev.txt,target=/tmp/lock.txt \
     /uv/bin/uv pip install --python /opt/venv/bin/python --require-hashes --no-deps -r /tmp/lock.txt
 
 
-FROM dev-builder AS development
-ENV HEARTBEAT_FILE=/tmp/drydock-worker-alive \
-    METRICS_HOST=0.0.0.0 \
-    HOME=/tmp
-COPY --chmod=755 deploy/development/entrypoint /usr/local/bin/entrypoint
-WORKDIR /srv
-EXPOSE 8000 5678
-ENTRYPOINT ["entrypoint"]
-CMD ["serve"]
-
-
 FROM runtime AS test
-COPY --link --from=dev-builder /opt /opt
+COPY --link --from=test-builder /opt /opt
 COPY --link .env.example requirements.txt requirements-dev.txt ./
 COPY --link dev dev
 # The tests' Redis reads this file.

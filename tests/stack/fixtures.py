@@ -71,7 +71,8 @@ def dev_repository(docker: DockerClient, source: Path) -> Iterator[str]:
     """The development image, built once."""
     name = own_name()
     tag = f"{name}:dev"
-    docker.buildx.build(source, target="development", tags=tag, load=True, progress=False)
+    file = source / "Dockerfile.dev"
+    docker.buildx.build(source, file=file, tags=tag, load=True, progress=False)
     yield name
     docker.image.remove(tag, force=True)
 

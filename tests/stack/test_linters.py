@@ -14,7 +14,7 @@ def shell_scripts() -> list[str]:
 @pytest.mark.parametrize(
     "command",
     [
-        ["hadolint", "Dockerfile", ".devcontainer/Dockerfile"],
+        ["hadolint", "Dockerfile", "Dockerfile.dev", ".devcontainer/Dockerfile"],
         ["npx", "--yes", "dclint@3.1.0", "--max-warnings", "0", "."],
         ["actionlint", "-shellcheck", "shellcheck"],
         ["zizmor", "--offline", "--quiet", "--persona", "pedantic", ".github"],
