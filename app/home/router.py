@@ -6,14 +6,13 @@ with a token also see latencies and reasons.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import structlog
 from fastapi import APIRouter, Request, Response
 
-from app.features.tokens.auth import visit_of
+from app.features.tokens.auth import known_visit, visit_of
 from app.features.tokens.browser import forget_lapsed
 from app.health import Health
 from app.home.view import headline, show_checks, show_commands
@@ -33,14 +32,6 @@ LIMIT = 1.5  # seconds for all panels together, as long as a health check may ta
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
-@dataclass
-class Loaded:
-    """What the panels returned in time, by template. A panel that failed is absent."""
-
-    insider: bool
-    views: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-
-
 @router.api_route("/", methods=["GET", "HEAD"])
 @router.api_route(f"{PREFIX}/live", methods=["GET", "HEAD"])
 async def home(request: Request) -> Response:
@@ -48,17 +39,21 @@ async def home(request: Request) -> Response:
     resources: Resources = request.state.resources
     health: Health = request.state.health
     await resources.limiter.hit("read", request.client.host if request.client else "-")
-    report, loaded = await asyncio.gather(health.report(*CHECKS), _load(request, resources))
+    views: dict[str, Mapping[str, Any]] = {}
+    report, _ = await asyncio.gather(
+        health.report(*CHECKS), finish_within(LIMIT, _load_panels(request, views))
+    )
+    production = resources.settings.environment == "production"
     checks = show_checks(report)
     answer = page(
         request,
         "home/home.html",
         environment=resources.settings.environment,
         version=report.version,
-        insider=loaded.insider,
+        insider=not production or known_visit(request).token is not None,
         headline=headline(checks),
         checks=checks,
-        panels=[(name, panel, loaded.views.get(name)) for name, panel in _panels()],
+        panels=[(name, panel, views.get(name)) for name, panel in _panels()],
         commands=show_commands(resources.settings, FEATURES),
     )
     forget_lapsed(request, answer)
@@ -69,19 +64,14 @@ def _panels() -> list[tuple[str, Panel]]:
     return [(feature.name, feature.panel) for feature in FEATURES if feature.panel is not None]
 
 
-async def _load(request: Request, resources: Resources) -> Loaded:
-    loaded = Loaded(insider=resources.settings.environment != "production")
-    await finish_within(LIMIT, _fill(request, loaded))
-    # A copy: a task that was given up may still add to the original.
-    return Loaded(loaded.insider, dict(loaded.views))
+async def _load_panels(request: Request, views: dict[str, Mapping[str, Any]]) -> None:
+    """Add what each panel shows to `views`. A panel that fails, and those after it, are absent.
 
-
-async def _fill(request: Request, loaded: Loaded) -> None:
-    """Load one panel after the other, so that a page takes one database connection at a time."""
+    The panels are loaded one by one, so that a page takes one database connection at a time.
+    """
     try:
-        visit = await visit_of(request)
-        loaded.insider = loaded.insider or visit.token is not None
+        await visit_of(request)
         for name, panel in _panels():
-            loaded.views[name] = await panel.load(request)
+            views[name] = await panel.load(request)
     except Exception as error:  # noqa: BLE001 -- the page says that panels are missing
         log.warning("panels_missing", code=as_app_error(error).code)

@@ -1,8 +1,7 @@
 """The words of the page at `/`. No I/O."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
 
 from app.config import Settings
 from app.health import Report
@@ -10,11 +9,6 @@ from app.infra.feature import Command, Feature
 from app.infra.probes import Check, Status
 
 NAMES = {"postgres": "Postgres", "migrations": "Schema", "redis": "Redis", "worker": "Worker"}
-WORDS = {
-    Status.OK: "works",
-    Status.DEGRADED: "degraded",
-    Status.UNAVAILABLE: "unavailable",
-}
 # What users of the service notice while a part does not work.
 MEANS = {
     "postgres": "Whatever needs data answers 503 until it is back.",
@@ -55,12 +49,13 @@ def show_checks(report: Report) -> list[CheckView]:
 
 
 def _show(name: str, check: Check) -> CheckView:
+    works = check.status is Status.OK
     return CheckView(
         name=NAMES[name],
         status=check.status,
-        word=WORDS[check.status],
-        means="" if check.status is Status.OK else MEANS[name],
-        latency="" if check.latency_ms is None else duration(check.latency_ms / 1000),
+        word="works" if works else check.status,
+        means="" if works else MEANS[name],
+        latency="" if check.latency_ms is None else f"{check.latency_ms:.1f} ms",
         note=check.error or (f"revision {check.revision}" if check.revision else ""),
     )
 
@@ -75,18 +70,8 @@ def headline(checks: Sequence[CheckView]) -> str:
 
 def show_commands(settings: Settings, features: Sequence[Feature]) -> list[Command]:
     own = IN_PRODUCTION if settings.environment == "production" else IN_DEVELOPMENT
-    all_of_them = chain(chain.from_iterable(feature.commands for feature in features), own)
+    commands = [*(command for feature in features for command in feature.commands), *own]
     return [
-        Command(command.text.replace("{url}", settings.public_url), command.says)
-        for command in list(all_of_them)[:COMMANDS]
+        replace(command, text=command.text.replace("{url}", settings.public_url))
+        for command in commands[:COMMANDS]
     ]
-
-
-def duration(seconds: float) -> str:
-    """As people read it: 0.8 ms, 340 ms, 1.2 s."""
-    milliseconds = seconds * 1000
-    if milliseconds < 10:  # noqa: PLR2004 -- below, a tenth of a millisecond still matters
-        return f"{milliseconds:.1f} ms"
-    if seconds < 1:
-        return f"{milliseconds:.0f} ms"
-    return f"{seconds:.1f} s"

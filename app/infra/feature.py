@@ -30,7 +30,7 @@ class Panel:
 
     `templates` is a folder of Jinja templates, which are named `<feature>/<file>`. Its `panel.html`
     shows what `load` returns, as `view`. If `load` fails or takes too long, the page says so in
-    its place.
+    its place. Every page loads the folder's `style.css`, if there is one.
     """
 
     title: str

@@ -32,7 +32,7 @@ def lines(output: Captured) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in output.readouterr().out.splitlines()]
 
 
-def fail_with_a_secret_at_hand() -> None:
+def fail_with_a_secret() -> None:
     authorization = "Bearer drydock_0123"  # noqa: F841 -- local variables must not be logged
     raise LookupError("no such berth")
 
@@ -40,18 +40,17 @@ def fail_with_a_secret_at_hand() -> None:
 class TestFormat:
     """In production each line is a JSON object. In development lines are text."""
 
-    @pytest.mark.parametrize("library", [False, True])
-    def test_production(self, settings: Settings, output: Captured, *, library: bool) -> None:
+    def test_production(self, settings: Settings, output: Captured) -> None:
         configure_logging(settings.model_copy(update={"environment": "production"}))
         with bound_contextvars(request_id="abc"):
-            if library:
-                logging.getLogger("some.library").warning("sank %s times", 3)
-            else:
-                structlog.get_logger().warning("sank 3 times", name="Ærø", crew={1})
-        (line,) = lines(output)
-        assert line.pop("timestamp").endswith("Z")
-        own = {"logger": "some.library"} if library else {"name": "Ærø", "crew": "{1}"}
-        assert line == {"event": "sank 3 times", "level": "warning", "request_id": "abc", **own}
+            structlog.get_logger().warning("sank 3 times", name="Ærø", crew={1})
+            logging.getLogger("some.library").warning("sank %s times", 3)
+        ours, librarys = lines(output)
+        common = {"event": "sank 3 times", "level": "warning", "request_id": "abc"}
+        assert ours.pop("timestamp").endswith("Z")
+        assert librarys.pop("timestamp").endswith("Z")
+        assert ours == {**common, "name": "Ærø", "crew": "{1}"}
+        assert librarys == {**common, "logger": "some.library"}
 
     def test_development(self, settings: Settings, output: Captured) -> None:
         configure_logging(settings)
@@ -68,12 +67,12 @@ class TestFormat:
     ) -> None:
         configure_logging(settings.model_copy(update={"log_format": form}))
         try:
-            fail_with_a_secret_at_hand()
+            fail_with_a_secret()
         except LookupError:
             get_logger("some.module").exception("failed")
         text = output.readouterr().out
         assert b"no such berth" in text
-        assert b"fail_with_a_secret_at_hand" in text
+        assert b"fail_with_a_secret" in text
         assert b"drydock_0123" not in text
         if form == "json":
             assert "exception" in orjson.loads(text)
@@ -85,12 +84,9 @@ class TestLevels:
     @pytest.mark.parametrize(
         ("level", "expected"),
         [
-            ("error", ["uvicorn, error"]),
-            ("info", ["ours, info", "uvicorn, error"]),
-            (
-                "debug",
-                ["ours, debug", "ours, info", "library, debug", "saq, info", "uvicorn, error"],
-            ),
+            ("error", ["uvicorn.error"]),
+            ("info", ["ours", "uvicorn.error"]),
+            ("debug", ["ours, debug", "ours", "some.library", "saq", "uvicorn.error"]),
         ],
     )
     def test_it(
@@ -98,9 +94,9 @@ class TestLevels:
     ) -> None:
         configure_logging(settings.model_copy(update={"log_level": level, "log_format": "json"}))
         structlog.get_logger().debug("ours, debug")
-        structlog.get_logger().info("ours, info")
-        logging.getLogger("some.library").debug("library, debug")
-        logging.getLogger("saq").info("saq, info")
-        logging.getLogger("uvicorn.access").info("access, info")
-        logging.getLogger("uvicorn.error").error("uvicorn, error")
+        structlog.get_logger().info("ours")
+        logging.getLogger("some.library").debug("some.library")
+        logging.getLogger("saq").info("saq")
+        logging.getLogger("uvicorn.access").info("uvicorn.access")
+        logging.getLogger("uvicorn.error").error("uvicorn.error")
         assert [line["event"] for line in lines(output)] == expected

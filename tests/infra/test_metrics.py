@@ -1,7 +1,6 @@
 """Metrics are served on a port of their own."""
 
 import asyncio
-import contextlib
 import math
 import re
 import socket
@@ -17,13 +16,6 @@ from tests.sockets import unused_port
 
 def scrape(port: int) -> str:
     return httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
-
-
-def docked(times: int, settings: Settings) -> Metrics:
-    """The metrics of a process, with a counter of its own value."""
-    metrics = Metrics(settings)
-    metrics.meter.create_counter("docked").add(times)
-    return metrics
 
 
 class TestMetrics:
@@ -44,34 +36,21 @@ class TestMetrics:
         assert {float(bucket) for bucket in buckets} == {*REQUEST_DURATION_BUCKETS, math.inf}
         assert 'service_version="0a1b2c3"' in text
 
-    def test_a_second_process_takes_the_next_port(self, settings: Settings) -> None:
-        first = consecutive_ports()
-        changed = settings.model_copy(update={"metrics_port": first})
-        with docked(1, changed).served(), docked(2, changed).served():
-            assert re.search(r"^docked_total\{.*\} 1\.0$", scrape(first), re.MULTILINE)
-            assert re.search(r"^docked_total\{.*\} 2\.0$", scrape(first + 1), re.MULTILINE)
-        with docked(3, changed).served():
-            assert re.search(r"^docked_total\{.*\} 3\.0$", scrape(first), re.MULTILINE)
+    def test_a_process_takes_the_next_free_port(self, settings: Settings) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            first = taken.getsockname()[1]
+            metrics = Metrics(settings.model_copy(update={"metrics_port": first}))
+            metrics.meter.create_counter("docked").add(2)
+            with captured_logs() as events, metrics.served():
+                (port,) = [event["port"] for event in named(events, "metrics_served")]
+                assert port > first
+                assert re.search(r"^docked_total\{.*\} 2\.0$", scrape(port), re.MULTILINE)
 
-    def test_port_0_serves_none(self, settings: Settings) -> None:
+    def test_without_a_port_the_service_starts(self, settings: Settings) -> None:
         with captured_logs() as events, Metrics(settings).served():
             pass
-        assert settings.metrics_port == 0
-        assert events == []
-
-    def test_an_address_of_another_host_is_logged_and_stops_nothing(
-        self, settings: Settings
-    ) -> None:
+        assert (settings.metrics_port, events) == (0, [])
         changed = settings.model_copy(update={"metrics_host": "192.0.2.1", "metrics_port": 9100})
         with captured_logs() as events, Metrics(changed).served():
             pass
         assert named(events, "metrics_not_served")[0]["log_level"] == "error"
-
-
-def consecutive_ports() -> int:
-    """The first of two ports that were free a moment ago."""
-    while True:
-        first = unused_port()
-        with contextlib.suppress(OSError), socket.socket() as second:
-            second.bind(("127.0.0.1", first + 1))
-            return first

@@ -107,6 +107,12 @@ async def visit_of(request: Request) -> Visit:
     return visit
 
 
+def known_visit(request: Request) -> Visit:
+    """Who looks at a page, as far as `visit_of` has found out; without a token otherwise."""
+    visit: Visit = getattr(request.state, "visit", Visit())
+    return visit
+
+
 async def _find_visit(request: Request) -> Visit:
     resources: Resources = request.state.resources
     text = request.cookies.get(cookie_name(resources.settings))

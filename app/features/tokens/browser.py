@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request, Response
 
 from app.config import Settings
-from app.features.tokens.auth import Visit, cookie_name, identify
+from app.features.tokens.auth import cookie_name, identify, known_visit
 from app.features.tokens.errors import TokenInvalid
 from app.infra.db import transaction
 from app.infra.lifespan import ResourcesDep
@@ -49,7 +49,7 @@ async def sign_out(resources: ResourcesDep) -> Response:
 
 def forget_lapsed(request: Request, response: Response) -> None:
     """Have the browser forget a token that is no longer valid."""
-    if getattr(request.state, "visit", Visit()).lapsed:
+    if known_visit(request).lapsed:
         _set_cookie(response, request.state.resources.settings, "")
 
 

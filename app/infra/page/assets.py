@@ -1,6 +1,7 @@
-"""The static files of the pages: one style sheet, one script, one icon."""
+"""The static files of the pages: style sheets, a script, an icon."""
 
 import hashlib
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,8 @@ from app.errors import NotFound
 
 FOLDER = Path(__file__).parent / "static"
 PATH = "/static"
-TYPES = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+FILES = {name: FOLDER / name for name in ("page.css", "page.js", "icon.svg")}
+TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 YEAR = 31_536_000  # seconds
 
 
@@ -23,9 +25,13 @@ class Asset(NamedTuple):
 
 
 class Assets:
-    """Each file has an address that contains its hash, so browsers may cache it for good."""
+    """Each file has an address that contains its hash, so browsers may cache it for good.
 
-    def __init__(self, *, watch: bool) -> None:
+    `files` are served by their names. With `watch` a file is read at each request, else once.
+    """
+
+    def __init__(self, files: Mapping[str, Path], *, watch: bool) -> None:
+        self._files = files
         self._watch = watch
         self._kept: dict[str, Asset] = {}
 
@@ -33,11 +39,9 @@ class Assets:
         return f"{PATH}/{name}?v={self.read(name).version}"
 
     def read(self, name: str) -> Asset:
-        """Raises `KeyError` for an unknown name. Without `watch`, a file is read once."""
-        if name not in TYPES:
-            raise KeyError(name)
+        """Raises `KeyError` for an unknown name."""
         if self._watch or name not in self._kept:
-            content = (FOLDER / name).read_bytes()
+            content = self._files[name].read_bytes()
             self._kept[name] = Asset(content, hashlib.sha256(content).hexdigest()[:12])
         return self._kept[name]
 
@@ -52,7 +56,8 @@ async def _serve(assets: Assets, request: Request) -> Response:
         asset = assets.read(name)
     except KeyError:
         raise NotFound("There is no such path.") from None
-    # During a deploy the address may be of another version: browsers must not cache that.
+    # During a deploy the address may name another version. Browsers must not cache that.
     exact = request.query_params.get("v") == asset.version
     cache = f"public, max-age={YEAR}, immutable" if exact else "no-cache"
-    return Response(asset.content, media_type=TYPES[name], headers={"Cache-Control": cache})
+    media_type = TYPES[Path(name).suffix]
+    return Response(asset.content, media_type=media_type, headers={"Cache-Control": cache})

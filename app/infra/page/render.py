@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.errors import AppError
 from app.infra.http.problems import as_app_error
-from app.infra.page.assets import Assets
+from app.infra.page.assets import FILES, Assets
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -30,11 +30,14 @@ HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
 class Pages:
     """The templates of all folders. Those of folder x are named `x/<file>`.
 
-    With `watch`, an edited template or static file is used at once.
+    If a folder has a `style.css`, every page loads it. With `watch`, an edited template or static
+    file is used at once.
     """
 
     def __init__(self, folders: Mapping[str, Path], *, watch: bool) -> None:
-        self.assets = Assets(watch=watch)
+        styles = {f"{name}.css": folder / "style.css" for name, folder in folders.items()}
+        styles = {name: path for name, path in styles.items() if path.is_file()}
+        self.assets = Assets(FILES | styles, watch=watch)
         loaders = {
             name: FileSystemLoader(folder)
             for name, folder in {"page": TEMPLATES, **folders}.items()
@@ -47,7 +50,9 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=watch,
         )
-        self._environment.globals.update(asset=self.assets.url, prefix=PREFIX)
+        self._environment.globals.update(
+            asset=self.assets.url, prefix=PREFIX, styles=["page.css", *styles]
+        )
 
     def render(self, template: str, context: Mapping[str, Any]) -> str:
         return self._environment.get_template(template).render(context)

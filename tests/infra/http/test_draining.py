@@ -1,4 +1,4 @@
-"""A web process that is told to stop answers what had reached its port."""
+"""A web process that stops answers the requests that have reached its port."""
 
 import asyncio
 import socket
@@ -16,7 +16,7 @@ from tests.polling import eventually
 POST = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\nhi"
 CLIENTS = 5
 
-Loop = Literal["asyncio", "uvloop"]
+Connect = Callable[[uvicorn.Server, int], Awaitable[list[socket.socket]]]
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -26,11 +26,11 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def serving(kind: type[uvicorn.Server]) -> AsyncIterator[tuple[uvicorn.Server, int]]:
-    """A server on a socket of its own, as gunicorn hands one to its workers; yield its port."""
+async def serving() -> AsyncIterator[tuple[uvicorn.Server, int]]:
+    """A server on a socket of its own, such as gunicorn gives to its workers, and its port."""
     config = uvicorn.Config(application, http="httptools", lifespan="off", log_config=None)
     config.load()
-    server = kind(config)
+    server = DrainingServer(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         server.lifespan = config.lifespan_class(config)
@@ -41,7 +41,7 @@ async def serving(kind: type[uvicorn.Server]) -> AsyncIterator[tuple[uvicorn.Ser
 
 
 def send(port: int, message: bytes) -> socket.socket:
-    """Connect and send without giving the event loop a turn: the kernel alone takes it."""
+    """Connect and send while the event loop stands still: only the kernel accepts."""
     client = socket.create_connection(("127.0.0.1", port), 5)
     client.sendall(message)
     return client
@@ -55,63 +55,51 @@ def answer(client: socket.socket) -> bytes:
             return repr(error).encode()
 
 
-async def in_the_queue(kind: type[uvicorn.Server]) -> list[bytes]:
-    """What clients hear that connected before the stop and were not accepted until then."""
-    async with serving(kind) as (_, port):
-        clients = [send(port, POST) for _ in range(CLIENTS)]
-    return [await asyncio.to_thread(answer, client) for client in clients]
+async def in_the_queue(server: uvicorn.Server, port: int) -> list[socket.socket]:
+    """Clients that connected before the stop and were not accepted until then."""
+    return [send(port, POST) for _ in range(CLIENTS)]
 
 
-async def not_read_yet(kind: type[uvicorn.Server]) -> list[bytes]:
-    """What clients hear that were accepted, and whose request comes while the process stops."""
-    async with serving(kind) as (server, port):
-        clients = [send(port, b"") for _ in range(CLIENTS)]
+async def not_read_yet(server: uvicorn.Server, port: int) -> list[socket.socket]:
+    """Clients that were accepted, and whose request comes while the process stops."""
+    clients = [send(port, b"") for _ in range(CLIENTS)]
 
-        async def accepted() -> bool:
-            return len(server.server_state.connections) == CLIENTS
+    async def accepted() -> bool:
+        return len(server.server_state.connections) == CLIENTS
 
-        await eventually("every client is accepted", accepted, seconds=10)
-        for client in clients:
-            client.sendall(POST)
-    return [await asyncio.to_thread(answer, client) for client in clients]
+    await eventually("every client is accepted", accepted, seconds=10)
+    for client in clients:
+        client.sendall(POST)
+    return clients
 
 
-async def a_late_client(kind: type[uvicorn.Server]) -> list[bytes]:
-    """What clients hear that connect once the process has stopped listening."""
+async def stop(connect: Connect) -> list[bytes]:
+    """What the clients get, and a late one that connects after the process stopped listening."""
     late: list[bytes] = []
 
-    def look(port: int) -> None:
+    def come_late(port: int) -> None:
         try:
             late.append(answer(send(port, POST)))
         except ConnectionRefusedError:
             late.append(b"refused")
 
-    async with serving(kind) as (_, port):
-        asyncio.get_running_loop().call_later(LINGER / 2, look, port)
-    return late
+    async with asyncio.timeout(20):
+        async with serving() as (server, port):
+            clients = await connect(server, port)
+            asyncio.get_running_loop().call_later(LINGER / 2, come_late, port)
+        return [await asyncio.to_thread(answer, client) for client in clients] + late
 
 
-def run(case: Callable[[type[uvicorn.Server]], Awaitable[list[bytes]]], loop: Loop) -> list[bytes]:
-    async def bounded() -> list[bytes]:
-        async with asyncio.timeout(20):
-            return await case(DrainingServer)
-
-    factory = uvicorn.Config(application, loop=loop).get_loop_factory()
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(bounded())
-
-
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 class TestStop:
-    """Nothing that reached the port before it was closed is lost, whatever had been read of it."""
+    """Each request that reached the port before it was closed is answered."""
 
-    def test_what_waits_to_be_accepted_is_answered(self, loop: Loop) -> None:
-        answers = run(in_the_queue, loop)
+    @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+    @pytest.mark.parametrize("connect", [in_the_queue, not_read_yet])
+    def test_it_is_answered_and_a_later_one_is_refused(
+        self, connect: Connect, loop: Literal["asyncio", "uvloop"]
+    ) -> None:
+        factory = uvicorn.Config(application, loop=loop).get_loop_factory()
+        with asyncio.Runner(loop_factory=factory) as runner:
+            *answers, late = runner.run(stop(connect))
         assert [b"got hi" in answer for answer in answers] == [True] * CLIENTS, answers
-
-    def test_what_was_accepted_and_not_read_is_answered(self, loop: Loop) -> None:
-        answers = run(not_read_yet, loop)
-        assert [b"got hi" in answer for answer in answers] == [True] * CLIENTS, answers
-
-    def test_who_comes_later_is_refused_at_once(self, loop: Loop) -> None:
-        assert run(a_late_client, loop) == [b"refused"]
+        assert late == b"refused"

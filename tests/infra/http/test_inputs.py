@@ -32,14 +32,12 @@ class TestLine:
         with pytest.raises(ValidationError):
             line.validate_python(f"a{character}b")
 
-    @pytest.mark.parametrize(
-        "text", ["Ærø ⚓ 船", "a\N{ZERO WIDTH JOINER}b", "a\N{NO-BREAK SPACE}b"]
-    )
-    def test_other_scripts_are_kept_to_the_letter(self, text: str) -> None:
+    def test_other_scripts_are_kept_unchanged(self) -> None:
+        text = "Ærø ⚓ 船 a\N{ZERO WIDTH JOINER}b\N{NO-BREAK SPACE}c"
         assert line.validate_python(f"  {text}\t") == text
 
 
-class TestUtcTime:
+class TestTimes:
     """A time has an offset, lies within two centuries, and is kept in UTC."""
 
     @given(st.datetimes(timezones=st.timezones() | st.just(UTC)))
@@ -64,11 +62,7 @@ class TestUtcTime:
         with pytest.raises(ValidationError):
             time.validate_python(text)
 
-
-class TestFutureTime:
-    """An expiry lies in the future."""
-
-    def test_only_the_future_is_kept(self) -> None:
+    def test_an_expiry_lies_in_the_future(self) -> None:
         now = datetime.now(UTC)
         later = now + timedelta(minutes=1)
         assert future.validate_python(later) == later

@@ -13,13 +13,9 @@ from tests.pages import Page
 class TestTemplates:
     """Templates show values as text. A missing value is an error."""
 
-    @pytest.fixture
-    def folder(self, tmp_path: Path) -> Path:
+    def test_every_value_is_escaped(self, tmp_path: Path) -> None:
         (tmp_path / "berth.html").write_text("""<p title="{{ said }}">{{ said }}</p>""")
-        return tmp_path
-
-    def test_every_value_is_escaped(self, folder: Path) -> None:
-        pages = Pages({"ships": folder}, watch=False)
+        pages = Pages({"ships": tmp_path}, watch=False)
         said = """"><script>alert('1')</script>"""
         shown = Page(pages.render("ships/berth.html", {"said": said}))
         assert [element.tag for element in shown.elements] == ["p"]
@@ -28,30 +24,20 @@ class TestTemplates:
         with pytest.raises(UndefinedError):
             pages.render("ships/berth.html", {})
 
-    @pytest.mark.parametrize(("watch", "expected"), [(True, "new"), (False, "old")])
-    def test_only_in_development_an_edit_is_used_at_once(
-        self,
-        folder: Path,
-        watch: bool,  # noqa: FBT001 -- parametrized
-        expected: str,
-    ) -> None:
-        pages = Pages({"ships": folder}, watch=watch)
-        (folder / "berth.html").write_text("old")
-        pages.render("ships/berth.html", {})
-        (folder / "berth.html").write_text("new")
-        # Jinja compares the file's time, and two writes may have the same.
-        (folder / "berth.html").touch()
-        assert pages.render("ships/berth.html", {}) == expected
+    def test_a_feature_brings_its_own_style_sheet(self, tmp_path: Path) -> None:
+        (tmp_path / "style.css").write_text("p { color: red; }")
+        pages = Pages({"ships": tmp_path}, watch=False)
+        shown = Page(pages.render("page/base.html", {}))
+        sheets = [link.attributes["href"] for link in shown.all("link", rel="stylesheet")]
+        assert [sheet.partition("?")[0] for sheet in sheets] == [
+            "/static/page.css",
+            "/static/ships.css",
+        ]
+        assert pages.assets.read("ships.css").content == b"p { color: red; }"
 
 
 class TestErrors:
-    """An error on a page is a page with the same status, and tells nothing internal."""
-
-    async def test_a_wrong_token(self, client: httpx.AsyncClient) -> None:
-        answer = await client.post("/page/sign-in", data={"token": "nonsense"})
-        assert answer.status_code == 401
-        assert answer.headers["content-type"].startswith("text/html")
-        assert "default-src 'none'" in answer.headers["content-security-policy"]
+    """An error on a page is a page with the same status, without internal details."""
 
     async def test_a_bug(self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*_arguments: object) -> None:
@@ -61,6 +47,7 @@ class TestErrors:
         answer = await client.get("/")
         page = Page(answer.text)
         assert answer.status_code == 500
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["x-request-id"] in page.text
         assert "secret" not in answer.text
         assert page.all("a", href="/")
