@@ -126,7 +126,10 @@ class Program:
 
 
 class App(Program):
-    """The web side, on a port that it keeps over restarts. As a context it runs and is ready."""
+    """The web side, on a port that it keeps over restarts.
+
+    As a context manager it starts, waits until it is ready, and stops at the end.
+    """
 
     def __init__(
         self,
@@ -187,7 +190,10 @@ class App(Program):
 
 
 class Service:
-    """All of it. `restore` repairs what a test broke, so that many tests share one service."""
+    """Postgres, Redis, the app and the worker.
+
+    `restore` repairs what a test broke, so that many tests share one service.
+    """
 
     def __init__(self, postgres: PostgresServer, redis: RedisServer, folder: Path) -> None:
         self.postgres = postgres
@@ -200,18 +206,16 @@ class Service:
         migrate(settings)
         self.token = first_token(settings)
         self.app = App(self.environment, folder, token=self.token)
-        self.worker = self._program("worker", name="worker")
+        run_worker = [sys.executable, "-m", "app", "worker"]
+        self.worker = Program("worker", run_worker, self.environment, folder)
         self.extras: list[Program] = []
 
     def command(self, *words: str, name: str = "", **overrides: str) -> Program:
         """`python -m app …`, not started yet, and ended with the test."""
-        program = self._program(*words, name=name or words[0], **overrides)
-        self.extras.append(program)
-        return program
-
-    def _program(self, *words: str, name: str, **overrides: str) -> Program:
         environment = {**self.environment, **overrides}
-        return Program(name, [sys.executable, "-m", "app", *words], environment, self.folder)
+        run = [sys.executable, "-m", "app", *words]
+        self.extras.append(Program(name or words[0], run, environment, self.folder))
+        return self.extras[-1]
 
     def another_app(
         self, *, server: Literal["uvicorn", "gunicorn"] = "uvicorn", **overrides: str

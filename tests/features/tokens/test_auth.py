@@ -48,7 +48,7 @@ class TestInvalid:
     @pytest.mark.parametrize(
         "header",
         [
-            *("Bearer ", "Bearer x", "Basic YTpi", "drydock_", "Bearer drydock_0_0"),
+            *("Bearer ", "Bearer x", "Basic YTpi", "drydock_", "é", "Bearer drydock_0_0"),
             f"Bearer drydock_{'0' * 32}_{'0' * 64}",
             f"Bearer drydock_{'G' * 32}_{'0' * 64}",
             f"Bearer {'x' * 7000}",
