@@ -45,10 +45,6 @@ async def ask(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[int]
 class TestBatches:
     """At most one run is under way; what arrives meanwhile forms the next."""
 
-    async def test_one_alone_is_run_at_once(self, batcher: Batcher[int, int], runs: Runs) -> None:
-        assert await batcher.ask(7) == 14
-        assert runs.batches == [[7]]
-
     async def test_those_of_one_moment_share_a_run(
         self, batcher: Batcher[int, int], runs: Runs
     ) -> None:
@@ -109,9 +105,6 @@ class TestFailure:
 
 class TestClose:
     """Closing waits for what is under way."""
-
-    async def test_without_any_it_returns_at_once(self, batcher: Batcher[int, int]) -> None:
-        await batcher.close()
 
     async def test_all_that_wait_are_answered_first(
         self, batcher: Batcher[int, int], runs: Runs

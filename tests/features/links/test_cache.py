@@ -134,10 +134,3 @@ class TestFollow:
         with pytest.raises(ResponseError, match="too late"):
             await cache.follow("batch-1", {"live": 1})
         assert await resources.redis.exists(STREAM) == 0
-
-    async def test_it_survives_a_restart_that_forgets_scripts(
-        self, cache: LinkCache, resources: Resources
-    ) -> None:
-        await cache.put("live", link(), 1)
-        await resources.redis.script_flush()
-        assert (await cache.follow("batch-1", {"live": 1}))[0] is not None

@@ -30,7 +30,7 @@ class TestCreate:
         answer = await api.post(LINKS, json={**body, "expires_at": "2099-12-31T23:00:00+01:00"})
         link = answer.json()
         assert answer.status_code == 201
-        assert answer.headers["location"] == f"{LINKS}/deck"
+        assert (await api.get(answer.headers["location"])).json() == link
         created = datetime.fromisoformat(link.pop("created_at"))
         assert abs(datetime.now(UTC) - created) < timedelta(minutes=2)
         assert link == {
@@ -42,22 +42,11 @@ class TestCreate:
             "clicks": 0,
         }
 
-    async def test_the_address_that_it_names_leads_to_it(
-        self, api: httpx.AsyncClient, make_link: MakeLink
-    ) -> None:
-        answer = await api.post(LINKS, json={"url": "https://example.com/"})
-        link = answer.json()
-        assert (await api.get(answer.headers["location"])).json() == link
-        assert (await api.get(link["short_url"])).status_code == 302
-
     async def test_a_slug_that_is_made_up_is_short_and_clear(self, make_link: MakeLink) -> None:
         slugs = {(await make_link())["slug"] for _ in range(20)}
         assert len(slugs) == 20
         assert all(len(slug) == 7 and slug.isalnum() for slug in slugs)
         assert not set("0O1lI") & set("".join(slugs))
-
-    async def test_slugs_differ_by_case(self, make_link: MakeLink) -> None:
-        assert (await make_link(slug="deck"))["slug"] != (await make_link(slug="DECK"))["slug"]
 
     async def test_a_taken_slug_is_409_and_stays_as_it_was(
         self, api: httpx.AsyncClient, make_link: MakeLink
@@ -105,20 +94,15 @@ class TestCreate:
 class TestList:
     """The list shows every link once, newest first, with its clicks."""
 
-    async def test_newest_first(self, api: httpx.AsyncClient, make_link: MakeLink) -> None:
-        made = [await make_link() for _ in range(3)]
-        page = (await api.get(LINKS)).json()
-        assert page == {"items": made[::-1], "next_cursor": None}
-
     async def test_pages_neither_repeat_nor_skip_while_links_are_made(
         self, api: httpx.AsyncClient, make_link: MakeLink
     ) -> None:
-        made = [(await make_link())["slug"] for _ in range(7)]
-        seen: list[str] = []
+        made = [await make_link() for _ in range(7)]
+        seen: list[dict[str, Any]] = []
         cursor: dict[str, str] = {}
         while True:
             page = (await api.get(LINKS, params={"limit": "3", **cursor})).json()
-            seen += [item["slug"] for item in page["items"]]
+            seen += page["items"]
             if page["next_cursor"] is None:
                 break
             cursor = {"cursor": page["next_cursor"]}
@@ -180,19 +164,15 @@ class TestChange:
 class TestDelete:
     """A deleted link is gone with its clicks, and its slug is free."""
 
-    async def test_it_is_gone(self, api: httpx.AsyncClient, make_link: MakeLink) -> None:
-        await make_link(slug="deck")
-        answer = await api.delete(f"{LINKS}/deck")
-        assert (answer.status_code, answer.content) == (204, b"")
-        check_problem(await api.get(f"{LINKS}/deck"), 404, "link_not_found")
-
-    async def test_its_slug_may_be_taken_again_without_its_clicks(
+    async def test_it_is_gone_and_its_slug_is_free(
         self, api: httpx.AsyncClient, make_link: MakeLink, roll_up: RollUp
     ) -> None:
         await make_link(slug="deck")
         await api.get("/deck")
         await roll_up()
-        await api.delete(f"{LINKS}/deck")
+        answer = await api.delete(f"{LINKS}/deck")
+        assert (answer.status_code, answer.content) == (204, b"")
+        check_problem(await api.get(f"{LINKS}/deck"), 404, "link_not_found")
         assert (await make_link(slug="deck"))["clicks"] == 0
         assert (await read(api, "deck"))["clicks"] == 0
 

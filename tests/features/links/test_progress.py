@@ -12,7 +12,7 @@ from app.features.links import progress
 from app.features.links.progress import stream_progress
 from app.infra.lifespan import Resources
 from tests.features.links.conftest import IMPORTS
-from tests.features.links.uploading import result, upload, work
+from tests.features.links.uploading import upload, work
 from tests.problems import check_problem
 
 EVENTS = {"Accept": "text/event-stream"}
@@ -76,7 +76,3 @@ class TestStream:
     async def test_an_unknown_import_is_404_and_no_stream(self, api: httpx.AsyncClient) -> None:
         answer = await api.get(f"{IMPORTS}/{uuid4()}", headers=EVENTS)
         check_problem(answer, 404, "import_not_found")
-
-    async def test_whoever_does_not_ask_gets_json(self, api: httpx.AsyncClient) -> None:
-        job = await upload(api, "https://example.com/,one,,")
-        assert (await result(api, job))["status"] == "queued"
