@@ -73,11 +73,6 @@ class TestBombs:
         answer = upload(served, file)
         assert answer.status == 202, answer
 
-    @pytest.mark.parametrize("extra", [1, 60_000, LARGEST])
-    def test_a_file_that_is_too_large(self, served: Served, extra: int) -> None:
-        answer = upload(served, b"url\n" + b"a" * (LARGEST - 4 + extra))
-        assert_refused(answer, 413, "body_too_large")
-
     def test_a_strangers_file_is_not_read(self, served: Served) -> None:
         request = message(
             "POST", IMPORTS, headers=b"Content-Type: text/csv\r\n", body=b"a" * LARGEST
@@ -94,15 +89,6 @@ class TestBombs:
         chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
         parts = (message("POST", IMPORTS, headers=headers), *[chunk] * 500)
         assert_refused(attack(served, parts), 413, "body_too_large")
-
-    def test_three_gigabytes_declared(self, served: Served) -> None:
-        headers = {
-            **served.authorization,
-            "Content-Type": "text/csv",
-            "Content-Length": "3000000000",
-        }
-        answer = attack(served, message("POST", IMPORTS, headers=headers))
-        assert_refused(answer, 413, "body_too_large")
 
 
 BOUNDARY = uuid4().hex
@@ -139,16 +125,3 @@ class TestForms:
         answer = upload_form(served, form)
         assert answer.status in {400, 422}, answer
         assert answer.problem()["detail"]
-
-    def test_a_file_name_is_nobodys_path(self, served: Served) -> None:
-        form = part(b"url\nhttps://example.com/\n", 'name="file"; filename="../../etc/passwd"')
-        answer = upload_form(served, form)
-        assert answer.status == 202
-
-    @pytest.mark.parametrize(
-        "media_type", ["multipart/form-data", "application/json", "text/html", ""]
-    )
-    def test_another_media_type_is_refused(self, served: Served, media_type: str) -> None:
-        answer = upload(served, b"url\nhttps://example.com/\n", media_type=media_type)
-        assert answer.problem()["status"] == answer.status
-        assert answer.status in {400, 415}

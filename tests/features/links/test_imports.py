@@ -167,11 +167,6 @@ class TestErrorsInPages:
             after = found["next_errors_after"]
         assert seen == list(range(2, 9))
 
-    @pytest.mark.parametrize("after", ["-1", "x", str(10**10)])
-    async def test_a_row_that_can_be_none_is_422(self, api: httpx.AsyncClient, after: str) -> None:
-        answer = await api.get(f"{IMPORTS}/{uuid4()}", params={"errors_after": after})
-        check_problem(answer, 422, "validation_failed")
-
 
 class TestRead:
     """An import is found by its id, and its file is kept until the last row is done."""
