@@ -1,4 +1,4 @@
-"""The cache: which of two writes stays, what a reader may fill in, and what a follow counts."""
+"""The cache: which of two writes stays, what a reader may write, and which clicks are counted."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -97,7 +97,7 @@ class TestReaders:
 
 
 class TestFollow:
-    """One run of the script looks slugs up and counts those that are live, and only them."""
+    """One run of the script looks slugs up, and counts the clicks of live links only."""
 
     async def test_live_ones_are_counted_under_the_batch(
         self, cache: LinkCache, resources: Resources
@@ -126,7 +126,7 @@ class TestFollow:
     async def test_what_redis_runs_too_late_counts_nothing(
         self, cache: LinkCache, resources: Resources, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Else an append could arrive after the reconciling that did not find it."""
+        """Otherwise an append could arrive after its clicks were reconciled."""
         await cache.put("live", link(), 1)
         monkeypatch.setattr("app.features.links.cache.LATEST_RUN", -1)
         with pytest.raises(ResponseError, match="too late"):

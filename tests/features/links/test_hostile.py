@@ -1,4 +1,4 @@
-"""What people try to shorten that they should not: refused by the name of the input."""
+"""Malicious links over HTTP: each is refused, and the answer names the input."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +30,7 @@ def assert_field_refused(answer: httpx.Response, field: str) -> None:
 
 
 class TestFields:
-    """Every input that the service can't keep is refused by its name."""
+    """An input that can't be stored is refused, and the answer names it."""
 
     @pytest.mark.parametrize(
         ("field", "value"),
@@ -69,7 +69,7 @@ class TestFields:
 
 
 class TestRedirects:
-    """A redirect shows where it leads, and no path makes the service look for what can't be."""
+    """A redirect leads to what was stored, and a path that can be no slug is 404."""
 
     @pytest.mark.parametrize(
         ("url", "location"),

@@ -1,4 +1,4 @@
-"""Files that are no list of links, or far too much of one: refused soon, and cheaply."""
+"""Malicious files: each is refused, in little time and memory."""
 
 import gzip
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def filled(start: bytes, filling: bytes) -> bytes:
 
 
 class TestBombs:
-    """A file costs little more than its size, whatever is in it."""
+    """A file takes little more memory than its size, whatever it holds."""
 
     @pytest.mark.parametrize(
         "file",
@@ -108,7 +108,7 @@ def upload_form(served: Served, parts: bytes) -> Answer:
 
 
 class TestForms:
-    """A form is bounded in all that it may hold."""
+    """The parts of a form, their number and their headers are limited."""
 
     @pytest.mark.parametrize(
         "form",

@@ -23,7 +23,7 @@ async def read(api: httpx.AsyncClient, slug: str) -> dict[str, Any]:
 
 
 class TestCreate:
-    """A link is made under a slug of one's choice, or one that is made up."""
+    """A link gets the slug that was asked for, or a random one."""
 
     async def test_the_answer_says_all_of_it(self, api: httpx.AsyncClient) -> None:
         body = {"url": "https://example.com/a", "slug": "deck", "title": " The deck "}
@@ -122,7 +122,7 @@ class TestList:
 
 
 class TestChange:
-    """PATCH changes what is given; null removes a title or an expiry; the rest stays."""
+    """PATCH changes the given fields only. null removes a title or an expiry."""
 
     @pytest.fixture
     async def before(self, make_link: MakeLink) -> dict[str, Any]:
@@ -178,7 +178,7 @@ class TestDelete:
 
 
 class TestAbsent:
-    """What is not there is 404, and what can't be a slug is 422, whatever one wants of it."""
+    """An unknown slug is 404, and an invalid one is 422, at each operation."""
 
     @pytest.mark.parametrize(
         ("method", "suffix"), [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/clicks")]
@@ -195,7 +195,7 @@ class TestAbsent:
 
 
 class TestScopes:
-    """Reading asks for links:read and changing for links:write, at every endpoint."""
+    """Reading needs links:read and changing needs links:write, at every endpoint."""
 
     READ = (("GET", LINKS), ("GET", f"{LINKS}/deck"), ("GET", f"{LINKS}/deck/clicks"))
     WRITE = (("POST", LINKS), ("PATCH", f"{LINKS}/deck"), ("DELETE", f"{LINKS}/deck"))

@@ -1,4 +1,4 @@
-"""Links and imports through the pages, without scripts: what a browser sends, and what it shows."""
+"""The form and the list of links on the page, without scripts."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -42,12 +42,12 @@ async def home(browser: httpx.AsyncClient, path: str = "/") -> Page:
 
 
 def harmless(page: Page) -> bool:
-    """It runs and loads our own two files, and nothing that anybody typed."""
+    """Whether it runs and loads our own files only, and nothing that was typed."""
     return {element.attributes.get("src", "?")[:8] for element in page.active()} == {"/static/"}
 
 
 class TestCreate:
-    """The form makes a link and leads back to the overview, where it stands first."""
+    """The form makes a link and returns to the overview, or names the faults."""
 
     async def test_with_everything(self, browser: httpx.AsyncClient) -> None:
         form = (await home(browser)).one("form", action=FORM)
@@ -121,7 +121,7 @@ class TestCreate:
 
 
 class TestGuard:
-    """Forms are for those whose token allows it, sent from our own pages."""
+    """A form needs a token with the scope, and must be sent from our own pages."""
 
     @pytest.mark.parametrize("path", [FORM, FILES])
     async def test_a_token_with_links_write_is_needed(

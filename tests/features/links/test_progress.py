@@ -40,7 +40,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestStream:
-    """Whoever asks for events is told each change and the end."""
+    """A client that accepts events gets one at each change and one at the end."""
 
     async def test_from_the_beginning_to_the_end(
         self, api: httpx.AsyncClient, resources: Resources

@@ -1,4 +1,4 @@
-"""What the worker deletes when its time has come."""
+"""The purge of old rows."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -21,7 +21,7 @@ ROWS = [f"https://example.com/{number},link-{number},," for number in range(3)]
 
 
 class TestPurge:
-    """What expired a month ago goes, links with their clicks; the rest stays."""
+    """Links that expired 30 days ago go with their clicks, and so do old imports."""
 
     @pytest.mark.parametrize(
         ("expired_for", "kept"),

@@ -1,4 +1,4 @@
-"""Clicks that nobody confirmed, and how long the stream is kept for their sake."""
+"""Reconciling unconfirmed clicks, and trimming the stream."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -18,7 +18,7 @@ from tests.live import Live
 
 
 class TestReconcile:
-    """Unconfirmed clicks count once: those in the stream there, and the others here."""
+    """Unconfirmed clicks count once: in the stream, or when they are reconciled."""
 
     DUE = RECONCILE_AFTER + timedelta(minutes=5)
 

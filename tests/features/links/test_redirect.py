@@ -1,4 +1,4 @@
-"""GET /{slug}, in all its cases. Each is asked twice: of Postgres first, then of the cache."""
+"""GET /{slug}, each case twice: answered from Postgres first, then from the cache."""
 
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -24,7 +24,7 @@ async def forget(resources: Resources) -> None:
 
 
 async def twice(client: httpx.AsyncClient, path: str) -> list[httpx.Response]:
-    """What is answered by the route, and what by the edge, if it answers at all."""
+    """The answer of the route, then that of the edge if it can answer."""
     return [await client.get(path), await client.get(path)]
 
 
@@ -34,7 +34,7 @@ def compared(answer: httpx.Response) -> tuple[int, dict[str, str], bytes]:
 
 
 class TestRedirect:
-    """A slug leads to its URL, to the letter, and no cache may keep that."""
+    """A slug leads to exactly its URL, and no cache may keep the answer."""
 
     @pytest.mark.parametrize(
         "url",
@@ -66,7 +66,7 @@ class TestRedirect:
 
 
 class TestMissing:
-    """A slug that leads nowhere is 404, however often it is asked for."""
+    """An unknown slug is 404, cached or not."""
 
     async def test_what_no_link_can_be_called_is_not_looked_up(
         self, client: httpx.AsyncClient, resources: Resources
@@ -133,7 +133,7 @@ class TestExpiry:
 
 
 class TestHead:
-    """A HEAD says where a link leads, and is nobody's click."""
+    """A HEAD is answered like a GET, and counts no click."""
 
     async def test_it_answers_like_a_get(
         self, client: httpx.AsyncClient, make_link: MakeLink, resources: Resources

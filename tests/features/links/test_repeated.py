@@ -83,7 +83,7 @@ class TestAnotherRequest:
 
 
 class TestAtOnce:
-    """Sent twice at once, by connections of their own, it makes one link."""
+    """Simultaneous requests with one key make one link."""
 
     async def test_ten_times(self, live: Live) -> None:
         await live.sign_in(LINKS_WRITE, LINKS_READ)
