@@ -116,7 +116,6 @@ COPY --link .env.example requirements.txt requirements-dev.txt ./
 COPY --link dev dev
 # The tests' Redis reads it.
 COPY --link deploy/redis.conf deploy/redis.conf
-COPY --link bench bench
 COPY --link tests tests
 HEALTHCHECK NONE
 # The user may write to /tmp only.

@@ -8,11 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
 
 from bench.load import Job, Outcome
 from dev.accounts import discard
@@ -24,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 60
 STOP_SECONDS = 30
 LISTENING = re.compile(r"http://127\.0\.0\.1:(\d+)")
-PLENTY = "1000000000/minute"
+UNLIMITED = "1000000000/minute"
 
 SERVER_CORE, LOAD_CORE = 0, 1
 
@@ -35,29 +34,10 @@ SETTINGS = {
     "ALLOWED_HOSTS": "127.0.0.1",
     "LOG_FORMAT": "json",
     "METRICS_PORT": "0",
-    "RATE_LIMIT_READ": PLENTY,
-    "RATE_LIMIT_WRITE": PLENTY,
-    "RATE_LIMIT_LOGIN": PLENTY,
+    "RATE_LIMIT_READ": UNLIMITED,
+    "RATE_LIMIT_WRITE": UNLIMITED,
+    "RATE_LIMIT_LOGIN": UNLIMITED,
 }
-
-
-def can_pin() -> bool:
-    """Whether each process can stay on one core: not on macOS, and not on a single core."""
-    return hasattr(os, "sched_setaffinity") and {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0)
-
-
-@contextmanager
-def pinned(core: int) -> Iterator[None]:
-    """Keep the processes that the block starts on this core."""
-    if not can_pin():
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 @dataclass(frozen=True)
@@ -74,26 +54,14 @@ class Server:
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
+@dataclass(frozen=True)
 class Laboratory:
-    """Postgres, Redis, and the processes started beside them. All end with the block."""
+    """Postgres, Redis, and the processes started beside them."""
 
-    def __enter__(self) -> Self:
-        place = ROOT / ".local"  # on a disk; /tmp may be in memory, which is faster
-        place.mkdir(exist_ok=True)
-        self.folder = Path(tempfile.mkdtemp(prefix="bench-", dir=place))
-        with ExitStack() as stack, pinned(LOAD_CORE):
-            stack.callback(discard, self.folder)
-            self.folder.chmod(0o755)
-            postgres = stack.enter_context(start_postgres(self.folder / "postgres"))
-            redis = stack.enter_context(start_redis(self.folder / "redis"))
-            self._stack = stack.pop_all()
-        urls = {"DATABASE_URL": postgres.url, "REDIS_URL": redis.url}
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        self.environment = {**inherited, **SETTINGS, **urls}
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._stack.close()
+    folder: Path
+    environment: Mapping[str, str]
+    stack: ExitStack
+    pins: bool  # whether a process can be kept on one core: not on macOS, nor on a single core
 
     def command(self, *words: str) -> str:
         """Run `python -m app …` to its end and return what it printed."""
@@ -107,7 +75,9 @@ class Laboratory:
         """Start one uvicorn worker on the servers' core."""
         command = [sys.executable, "-m", "uvicorn", application, "--port=0"]
         options = ["--loop=uvloop", "--http=httptools", "--no-access-log", "--no-proxy-headers"]
-        pid, log = self.start(name, [*command, *options], SERVER_CORE)
+        pid, log = self._start(name, [*command, *options])
+        if self.pins:
+            os.sched_setaffinity(pid, {SERVER_CORE})
         deadline = time.monotonic() + START_SECONDS
         while (found := LISTENING.search(log.read_text())) is None:
             if time.monotonic() > deadline:
@@ -117,32 +87,47 @@ class Laboratory:
 
     def work(self) -> None:
         """Start the service's worker, on the load's core."""
-        self.start("worker", [sys.executable, "-m", "app", "worker"], LOAD_CORE)
-
-    def start(self, name: str, command: list[str], core: int) -> tuple[int, Path]:
-        """Start a process that ends with the laboratory. Returns its pid and its log."""
-        log = self.folder / f"{name}.log"
-        with pinned(core), log.open("wb") as output:
-            process = spawn(command, stdout=output, cwd=ROOT, env=self.environment)
-        self._stack.callback(_stop, process)
-        return process.pid, log
+        self._start("worker", [sys.executable, "-m", "app", "worker"])
 
     def load(self, server: Server, job: Job) -> Outcome:
         before = server.cpu_seconds()
-        with pinned(LOAD_CORE):
-            done = subprocess.run(
-                [sys.executable, "-m", "bench.load"],
-                check=True,
-                cwd=ROOT,
-                input=json.dumps(asdict(job)),
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.load"],
+            check=True,
+            cwd=ROOT,
+            input=json.dumps(asdict(job)),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         outcome = Outcome(**json.loads(done.stdout))
         outcome.cost = (server.cpu_seconds() - before) / max(1, outcome.answered)
         return outcome
 
+    def _start(self, name: str, command: list[str]) -> tuple[int, Path]:
+        """Start a process that ends with the laboratory. Returns its pid and its log."""
+        log = self.folder / f"{name}.log"
+        with log.open("wb") as output:
+            process = spawn(command, stdout=output, cwd=ROOT, env=self.environment)
+        self.stack.callback(release, process)
+        self.stack.callback(end, {process.pid: signal.SIGTERM}, seconds=STOP_SECONDS)
+        return process.pid, log
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    end({process.pid: signal.SIGTERM}, seconds=STOP_SECONDS)
-    release(process)
+
+@contextmanager
+def open_laboratory() -> Iterator[Laboratory]:
+    """All that it starts ends with the block."""
+    place = ROOT / ".local"  # on a disk; /tmp may be in memory, which is faster
+    place.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=place))
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
+    pins = {SERVER_CORE, LOAD_CORE} <= cores
+    if pins:
+        os.sched_setaffinity(0, {LOAD_CORE})  # inherited by all but the servers
+    with ExitStack() as stack:
+        stack.callback(discard, folder)
+        folder.chmod(0o755)
+        postgres = stack.enter_context(start_postgres(folder / "postgres"))
+        redis = stack.enter_context(start_redis(folder / "redis"))
+        urls = {"DATABASE_URL": postgres.url, "REDIS_URL": redis.url}
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        yield Laboratory(folder, {**inherited, **SETTINGS, **urls}, stack, pins)

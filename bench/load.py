@@ -11,7 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import cycle, islice
 from typing import cast
@@ -61,12 +61,12 @@ class Outcome:
     cost: float = 0.0  # seconds that the server worked for an answer; the laboratory knows
 
 
+@dataclass
 class Run:
     """What the connections of a job share."""
 
-    def __init__(self) -> None:
-        self.outcome = Outcome()
-        self.going = True
+    outcome: Outcome = field(default_factory=Outcome)
+    going: bool = True
 
 
 class Connection(asyncio.Protocol):

@@ -1,6 +1,6 @@
-"""HEALTHCHECK of the image: `probe.py web` or `probe.py worker`. Exit code 0 means well.
+"""The image's health check: `probe.py web` or `probe.py worker`. Exit code 0 means healthy.
 
-Run with `python -S -E`: no site-packages, so that asking every few seconds costs nearly nothing.
+It runs with `python -S -E`, which loads no site-packages: a check every few seconds costs little.
 """
 
 import os

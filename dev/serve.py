@@ -12,15 +12,23 @@ from watchfiles import PythonFilter, run_process
 
 # The service reads X-Forwarded-For itself, logs each request itself and speaks no WebSocket.
 OPTIONS = ("--factory", "--no-access-log", "--no-proxy-headers", "--no-server-header", "--ws=none")
-# A browser that follows an event stream keeps its request open. A reload waits this long for it.
-RELOAD = ("--reload-dir=app", "--timeout-graceful-shutdown=3")
+# How long a reload waits for the process before: a browser that follows an event stream keeps its
+# request open, and a worker may be in the middle of a job.
+STOP_SECONDS = 3
+RELOAD = ("--reload-dir=app", f"--timeout-graceful-shutdown={STOP_SECONDS}")
 
 
 def main(words: list[str]) -> None:
     """Run until SIGTERM or Ctrl-C."""
     if words[:1] == ["worker"]:
         worker = shlex.join([sys.executable, "-m", "app", "worker"])
-        run_process("app", target=worker, target_type="command", watch_filter=PythonFilter())
+        run_process(
+            "app",
+            target=worker,
+            target_type="command",
+            watch_filter=PythonFilter(),
+            sigint_timeout=STOP_SECONDS,
+        )
     else:
         reload = RELOAD if "--reload" in words else ()
         uvicorn.main(["app.main:create_app", *OPTIONS, *reload, *words])

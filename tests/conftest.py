@@ -9,7 +9,6 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,10 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.types import ASGIApp
 
 from app.config import Settings
-from app.features.tokens.scopes import declared_scopes
-from app.features.tokens.service import create_token
 from app.health import Health
-from app.infra.db import make_engine, transaction
+from app.infra.db import make_engine
 from app.infra.feature import open_features
 from app.infra.lifespan import Resources, open_resources
 from app.infra.metrics import Metrics
@@ -36,15 +33,13 @@ from tests.live import (
     WithState,
     client_of,
     client_under,
-    copy_database,
+    issue_token,
     own_data,
+    own_database,
     run_service,
 )
 from tests.logs import forget_first_use
-from tests.served import Served, own_database, serve
-from tests.service import Service, migrate, running_service
-
-ROOT = Path(__file__).parent.parent
+from tests.service import App, Service, migrate, running_service, serve
 
 # No deadline: how long an example takes depends on how busy the machine is.
 hypothesis.settings.register_profile("drydock", deadline=None, database=None, max_examples=50)
@@ -164,12 +159,7 @@ MakeToken = Callable[..., Awaitable[str]]
 
 @pytest.fixture
 def make_token(resources: Resources) -> MakeToken:
-    async def make(*scopes: str, name: str = "test") -> str:
-        async with transaction(resources.sessions) as session:
-            _, text = await create_token(session, name=name, scopes=scopes or [*declared_scopes()])
-        return text
-
-    return make
+    return partial(issue_token, resources.sessions)
 
 
 @pytest.fixture
@@ -180,16 +170,15 @@ async def api(client: httpx.AsyncClient, make_token: MakeToken) -> httpx.AsyncCl
 
 
 @pytest.fixture(scope="session")
-def served(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The service as a process, on a database and a Redis of its own; its limits are generous."""
-    folder = tmp_path_factory.mktemp("served")
+def served(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The web side as a process, on a database and a Redis of its own."""
     with (
         scratch_folder() as scratch,
         start_redis(scratch / "redis") as redis,
-        own_database(postgres, "served") as database_url,
-        serve(folder, database_url, redis) as service,
+        own_database(postgres.url) as database_url,
+        serve(tmp_path_factory.mktemp("served"), database_url, redis) as app,
     ):
-        yield service
+        yield app
 
 
 @pytest.fixture(scope="session")
@@ -222,27 +211,6 @@ def pytest_xdist_auto_num_workers() -> int:
     return min((os.cpu_count() or 1) + 1, 8)
 
 
-Figures = dict[str, object]
-
-
-@pytest.fixture
-def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
-    """What a test measures, by name. It is printed at the end of the run."""
-    measured: Figures = {}
-    yield measured
-    request.node.user_properties.extend(measured.items())
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = [report for some in terminalreporter.stats.values() for report in some]
-    for report in reports:
-        if getattr(report, "when", None) == "teardown" and report.user_properties:
-            terminalreporter.write_line(f"measured by {report.nodeid}:")
-            for name, value in report.user_properties:
-                shown = f"{value:.3f}" if isinstance(value, float) else value
-                terminalreporter.write_line(f"  {name}: {shown}")
-
-
 MakeClient = Callable[..., httpx.AsyncClient]
 
 
@@ -253,9 +221,11 @@ def make_client(app: WithState) -> MakeClient:
 
 
 @pytest.fixture(scope="session")
-def template(migrated: Settings) -> str:
+def template(migrated: Settings) -> Iterator[str]:
     """The name of a migrated database without connections, to make copies of."""
-    return copy_database(migrated, name="migrated")
+    source = migrated.database_dsn
+    with own_database(source, template=source.rpartition("/")[2]) as copy:
+        yield copy.rpartition("/")[2]
 
 
 @pytest.fixture

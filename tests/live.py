@@ -5,7 +5,6 @@ start and the stop. Each database is a copy of the migrated one.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.config import Settings
 from app.features.tokens.scopes import declared_scopes
 from app.features.tokens.service import create_token
-from app.infra.db import transaction
+from app.infra.db import Sessions, transaction
 from app.infra.http.limits import RateLimiter
 from app.infra.lifespan import Resources
 from app.main import create_app
@@ -32,15 +31,11 @@ ROOT = Path(__file__).parent.parent
 BASE_URL = "http://testserver"
 
 
-def environment_of(settings: Settings, *, whole: bool = False) -> dict[str, str]:
-    """The settings of a process as variables; `whole` adds the variables of this process."""
-    own = {
-        "DATABASE_URL": settings.database_dsn,
-        "REDIS_URL": settings.redis_dsn,
-        "METRICS_PORT": str(settings.metrics_port),
-        "REDIS_TIMEOUT": str(settings.redis_timeout),
-    }
-    return {**os.environ, **own} if whole else own
+async def issue_token(sessions: Sessions, *scopes: str, name: str = "test") -> str:
+    """A token for these scopes, or for everything."""
+    async with transaction(sessions) as session:
+        _, text = await create_token(session, name=name, scopes=scopes or [*declared_scopes()])
+    return text
 
 
 class WithState:
@@ -79,11 +74,8 @@ class Live:
 
     async def sign_in(self, *scopes: str) -> None:
         """Give the client a token, one for everything unless scopes are named."""
-        async with transaction(self.resources.sessions) as session:
-            _, text = await create_token(
-                session, name="test", scopes=list(scopes or declared_scopes())
-            )
-        self.client.headers["Authorization"] = f"Bearer {text}"
+        token = await issue_token(self.resources.sessions, *scopes)
+        self.client.headers["Authorization"] = f"Bearer {token}"
 
 
 @asynccontextmanager
@@ -114,41 +106,33 @@ async def run_service(settings: Settings) -> AsyncIterator[Live]:
             yield Live(whole, client, state["resources"])
 
 
-def copy_database(settings: Settings, *, name: str, template: str | None = None) -> str:
-    """Make a database with all that `template` holds, by default the one of the settings.
+@contextmanager
+def own_database(url: str, *, template: str = "template1") -> Iterator[str]:
+    """The URL of a new database on the same server, with all that `template` holds.
 
     Nobody may be connected to the template meanwhile.
     """
-    source = template or _database_in(settings.database_dsn)
-    copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-    with _administrator(settings) as connection:
-        connection.execute(copy.format(sql.Identifier(name), sql.Identifier(source)))
-    return name
+    name = f"own_{uuid4().hex}"
+    names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
+    with psycopg.connect(url, dbname="postgres", autocommit=True) as connection:
+        create = sql.SQL("CREATE DATABASE {name} TEMPLATE {template}")
+        connection.execute(create.format(**names))
+        yield f"{url.rpartition('/')[0]}/{name}"
+        # FORCE: what a test leaves behind must not fail the next one.
+        drop = sql.SQL("DROP DATABASE {name} WITH (FORCE)")
+        connection.execute(drop.format(**names))
 
 
 @contextmanager
 def own_data(settings: Settings, *, template: str) -> Iterator[Settings]:
     """The settings, with a copy of the template as database and an empty Redis."""
-    name = copy_database(settings, name=f"copy_{uuid4().hex}", template=template)
-    database_url = f"{settings.database_dsn.rpartition('/')[0]}/{name}"
     redis_url = f"{settings.redis_dsn.rpartition('/')[0]}/1"
     with Redis.from_url(redis_url) as redis:
         redis.flushdb()
-    yield settings.model_copy(
-        update={
-            "database_url": Secret(PostgresDsn(database_url)),
-            "redis_url": Secret(RedisDsn(redis_url)),
-        }
-    )
-    # FORCE: what a test leaves behind must not fail the next one.
-    drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
-    with _administrator(settings) as connection:
-        connection.execute(drop.format(sql.Identifier(name)))
-
-
-def _database_in(url: str) -> str:
-    return url.rpartition("/")[2]
-
-
-def _administrator(settings: Settings) -> psycopg.Connection[tuple[Any, ...]]:
-    return psycopg.connect(settings.database_dsn, dbname="postgres", autocommit=True)
+    with own_database(settings.database_dsn, template=template) as database_url:
+        yield settings.model_copy(
+            update={
+                "database_url": Secret(PostgresDsn(database_url)),
+                "redis_url": Secret(RedisDsn(redis_url)),
+            }
+        )

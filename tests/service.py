@@ -1,15 +1,20 @@
-"""The whole service as processes, for tests that break one and watch the others.
+"""The service as processes: for tests that attack it from outside, or break a part of it.
 
-Postgres, Redis, the app and the worker can each be killed, frozen and started again. `restore`
-repairs what a test broke, so that many tests share one service. `served` has the app alone.
+`App` is the web side alone. `Service` is all of it: Postgres, Redis, the app and the worker, each
+of which can be killed, frozen and started again. `live` runs the service in the test's process.
 """
 
 import asyncio
+import http.client
+import os
+import shlex
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import httpx
 import psycopg
@@ -17,53 +22,214 @@ from alembic import command
 from alembic.config import Config
 
 from app.config import Settings
-from app.features.tokens.scopes import declared_scopes
-from app.features.tokens.service import create_token
-from app.infra.db import make_engine, make_sessions, transaction
+from app.infra.db import make_engine, make_sessions
+from dev.guardian import release, spawn
+from dev.processes import end
 from dev.servers import PostgresServer, RedisServer, scratch_folder, start_postgres, start_redis
-from tests.programs import App, Program
-from tests.served import ROOT, environment_for
+from tests.live import ROOT, issue_token
+from tests.polling import until
+from tests.sockets import unused_port
 
+START_SECONDS = 30.0  # two loaded cores, coverage on
+STOP_SECONDS = 30.0  # the service promises 25
 LOG_LINES, LOG_COLUMNS = 60, 400
+UNLIMITED = "1000000/minute"  # the tests of rate limits set their own
+
+
+def environment_for(database_url: str, redis_url: str, **overrides: str) -> dict[str, str]:
+    """The variables of the service's processes, beside those of this one."""
+    return {
+        **os.environ,
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "METRICS_PORT": "0",
+        "LOG_FORMAT": "json",
+        "RATE_LIMIT_READ": UNLIMITED,
+        "RATE_LIMIT_WRITE": UNLIMITED,
+        "RATE_LIMIT_LOGIN": UNLIMITED,
+        # If the shell sets it, each start compiles all packages again.
+        "PYTHONDONTWRITEBYTECODE": "",
+        **overrides,
+    }
+
+
+class Program:
+    """One process and those it starts; its output is a file, appended to by each start."""
+
+    def __init__(
+        self, name: str, command: list[str], environment: Mapping[str, str], folder: Path
+    ) -> None:
+        self.name = name
+        self.command = command
+        self.environment = environment
+        self.folder = folder
+        self.log = folder / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, f"{self.name} was never started"
+        return self._process
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = spawn(self.command, stdout=log, cwd=ROOT, env=self.environment)
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel does when memory runs out."""
+        self._end(signal.SIGKILL, 0)
+
+    def stop(self) -> None:
+        """Do nothing when it does not run."""
+        self._end(signal.SIGTERM, STOP_SECONDS)
+
+    def terminate(self) -> None:
+        """SIGTERM, and return at once."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self, *, seconds: float = STOP_SECONDS) -> int:
+        """The exit code."""
+        code = self.process.wait(seconds)
+        release(self.process)
+        return code
+
+    def peak_memory(self) -> float:
+        """The most that it ever had resident, in MB; 0 where there is no /proc to tell."""
+        status = Path(f"/proc/{self.process.pid}/status")
+        if not status.exists():
+            return 0.0
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) / 1024
+
+    @contextmanager
+    def growing_at_most(self, megabytes: int) -> Iterator[None]:
+        """Fail if its memory at the peak grows by more than this in the block. Linux only."""
+        clear = Path(f"/proc/{self.process.pid}/clear_refs")
+        if clear.exists():
+            clear.write_text("5")  # resets the peak to what is used now
+        before = self.peak_memory()
+        yield
+        grown = self.peak_memory() - before
+        assert grown <= megabytes, f"grew by {grown} MB at its peak, from {before} MB"
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def _end(self, number: signal.Signals, seconds: float) -> None:
+        if self.is_running:
+            end({self.process.pid: number}, seconds=seconds)
+            release(self.process)
+
+
+class App(Program):
+    """The web side, on a port that it keeps over restarts.
+
+    As a context manager it starts, waits until it is ready, and stops at the end.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        folder: Path,
+        *,
+        token: str,
+        name: str = "app",
+        server: Literal["uvicorn", "gunicorn"] = "uvicorn",
+    ) -> None:
+        self.port = unused_port()
+        self.token = token
+        options = {
+            "uvicorn": f"-m dev.serve --port {self.port}",
+            # All else is in gunicorn.conf.py, as in the image.
+            "gunicorn": f"-m gunicorn --bind 127.0.0.1:{self.port}",
+        }
+        command = [sys.executable, *shlex.split(options[server])]
+        super().__init__(name, command, environment, folder)
+
+    def __enter__(self) -> Self:
+        self.start()
+        self.wait_until("/health/ready")
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        """With a token that may do everything."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers=self.authorization, timeout=20)
+
+    def answers(self, path: str, *, status: int = 200) -> bool:
+        # Not httpx: to make a client takes it 30 ms, which a wait would spend again and again.
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status == status
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def wait_until(self, path: str, *, status: int = 200, seconds: float = START_SECONDS) -> None:
+        def holds() -> bool:
+            assert self.is_running, self.output()
+            return self.answers(path, status=status)
+
+        until(holds, within=seconds, every=0.02)
 
 
 class Service:
-    """All of it, running and ready."""
+    """Postgres, Redis, the app and the worker.
+
+    `restore` repairs what a test broke, so that many tests share one service.
+    """
 
     def __init__(self, postgres: PostgresServer, redis: RedisServer, folder: Path) -> None:
         self.postgres = postgres
         self.redis = redis
         self.folder = folder
         self.environment = environment_for(postgres.url, redis.url)
-        self.app = App(self.environment, folder)
-        self.worker = self._program("worker", name="worker")
+        # The commands `migrate` and `token create` have tests of their own. To run them here would
+        # take another second each.
+        settings = Settings(database_url=postgres.url, redis_url=redis.url)
+        migrate(settings)
+        self.token = first_token(settings)
+        self.app = App(self.environment, folder, token=self.token)
+        run_worker = [sys.executable, "-m", "app", "worker"]
+        self.worker = Program("worker", run_worker, self.environment, folder)
         self.extras: list[Program] = []
-        self.token = ""
 
     def command(self, *words: str, name: str = "", **overrides: str) -> Program:
         """`python -m app …`, not started yet, and ended with the test."""
-        program = self._program(*words, name=name or words[0], **overrides)
-        self.extras.append(program)
-        return program
-
-    def _program(self, *words: str, name: str, **overrides: str) -> Program:
         environment = {**self.environment, **overrides}
-        return Program(name, [sys.executable, "-m", "app", *words], environment, self.folder)
+        run = [sys.executable, "-m", "app", *words]
+        self.extras.append(Program(name or words[0], run, environment, self.folder))
+        return self.extras[-1]
 
-    def begin(self) -> None:
-        """Start the app and the worker, which wait for the schema, then migrate.
-
-        The commands `migrate` and `token create` have tests of their own. To run them here would
-        take another second each.
-        """
-        self.app.start()
-        self.worker.start()
-        settings = Settings(database_url=self.postgres.url, redis_url=self.redis.url)
-        migrate(settings)
-        self.token = asyncio.run(make_token(settings))
+    def another_app(
+        self, *, server: Literal["uvicorn", "gunicorn"] = "uvicorn", **overrides: str
+    ) -> App:
+        """One more, started, on the same Postgres and Redis unless `overrides` say otherwise."""
+        name = f"app{len(self.extras) + 2}"
+        environment = {**self.environment, **overrides}
+        app = App(environment, self.folder, token=self.token, name=name, server=server)
+        self.extras.append(app)
+        app.start()
+        return app
 
     def restore(self) -> None:
-        """Repair what a test broke, end what it added, and return once `/health` is ok."""
+        """Start what does not run, end what a test added, and return once `/health` is ok."""
         for program in self.extras:
             program.stop()
         self.extras.clear()
@@ -81,27 +247,13 @@ class Service:
         for program in (*self.extras, self.app, self.worker):
             program.kill()
 
-    def another_app(
-        self, *, server: Literal["uvicorn", "gunicorn"] = "uvicorn", **overrides: str
-    ) -> App:
-        """One more, started, on the same Postgres and Redis unless `overrides` say otherwise."""
-        name = f"app{len(self.extras) + 2}"
-        environment = {**self.environment, **overrides}
-        app = App(environment, self.folder, name=name, server=server)
-        self.extras.append(app)
-        app.start()
-        return app
-
-    def client(self, app: App | None = None, **options: Any) -> httpx.AsyncClient:
+    def client(self, app: App | None = None) -> httpx.AsyncClient:
         """With the token that may do everything."""
-        headers = {"Authorization": f"Bearer {self.token}"}
-        url = (app or self.app).url
+        served = app or self.app
         # verify=False: there is no TLS here, and to read the certificates takes 30 ms.
-        return httpx.AsyncClient(base_url=url, headers=headers, timeout=20, verify=False, **options)
-
-    def get(self, path: str) -> httpx.Response:
-        """One request, for tests that need no more."""
-        return httpx.get(self.app.url + path, timeout=20, verify=False)
+        return httpx.AsyncClient(
+            base_url=served.url, headers=served.authorization, timeout=20, verify=False
+        )
 
     def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """Ask the database past the service."""
@@ -124,15 +276,16 @@ def migrate(settings: Settings) -> None:
     command.upgrade(config, "head")
 
 
-async def make_token(settings: Settings) -> str:
+def first_token(settings: Settings) -> str:
     """One that may do everything."""
-    engine = make_engine(settings, name="tests")
-    try:
-        async with transaction(make_sessions(engine)) as session:
-            _, text = await create_token(session, name="faults", scopes=list(declared_scopes()))
-    finally:
+
+    async def make() -> str:
+        engine = make_engine(settings, name="tests")
+        text = await issue_token(make_sessions(engine))
         await engine.dispose()
-    return text
+        return text
+
+    return asyncio.run(make())
 
 
 @contextmanager
@@ -145,5 +298,15 @@ def running_service(folder: Path) -> Iterator[Service]:
         redis = stack.enter_context(start_redis(scratch / "redis"))
         service = Service(postgres, redis, folder)
         stack.callback(service.stop)
-        service.begin()
         yield service
+
+
+@contextmanager
+def serve(folder: Path, database_url: str, redis: RedisServer) -> Iterator[App]:
+    """The web side alone, on an empty database."""
+    settings = Settings(database_url=database_url, redis_url=redis.url)
+    migrate(settings)
+    # A longer timeout than the default, since the machine may be busy.
+    environment = environment_for(database_url, redis.url, REDIS_TIMEOUT="2")
+    with App(environment, folder, token=first_token(settings)) as app:
+        yield app

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -14,11 +13,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.config import ConfigurationError, Settings
+from app.config import Settings
 from app.infra.feature import CatchAllRouter, Feature, UploadRouter
 from app.infra.lifespan import Resources, ResourcesDep
 from app.main import create_app
-from tests.live import ROOT, Live, run_service, started
+from tests.live import ROOT, run_service, started
 from tests.logs import captured_logs, named
 
 FORBIDDEN_AT_IMPORT = """
@@ -51,15 +50,14 @@ class TestImport:
 class TestStart:
     """A start reads the settings, opens everything, and refuses what can't work."""
 
-    def test_without_settings_it_reads_them(self) -> None:
-        with pytest.raises(ConfigurationError, match="DATABASE_URL"):
-            create_app()
-
     async def test_pools_that_exceed_the_server_are_refused(self, own_settings: Settings) -> None:
         settings = own_settings.model_copy(update={"database_pool_size": 50, "replicas": 2})
         with pytest.raises(Exception, match=r"= 155 connections, but Postgres allows 100"):
             async with run_service(settings):
                 pass
+
+    async def test_metrics_are_not_on_the_public_port(self, client: httpx.AsyncClient) -> None:
+        assert (await client.get("/metrics")).status_code == 404
 
     async def test_start_and_stop_are_logged_with_the_version(self, own_settings: Settings) -> None:
         app = create_app(own_settings.model_copy(update={"git_sha": "0a1b2c3"}))
@@ -71,31 +69,14 @@ class TestStart:
         assert named(events, "stopping")
 
 
-class TestFrontDoor:
-    """Paths that are not served."""
-
-    async def test_a_slash_too_many_is_another_path(self, api: httpx.AsyncClient) -> None:
-        assert (await api.get("/api/v1/tokens/")).status_code in {404, 405}
-        assert (await api.get("/health/")).status_code == 404
-
-    async def test_metrics_are_not_on_the_public_port(self, client: httpx.AsyncClient) -> None:
-        assert (await client.get("/metrics")).status_code == 404
-
-
-@dataclass
-class Ship:
-    """The runtime of the feature of these tests."""
-
-    afloat: bool = True
-
-
 @asynccontextmanager
-async def launch(resources: Resources) -> AsyncIterator[Ship]:
-    ship = Ship()
-    yield ship
+async def launch(resources: Resources) -> AsyncIterator[list[str]]:
+    """The runtime of the feature of these tests."""
+    events = ["launched"]
+    yield events
     # Redis is still open here: it is closed later.
     await resources.redis.ping()
-    ship.afloat = False
+    events.append("sunk")
 
 
 class Harbour:
@@ -117,10 +98,8 @@ def ships(monkeypatch: pytest.MonkeyPatch) -> None:
     routes, uploads, last = APIRouter(), UploadRouter(), CatchAllRouter()
 
     @routes.get("/ship")
-    async def ship(resources: ResourcesDep) -> bool:
-        found = resources.features["ships"]
-        assert isinstance(found, Ship)
-        return found.afloat
+    async def ship(resources: ResourcesDep) -> Any:
+        return resources.features["ships"]
 
     @routes.post("/note")
     @uploads.post("/cargo")
@@ -131,12 +110,7 @@ def ships(monkeypatch: pytest.MonkeyPatch) -> None:
     async def catch(anything: str) -> str:
         return f"caught {anything}"
 
-    feature = Feature(
-        name="ships",
-        routers=[last, routes, uploads],
-        runtime=launch,
-        edge=Harbour,
-    )
+    feature = Feature(name="ships", routers=[last, routes, uploads], runtime=launch, edge=Harbour)
     monkeypatch.setattr("app.main.FEATURES", (feature,))
 
 
@@ -146,9 +120,9 @@ class TestFeature:
 
     async def test_what_it_holds_lives_as_long_as_the_service(self, own_settings: Settings) -> None:
         async with run_service(own_settings) as service:
-            assert (await service.client.get("/ship")).json() is True
-            ship: Any = service.resources.features["ships"]
-        assert ship.afloat is False
+            assert (await service.client.get("/ship")).json() == ["launched"]
+            events: Any = service.resources.features["ships"]
+        assert events == ["launched", "sunk"]
 
     async def test_its_catch_all_takes_what_nobody_else_wants(self, own_settings: Settings) -> None:
         async with run_service(own_settings) as service:
@@ -174,11 +148,9 @@ class TestFeature:
             update={"max_body_bytes": 1024, "max_upload_bytes": 4096}
         )
         async with run_service(settings) as service:
-            assert await post(service, "/note", 1024) == 200
-            assert await post(service, "/note", 1025) == 413
-            assert await post(service, "/cargo", 4096) == 200
-            assert await post(service, "/cargo", 4096 + 1024 + 1) == 413
-
-
-async def post(service: Live, path: str, size: int) -> int:
-    return (await service.client.post(path, content=b"x" * size)).status_code
+            for path, size, status in (
+                *(("/note", 1024, 200), ("/note", 1025, 413)),
+                *(("/cargo", 4096, 200), ("/cargo", 4096 + 1024 + 1, 413)),
+            ):
+                answer = await service.client.post(path, content=b"x" * size)
+                assert (path, size, answer.status_code) == (path, size, status)

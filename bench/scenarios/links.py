@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from functools import partial
 from http.client import HTTPConnection
 from typing import Any
 
@@ -13,8 +13,8 @@ from app.infra.logs import configure_logging
 from app.main import create_api
 from app.registry import load_settings
 from bench.laboratory import Laboratory, Server
-from bench.load import Exchange, Outcome, request
-from bench.scenarios import Row, Scenario
+from bench.load import Exchange, request
+from bench.scenarios import Row, Runs, Scenario
 
 LINKS = "/api/v1/links"
 IMPORTS = "/api/v1/imports"
@@ -35,7 +35,8 @@ def create_edgeless_app() -> ASGIApp:
 
 def prepare(laboratory: Laboratory, service: Server, token: str) -> Scenario:
     edgeless = laboratory.serve("edgeless", f"{__name__}:create_edgeless_app")
-    return Links(service, edgeless, token)
+    links = Links(service, edgeless, token)
+    return Scenario(links.rows, partial(links.check, laboratory))
 
 
 class Links:
@@ -53,7 +54,7 @@ class Links:
             Row(f"POST {LINKS}", service, self.creations()),
         ]
 
-    def check(self, laboratory: Laboratory, runs: Mapping[str, Sequence[Outcome]]) -> bool:
+    def check(self, laboratory: Laboratory, runs: Runs) -> bool:
         """Whether each click was counted, once a worker runs."""
         laboratory.work()
         print(f"import: {self.import_rate():,.0f} rows/s")

@@ -9,9 +9,8 @@ from alembic.config import Config
 
 from app.config import Settings
 from app.infra.schema import list_revisions
-from tests.programs import Program
-from tests.served import ROOT, own_database
-from tests.service import Service
+from tests.live import ROOT, own_database
+from tests.service import Program, Service
 
 # One row for each object in the schema public.
 CATALOG = """
@@ -70,7 +69,7 @@ class Database:
 
 @pytest.fixture
 def database(service: Service) -> Iterator[Database]:
-    with own_database(service.postgres, "migrations") as url:
+    with own_database(service.postgres.url) as url:
         yield Database(service, url)
 
 
@@ -109,7 +108,8 @@ class TestMigrate:
         with psycopg.connect(database.url) as holder:
             # Reading is allowed, so the migration runs until it records its revision.
             holder.execute("LOCK TABLE alembic_version IN SHARE MODE")
-            assert migration.run(seconds=15) == 1
+            migration.start()
+            assert migration.wait(seconds=15) == 1
         assert "lock timeout" in migration.output()
         assert database.catalog() == before
         assert database.revisions() == []

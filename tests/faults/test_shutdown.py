@@ -6,8 +6,7 @@ import time
 from collections.abc import AsyncIterator
 
 from tests.polling import eventually
-from tests.programs import App
-from tests.service import Service
+from tests.service import App, Service
 
 SHUTDOWN_LIMIT = 25.0  # seconds
 

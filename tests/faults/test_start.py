@@ -2,10 +2,8 @@
 
 import asyncio
 
-import httpx
-
-from tests.polling import until
-from tests.service import Service
+from tests.polling import eventually
+from tests.service import START_SECONDS, Service
 
 IDLE_SECONDS = 5.0  # the limit for a stop without running requests or jobs
 
@@ -14,25 +12,26 @@ class TestStart:
     """A process starts without Postgres and Redis, and works as soon as they do."""
 
     async def test_before_postgres_and_redis(self, service: Service) -> None:
-        for program in (service.app, service.worker):
-            program.terminate()
-            await asyncio.to_thread(program.wait, seconds=IDLE_SECONDS)
-        for server in (service.postgres, service.redis):
-            await asyncio.to_thread(server.stop)
-        service.app.start()
-        service.worker.start()
-        await asyncio.to_thread(service.app.wait_until, "/health/live")
         async with service.client() as client:
+
+            async def is_well() -> bool:
+                # "ok" also means a heartbeat of the worker.
+                return bool((await client.get("/health")).json()["status"] == "ok")
+
+            await eventually("all is well", is_well, seconds=START_SECONDS)
+            service.app.terminate()
+            await asyncio.to_thread(service.app.wait, seconds=IDLE_SECONDS)
+            service.worker.terminate()
+            assert await asyncio.to_thread(service.worker.wait, seconds=IDLE_SECONDS) == 0
+            for server in (service.postgres, service.redis):
+                await asyncio.to_thread(server.stop)
+            service.app.start()
+            service.worker.start()
+            await asyncio.to_thread(service.app.wait_until, "/health/live")
             assert (await client.get("/health/ready")).status_code == 503
             assert (await client.get("/api/v1/tokens")).status_code == 503
             await asyncio.to_thread(service.postgres.start)
             await asyncio.to_thread(service.app.wait_until, "/health/ready", seconds=3)
             assert (await client.get("/api/v1/tokens")).status_code == 200
             await asyncio.to_thread(service.redis.start)
-            # "ok" also means a heartbeat of the worker.
-            await asyncio.to_thread(until, lambda: is_ok(service), within=5)
-
-
-def is_ok(service: Service) -> bool:
-    answer: httpx.Response = service.get("/health")
-    return answer.status_code == 200 and answer.json()["status"] == "ok"
+            await eventually("all is well again", is_well, seconds=5)

@@ -1,15 +1,24 @@
-"""The least service of the same packages: FastAPI, SQLAlchemy and redis-py, run by gunicorn.
+"""The least service of the same packages, run by gunicorn as ours is.
 
-It runs in our image. So what differs is what the service adds.
+It runs in our image and imports each package that our web process imports. So what differs is what
+our own code adds.
 """
 
 import os
+from importlib import import_module
 from pathlib import Path
 
 from fastapi import FastAPI
 from redis.asyncio import Redis
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
+
+for name in (
+    *("jinja2", "limits.aio.storage", "limits.aio.strategies", "orjson", "pydantic_settings"),
+    *("opentelemetry.exporter.prometheus", "opentelemetry.sdk.metrics", "python_multipart"),
+    *("saq", "structlog"),
+):
+    import_module(name)
 
 
 def secret(name: str) -> str:

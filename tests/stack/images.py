@@ -22,7 +22,7 @@ WRONG = "wrong"  # answers, with 404 to everything
 LAME = "lame"  # serves, and its worker crashes
 
 GIVEN = os.environ.get("STACK_IMAGE", "")
-# The shell's would win over those of each stack, and compose would quietly build another image.
+# With one of these from the shell, Compose would build another image than the stack asks for.
 for variable in ("APP_IMAGE", "TAG", "GIT_SHA"):
     os.environ.pop(variable, None)
 
@@ -88,7 +88,7 @@ def built_images(docker: DockerClient, source: Path) -> Iterator[Images]:
             images.derive(fault)
         yield images
     finally:
-        if GIVEN:
+        if GIVEN and docker.image.exists(GIVEN):
             docker.image.remove(GIVEN, force=True)
         mine = docker.image.list(images.repository)
         docker.image.remove([tag for image in mine for tag in image.repo_tags], force=True)

@@ -32,6 +32,10 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
+def test_a_clone_does_not_speak_of_a_template() -> None:
+    assert "template" not in (CLONE / "README.md").read_text().lower()
+
+
 @pages
 def test_targets_exist(page: Path) -> None:
     makefiles = ["Makefile"] if is_of_a_clone(page) else ["Makefile", "template/template.mk"]

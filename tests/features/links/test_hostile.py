@@ -7,19 +7,19 @@ import httpx
 import pytest
 
 from tests.hostility import assert_refused, attack, message, unharmed
-from tests.served import Served
+from tests.service import App
 
 LINKS = "/api/v1/links"
 MEGABYTES = 16  # of memory that a refusal may cost at its peak; it needs next to none
 
 
 @pytest.fixture(autouse=True)
-def watched(served: Served) -> Iterator[None]:
+def watched(served: App) -> Iterator[None]:
     with unharmed(served), served.growing_at_most(MEGABYTES):
         yield
 
 
-def create(served: Served, **body: Any) -> httpx.Response:
+def create(served: App, **body: Any) -> httpx.Response:
     with served.client() as client:
         return client.post(LINKS, json=body)
 
@@ -49,19 +49,19 @@ class TestFields:
             *(("expires_at", "9" * 5000), ("expires_at", [])),
         ],
     )
-    def test_it_is_refused(self, served: Served, field: str, value: Any) -> None:
+    def test_it_is_refused(self, served: App, field: str, value: Any) -> None:
         answer = create(served, **{"url": "https://example.com/", field: value})
         assert_field_refused(answer, f"body.{field}")
 
     @pytest.mark.parametrize("url", [r"https://example.com/\ud800", r"https://\udfff.example/"])
-    def test_lone_surrogates_are_refused(self, served: Served, url: str) -> None:
+    def test_lone_surrogates_are_refused(self, served: App, url: str) -> None:
         headers = {**served.authorization, "Content-Type": "application/json"}
         body = f'{{"url": "{url}"}}'.encode()
         answer = attack(served, message("POST", LINKS, headers=headers, body=body))
         assert_refused(answer, 422, "validation_failed", "body.url")
 
     @pytest.mark.parametrize("query", ["since=2000-01-01T00:00:00Z", "bucket=second", "until=0"])
-    def test_a_series_without_end(self, served: Served, query: str) -> None:
+    def test_a_series_without_end(self, served: App, query: str) -> None:
         slug = create(served, url="https://example.com/").json()["slug"]
         with served.client() as client:
             answer = client.get(f"{LINKS}/{slug}/clicks?{query}")
@@ -81,7 +81,7 @@ class TestRedirects:
         ],
     )
     def test_an_international_address_shows_where_it_leads(
-        self, served: Served, url: str, location: str
+        self, served: App, url: str, location: str
     ) -> None:
         answer = create(served, url=url)
         assert (answer.status_code, answer.json()["url"]) == (201, location)
@@ -91,7 +91,7 @@ class TestRedirects:
     @pytest.mark.parametrize(
         "path", ["/%00", "/a%0ab", "/%ff", "/" + "x" * 60_000, "/a%7cb", "/%2e%2e"]
     )
-    def test_a_path_that_can_be_none_is_not_found(self, served: Served, path: str) -> None:
+    def test_a_path_that_can_be_none_is_not_found(self, served: App, path: str) -> None:
         answer = attack(served, message("GET", path))
         assert_refused(answer, 404, "link_not_found")
         assert len(answer.body) < 1000

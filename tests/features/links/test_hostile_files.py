@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from tests.hostility import Answer, assert_refused, attack, message, unharmed
-from tests.served import Served
+from tests.service import App
 
 IMPORTS = "/api/v1/imports"
 LARGEST = 10 * 1024 * 1024  # MAX_UPLOAD_BYTES
@@ -16,12 +16,12 @@ MEGABYTES = 96
 
 
 @pytest.fixture(autouse=True)
-def watched(served: Served) -> Iterator[None]:
+def watched(served: App) -> Iterator[None]:
     with unharmed(served), served.growing_at_most(MEGABYTES):
         yield
 
 
-def upload(served: Served, file: bytes, *, media_type: str = "text/csv") -> Answer:
+def upload(served: App, file: bytes, *, media_type: str = "text/csv") -> Answer:
     headers = {**served.authorization, "Content-Type": media_type}
     return attack(served, message("POST", IMPORTS, headers=headers, body=file))
 
@@ -55,7 +55,7 @@ class TestBombs:
             pytest.param(b"", id="nothing"),
         ],
     )
-    def test_what_is_no_list_of_links_is_refused(self, served: Served, file: bytes) -> None:
+    def test_what_is_no_list_of_links_is_refused(self, served: App, file: bytes) -> None:
         assert_refused(upload(served, file), 422, "file_invalid")
 
     @pytest.mark.parametrize(
@@ -69,26 +69,26 @@ class TestBombs:
             ),
         ],
     )
-    def test_rows_that_are_bombs_are_left_to_the_worker(self, served: Served, file: bytes) -> None:
+    def test_rows_that_are_bombs_are_left_to_the_worker(self, served: App, file: bytes) -> None:
         answer = upload(served, file)
         assert answer.status == 202, answer
 
-    def test_a_strangers_file_is_not_read(self, served: Served) -> None:
+    def test_a_strangers_file_is_not_read(self, served: App) -> None:
         request = message(
             "POST", IMPORTS, headers=b"Content-Type: text/csv\r\n", body=b"a" * LARGEST
         )
         with served.growing_at_most(4):
             assert_refused(attack(served, request), 401, "token_invalid")
 
-    def test_an_endless_one_in_chunks(self, served: Served) -> None:
+    def test_an_endless_one_in_chunks(self, served: App) -> None:
         headers = {
             **served.authorization,
             "Content-Type": "text/csv",
             "Transfer-Encoding": "chunked",
         }
         chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
-        parts = (message("POST", IMPORTS, headers=headers), *[chunk] * 500)
-        assert_refused(attack(served, parts), 413, "body_too_large")
+        request = message("POST", IMPORTS, headers=headers)
+        assert_refused(attack(served, request, *[chunk] * 500), 413, "body_too_large")
 
 
 BOUNDARY = uuid4().hex
@@ -102,7 +102,7 @@ def part(content: bytes, head: str = 'name="file"; filename="links.csv"') -> byt
     )
 
 
-def upload_form(served: Served, parts: bytes) -> Answer:
+def upload_form(served: App, parts: bytes) -> Answer:
     media_type = f"multipart/form-data; boundary={BOUNDARY}"
     return upload(served, parts + f"--{BOUNDARY}--\r\n".encode(), media_type=media_type)
 
@@ -121,7 +121,7 @@ class TestForms:
             pytest.param(b"--" + b"a" * LARGEST, id="no part at all"),
         ],
     )
-    def test_too_much_of_anything_is_refused(self, served: Served, form: bytes) -> None:
+    def test_too_much_of_anything_is_refused(self, served: App, form: bytes) -> None:
         answer = upload_form(served, form)
         assert answer.status in {400, 422}, answer
         assert answer.problem()["detail"]

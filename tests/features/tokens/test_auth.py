@@ -13,7 +13,6 @@ from sqlalchemy import update
 
 from app.features.tokens.models import Token
 from app.features.tokens.scopes import TOKENS_WRITE
-from app.features.tokens.service import USED_EVERY
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from tests.conftest import MakeToken
@@ -26,11 +25,6 @@ from tests.problems import check_problem
 async def change(resources: Resources, token: Issued, **values: Any) -> None:
     async with transaction(resources.sessions) as session:
         await session.execute(update(Token).where(Token.id == UUID(token.id)).values(**values))
-
-
-async def last_used(resources: Resources, token: Issued) -> datetime | None:
-    async with transaction(resources.sessions) as session:
-        return (await session.get_one(Token, UUID(token.id))).last_used_at
 
 
 def changed_at(text: str, position: int) -> str:
@@ -54,10 +48,9 @@ class TestInvalid:
     @pytest.mark.parametrize(
         "header",
         [
-            *("Bearer", "Bearer ", "Bearer x", "Basic YTpi", "drydock_", "Bearer drydock_0_0"),
+            *("Bearer ", "Bearer x", "Basic YTpi", "drydock_", "é", "Bearer drydock_0_0"),
             f"Bearer drydock_{'0' * 32}_{'0' * 64}",
             f"Bearer drydock_{'G' * 32}_{'0' * 64}",
-            f"Bearer  drydock_{'0' * 32}_{'0' * 64}\x00",
             f"Bearer {'x' * 7000}",
         ],
     )
@@ -69,7 +62,7 @@ class TestInvalid:
         "change_text",
         [
             *(str.upper, "{}0".format, "{}\u0660".format),
-            *(partial(changed_at, position=at) for at in (0, -97, -85, -66, -65, -64, -35, -1)),
+            *(partial(changed_at, position=at) for at in (0, -97, -66, -65, -64, -1)),
         ],
     )
     async def test_one_that_was_changed(
@@ -94,8 +87,7 @@ class TestInvalid:
         await change(resources, expired, expires_at=now - timedelta(seconds=1))
         await change(resources, revoked, revoked_at=now)
         wrong = Issued(wrong.id, changed_at(wrong.text, -1), {})
-        later = (now + timedelta(minutes=5)).isoformat()
-        valid = await issue(expires_at=later)
+        valid = await issue(expires_at=(now + timedelta(minutes=5)).isoformat())
         assert (await client.get(TOKENS, headers=valid.authorization)).status_code == 200
         details = set()
         for token in (expired, revoked, wrong):
@@ -139,29 +131,23 @@ class TestLog:
 class TestLastUsed:
     """A token's last use is known to the minute, at the price of one write a minute."""
 
-    async def test_the_first_use_is_noted(
-        self, client: httpx.AsyncClient, issue: Issue, resources: Resources
-    ) -> None:
-        token = await issue()
-        assert await last_used(resources, token) is None
-        await client.get(TOKENS, headers=token.authorization)
-        assert await last_used(resources, token) is not None
-
-    @pytest.mark.parametrize(("later", "noted"), [(-20, False), (20, True)])
-    async def test_another_is_noted_after_a_minute(
+    @pytest.mark.parametrize(("seconds", "noted"), [(None, True), (40, False), (80, True)])
+    async def test_a_use_so_long_after_the_last_one(
         self,
         client: httpx.AsyncClient,
         issue: Issue,
         resources: Resources,
+        seconds: int | None,
         *,
-        later: int,
         noted: bool,
     ) -> None:
         token = await issue()
-        before = datetime.now(UTC) - USED_EVERY - timedelta(seconds=later)
+        before = seconds and datetime.now(UTC) - timedelta(seconds=seconds)
         await change(resources, token, last_used_at=before)
         await client.get(TOKENS, headers=token.authorization)
-        assert (await last_used(resources, token) != before) is noted
+        async with transaction(resources.sessions) as session:
+            used = (await session.get_one(Token, UUID(token.id))).last_used_at
+        assert (used != before) is noted
 
     async def test_a_request_does_not_wait_for_another_that_notes_it(self, live: Live) -> None:
         await live.sign_in()

@@ -1,16 +1,12 @@
 """A token in a browser's cookie: no script reads it, each request checks it, the API ignores it."""
 
-from datetime import UTC, datetime, timedelta
 from http.cookies import Morsel, SimpleCookie
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 import httpx
 import pytest
-from sqlalchemy import update
 
-from app.features.tokens.models import Token
 from app.features.tokens.scopes import TOKENS_WRITE
 from app.features.tokens.service import revoke_token
 from app.infra.db import transaction
@@ -27,8 +23,9 @@ def cookie_of(answer: httpx.Response) -> "Morsel[str]":
     return found
 
 
-def id_of(token: str) -> UUID:
-    return UUID(token.split("_")[1])
+async def revoke(resources: Resources, token: str) -> None:
+    async with transaction(resources.sessions) as session:
+        await revoke_token(session, token_id=UUID(token.split("_")[1]))
 
 
 class TestSignIn:
@@ -68,15 +65,15 @@ class TestSignIn:
         assert (cookie["path"], cookie["domain"], cookie["max-age"]) == ("/", "", "")
 
     @pytest.mark.parametrize(
-        "text", ["", "nonsense", "drydock_" + "0" * 32 + "_" + "0" * 64, "\x00", "é" * 1000, "<b>"]
+        "text", ["", "nonsense", f"drydock_{'0' * 32}_{'0' * 64}", "\x00", "<b>"]
     )
     async def test_what_is_no_token_is_refused(self, client: httpx.AsyncClient, text: str) -> None:
         answer = await client.post(SIGN_IN, data={"token": text})
-        page = Page(answer.text)
+        field = Page(answer.text).one("input", name="token").attributes
         assert answer.status_code == 401
         assert "set-cookie" not in answer.headers
-        assert page.one("input", name="token").attributes["aria-invalid"] == "true"
-        assert "value" not in page.one("input", name="token").attributes
+        assert field["aria-invalid"] == "true"
+        assert "value" not in field
 
     @pytest.mark.parametrize(
         ("kind", "body"),
@@ -84,8 +81,6 @@ class TestSignIn:
             ("application/json", b'{"token": "x"}'),
             ("application/x-www-form-urlencoded", b"token=%ff%fe"),
             ("application/x-www-form-urlencoded", b"token=a&token=b"),
-            ("application/x-www-form-urlencoded", b""),
-            ("text/plain", b"token=x"),
         ],
     )
     async def test_nor_is_what_is_no_form(
@@ -104,22 +99,16 @@ class TestSignIn:
     async def test_another_site_can_sign_nobody_in(
         self, client: httpx.AsyncClient, make_token: MakeToken
     ) -> None:
-        answer = await client.post(
-            SIGN_IN,
-            content=urlencode({"token": await make_token()}),
-            headers={
-                "Content-Type": "application/x-www-form-urlencoded",
-                "Origin": "http://evil.example",
-            },
-        )
+        headers = {"Origin": "http://evil.example"}
+        answer = await client.post(SIGN_IN, data={"token": await make_token()}, headers=headers)
         assert answer.status_code == 403
         assert "set-cookie" not in answer.headers
 
 
 class TestSignOut:
-    """The browser forgets the token."""
+    """The browser forgets a token when asked to, and when the token is no longer valid."""
 
-    async def test_it(self, client: httpx.AsyncClient, make_token: MakeToken) -> None:
+    async def test_on_demand(self, client: httpx.AsyncClient, make_token: MakeToken) -> None:
         await client.post(SIGN_IN, data={"token": await make_token()})
         assert COOKIE in client.cookies
         answer = await client.post(SIGN_OUT)
@@ -127,24 +116,13 @@ class TestSignOut:
         assert cookie_of(answer)["max-age"] == "0"
         assert COOKIE not in client.cookies
 
-
-class TestLapsed:
-    """A token that was revoked or has expired opens nothing from that moment on."""
-
-    @pytest.mark.parametrize("how", ["revoked", "expired"])
-    async def test_it(
-        self, how: str, client: httpx.AsyncClient, make_token: MakeToken, resources: Resources
+    async def test_a_revoked_token(
+        self, client: httpx.AsyncClient, make_token: MakeToken, resources: Resources
     ) -> None:
         token = await make_token(name="Ada")
         await client.post(SIGN_IN, data={"token": token})
         assert "Signed in as Ada" in (await client.get("/")).text
-        async with transaction(resources.sessions) as session:
-            if how == "revoked":
-                await revoke_token(session, token_id=id_of(token))
-            else:
-                past = datetime.now(UTC) - timedelta(seconds=1)
-                changed = update(Token).where(Token.id == id_of(token)).values(expires_at=past)
-                await session.execute(changed)
+        await revoke(resources, token)
         answer = await client.get("/")
         assert "Signed in" not in answer.text
         assert "is no longer valid" in Page(answer.text).text
@@ -170,16 +148,14 @@ class TestPanel:
     ) -> None:
         hostile = "<img src=x onerror=alert(1)>"
         revoked = await make_token(name=hostile)
-        async with transaction(resources.sessions) as session:
-            await revoke_token(session, token_id=id_of(revoked))
+        await revoke(resources, revoked)
         client.cookies[COOKIE] = token = await make_token(TOKENS_WRITE, name="Ada")
         answer = await client.get("/")
         page = Page(answer.text)
         assert f"{hostile} revoked" in page.text
         assert {element.tag for element in page.active()} == {"script", "img"}
         assert [image.attributes["src"][:8] for image in page.all("img")] == ["/static/"]
-        assert token.split("_")[2] not in answer.text
-        assert token.split("_")[1] not in answer.text
+        assert not any(part in answer.text for part in token.split("_")[1:])
 
     async def test_who_may_not_manage_them_sees_none(
         self, client: httpx.AsyncClient, make_token: MakeToken

@@ -1,6 +1,7 @@
 """Clicks while the worker, Redis and the app are killed: none is lost, none is counted twice."""
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -11,10 +12,11 @@ import pytest
 from redis import Redis
 
 from app.features.links.cache import STREAM
-from tests.conftest import Figures
 from tests.features.links.faults.visitors import Visitors
 from tests.polling import until
 from tests.service import Service
+
+log = logging.getLogger(__name__)
 
 RATE = 200.0  # clicks a second
 FIRST_LINKS = 8  # of each phase; another one comes each second
@@ -120,7 +122,7 @@ class TestClicksAreCountedExactlyOnce:
     """An acknowledged click is counted, once, whatever was killed meanwhile."""
 
     @pytest.mark.timeout(180)
-    async def test_at_200_a_second_for_30_seconds(self, service: Service, figures: Figures) -> None:
+    async def test_at_200_a_second_for_30_seconds(self, service: Service) -> None:
         before_app = [
             Phase("worker", 7, kill_worker_twice),
             Phase("frozen", 7, freeze_redis),
@@ -132,12 +134,11 @@ class TestClicksAreCountedExactlyOnce:
                 await phase.run(visitors, service)
             assert (visitors.lost, visitors.refused) == (Counter(), 0)
             await app_phase.run(visitors, service)
-        figures["seconds until all was reconciled"] = wait_until_reconciled(service)
+        log.info("reconciled after %.1f s", wait_until_reconciled(service))
         counted = counts(service)
         for phase in (*before_app, app_phase):
-            figures[phase.name] = phase.figures(visitors, counted)
-        figures["slowest redirect in s"] = visitors.slowest
-        figures["found no app"] = visitors.refused
+            log.info("%s: %s", phase.name, phase.figures(visitors, counted))
+        log.info("slowest redirect: %.3f s; %d found no app", visitors.slowest, visitors.refused)
         # Everybody was sent on, but those who found no app, or lost it.
         assert visitors.others == Counter()
         told = visitors.redirected

@@ -9,8 +9,7 @@ from redis.asyncio import Redis
 
 from tests.features.links.faults.history import READERS, SLUG, History, told
 from tests.features.links.faults.visitors import Answer, Visitors
-from tests.programs import App
-from tests.service import Service
+from tests.service import App, Service
 
 ROUNDS = 30
 REDIRECTS = 1000
@@ -21,13 +20,9 @@ LINKS = "/api/v1/links"
 def other_app(running: Service) -> Iterator[App]:
     """One more, which waits for a connection as long as it takes on a loaded machine."""
     names = ("DATABASE_CONNECT_TIMEOUT", "DATABASE_POOL_TIMEOUT", "DATABASE_CHECKOUT_LIMIT")
-    app = App(
-        {**running.environment, **dict.fromkeys(names, "20")}, running.folder, name="other-app"
-    )
-    app.start()
-    app.wait_until("/health/ready")
-    yield app
-    app.kill()
+    environment = {**running.environment, **dict.fromkeys(names, "20")}
+    with App(environment, running.folder, token=running.token, name="other-app") as app:
+        yield app
 
 
 class TestOneSlug:

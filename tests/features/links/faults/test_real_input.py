@@ -1,6 +1,7 @@
 """Thousands of addresses that nobody made up for a test, through the whole service."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Figures
 from tests.features.links.faults.harvest import harvest, is_plain, is_refused
 from tests.features.links.faults.uploads import csv_of, until_finished, upload
 from tests.features.links.faults.visitors import Visitors
 from tests.service import Service
+
+log = logging.getLogger(__name__)
 
 FEWEST, MOST = 10_000, 12_000
 CONCURRENCY = 16
@@ -75,9 +77,7 @@ def all_links(service: Service) -> dict[str, str]:
 class TestRealInput:
     """Every well-formed row becomes a link, every other is reported, and each link leads there."""
 
-    async def test_imported_twice_and_followed(
-        self, service: Service, file: File, figures: Figures
-    ) -> None:
+    async def test_imported_twice_and_followed(self, service: Service, file: File) -> None:
         source = csv_of(file.rows)
         before = all_links(service)
         async with service.client() as client:
@@ -91,9 +91,7 @@ class TestRealInput:
         assert all_links(service) == made
         assert {**first, "id": None} == {**again, "id": None}
         new = {slug: url for slug, url in made.items() if slug not in before}
-        figures["rows"] = len(file.rows)
-        figures["links"] = len(new)
-        figures["refused"] = first["failed"]
+        log.info("%d rows, %d links, %d refused", len(file.rows), len(new), first["failed"])
         self.check_report(file, first, set(new.values()))
         await self.check_redirects(service, new)
 
