@@ -46,7 +46,8 @@ class TestFields:
             *(("slug", "API"), ("slug", "a%2Fb"), ("slug", "abc\r\nX: y"), ("slug", "ab\u0441")),
             *(("slug", "\uff11\uff12"), ("slug", "a" * 65), ("title", "a\x1b[2Jb")),
             *(("expires_at", "9999-12-31T23:59:59-23:59"), ("expires_at", 10**30)),
-            *(("expires_at", "9" * 5000), ("expires_at", [])),
+            *(("expires_at", "9" * 5000), ("expires_at", []), ("expires_at", "2001-01-01T00:00Z")),
+            *(("clicks", 3), ("created_by", None)),
         ],
     )
     def test_it_is_refused(self, served: App, field: str, value: Any) -> None:

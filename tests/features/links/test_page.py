@@ -11,7 +11,7 @@ from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from tests.conftest import MakeClient, MakeToken
-from tests.features.links.conftest import IMPORTS, LINKS, MakeLink, RollUp
+from tests.features.links.conftest import MakeLink, RollUp
 from tests.pages import Page
 
 FORM = "/page/links"
@@ -154,11 +154,6 @@ class TestGuard:
         answer = await browser.post(path, data=data, headers={"Sec-Fetch-Site": "same-site"})
         assert answer.status_code == 403
         assert (await browser.get("/forged")).status_code == 404
-
-    async def test_the_api_takes_no_cookie(self, browser: httpx.AsyncClient) -> None:
-        for path in (LINKS, IMPORTS):
-            answer = await browser.post(path, json={"url": "https://example.com/"})
-            assert answer.status_code == 401
 
     async def test_writing_is_limited_as_over_the_api(
         self, make_client: MakeClient, make_token: MakeToken
