@@ -69,10 +69,8 @@ class Health:
         return Check(status=Status.OK)
 
     async def _check_migrations(self) -> Check:
-        try:
-            rows = await self._query("SELECT version_num FROM alembic_version")
-        except psycopg.errors.UndefinedTable:
-            rows = []
+        exists = await self._query("SELECT 1 WHERE to_regclass('alembic_version') IS NOT NULL")
+        rows = await self._query("SELECT version_num FROM alembic_version") if exists else []
         found = ", ".join(row[0] for row in rows) or None
         needed = self._revisions[-1]
         if found == needed:
@@ -103,9 +101,6 @@ class Health:
                 connection = await self._connect()
             try:
                 rows = await _fetch(connection, query)
-            except psycopg.errors.UndefinedTable:
-                self._connection = connection
-                raise
             except psycopg.OperationalError:
                 # The server may have restarted since the last query, and work again by now.
                 connection = await self._connect()
@@ -130,8 +125,6 @@ async def _fetch(connection: psycopg.AsyncConnection[Any], query: str) -> list[t
     async def run() -> list[tuple[Any, ...]]:
         try:
             return await (await connection.execute(query)).fetchall()
-        except psycopg.errors.UndefinedTable:
-            raise
         except BaseException:
             connection.pgconn.finish()
             raise

@@ -1,4 +1,4 @@
-"""Links while Redis or Postgres is away. How long each may take, the fault tests say."""
+"""Links while Redis or Postgres is down. The fault tests measure how long a request takes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -77,7 +77,7 @@ class TestRedisDown:
 
 
 class TestRedisSilent:
-    """When nobody knows whether a click reached the stream, it is saved and reconciled later."""
+    """If an append was not confirmed, its clicks are saved and reconciled later."""
 
     async def test_the_stream_is_asked_before_it_counts(
         self, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
@@ -106,7 +106,7 @@ async def age_noted_clicks(resources: Resources) -> None:
 
 
 class TestRedisFull:
-    """A Redis that takes no more writes is gone around, too."""
+    """Redirects also work, and count in Postgres, while Redis refuses writes."""
 
     async def test_redirects_are_answered_and_counted(
         self, live: Live, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""An import through the page: the file goes in, the bar grows, and bad rows are named."""
+"""Imports on the page: the form, the progress, and the rows that failed."""
 
 from uuid import UUID, uuid4
 
@@ -123,7 +123,7 @@ class TestFile:
 
 
 class TestGuard:
-    """An import's page is for those who may read links."""
+    """The page of an import needs links:read."""
 
     @pytest.mark.parametrize("path", [FILES, LIVE])
     async def test_a_stranger(self, client: httpx.AsyncClient, path: str) -> None:

@@ -1,4 +1,4 @@
-"""Links and imports through the pages, without scripts: what a browser sends, and what it shows."""
+"""The form and the list of links on the page, without scripts."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +11,7 @@ from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from tests.conftest import MakeClient, MakeToken
-from tests.features.links.conftest import IMPORTS, LINKS, MakeLink, RollUp
+from tests.features.links.conftest import MakeLink, RollUp
 from tests.pages import Page
 
 FORM = "/page/links"
@@ -42,12 +42,12 @@ async def home(browser: httpx.AsyncClient, path: str = "/") -> Page:
 
 
 def harmless(page: Page) -> bool:
-    """It runs and loads our own two files, and nothing that anybody typed."""
+    """Whether it runs and loads our own files only, and nothing that was typed."""
     return {element.attributes.get("src", "?")[:8] for element in page.active()} == {"/static/"}
 
 
 class TestCreate:
-    """The form makes a link and leads back to the overview, where it stands first."""
+    """The form makes a link and returns to the overview, or names the faults."""
 
     async def test_with_everything(self, browser: httpx.AsyncClient) -> None:
         form = (await home(browser)).one("form", action=FORM)
@@ -121,7 +121,7 @@ class TestCreate:
 
 
 class TestGuard:
-    """Forms are for those whose token allows it, sent from our own pages."""
+    """A form needs a token with the scope, and must be sent from our own pages."""
 
     @pytest.mark.parametrize("path", [FORM, FILES])
     async def test_a_token_with_links_write_is_needed(
@@ -154,11 +154,6 @@ class TestGuard:
         answer = await browser.post(path, data=data, headers={"Sec-Fetch-Site": "same-site"})
         assert answer.status_code == 403
         assert (await browser.get("/forged")).status_code == 404
-
-    async def test_the_api_takes_no_cookie(self, browser: httpx.AsyncClient) -> None:
-        for path in (LINKS, IMPORTS):
-            answer = await browser.post(path, json={"url": "https://example.com/"})
-            assert answer.status_code == 401
 
     async def test_writing_is_limited_as_over_the_api(
         self, make_client: MakeClient, make_token: MakeToken

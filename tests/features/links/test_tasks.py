@@ -1,4 +1,4 @@
-"""The worker's part: imports that are interrupted or lost, the roll-up's loop, and purging."""
+"""The worker: imports that were interrupted, lost jobs, and the loop that counts clicks."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,7 +46,7 @@ async def do_first_batch(resources: Resources, job: dict[str, Any]) -> None:
 
 
 class TestImport:
-    """An import that is interrupted goes on where it was, and two workers do each row once."""
+    """An interrupted import continues where it stopped. Two workers do each row once."""
 
     async def test_it_goes_on_where_it_was(
         self, api: httpx.AsyncClient, resources: Resources
@@ -66,7 +66,7 @@ class TestImport:
     async def test_a_worker_that_falls_behind_another_stops(
         self, api: httpx.AsyncClient, resources: Resources, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """As when a job was taken for dead and given to another, and was not."""
+        """Its job was given to another worker, because it seemed to be dead."""
         job = await upload(api, *ROWS)
         load = load_source
 
@@ -122,7 +122,7 @@ async def looping(loop: Task, resources: Resources) -> AsyncIterator[None]:
 
 
 class TestResume:
-    """An import whose job was lost is enqueued again, once, and one that moves is not."""
+    """An import without progress is enqueued again, once. One with progress is not."""
 
     async def test_only_what_stands_still(self, live: Live) -> None:
         await live.sign_in()
@@ -142,7 +142,7 @@ class TestResume:
 
 
 class TestRollUp:
-    """The loop counts what the stream holds, soon after it was appended, and trims it."""
+    """The loop counts new entries of the stream, and trims it."""
 
     @pytest.fixture
     async def link_id(self, live: Live) -> UUID:

@@ -1,4 +1,4 @@
-"""POST /api/v1/imports: taking a file in."""
+"""POST /api/v1/imports."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ async def stored(resources: Resources) -> int:
 
 
 class TestUpload:
-    """A file is stored before the answer, and the worker is told after the commit."""
+    """A file is stored before the answer, and its job is enqueued after the commit."""
 
     @pytest.mark.parametrize(
         "sent",
@@ -55,7 +55,7 @@ class TestUpload:
 
 
 class TestRefused:
-    """What can't be imported as a whole is refused at once, and nothing is stored."""
+    """A file that can't be imported is refused, and nothing is stored."""
 
     @pytest.fixture(autouse=True)
     async def nothing_is_stored(self, resources: Resources) -> None:
