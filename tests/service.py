@@ -126,7 +126,10 @@ class Program:
 
 
 class App(Program):
-    """The web side, on a port that it keeps over restarts. As a context it runs and is ready."""
+    """The web side, on a port that it keeps over restarts.
+
+    As a context manager it starts, waits until it is ready, and stops at the end.
+    """
 
     def __init__(
         self,
@@ -167,27 +170,32 @@ class App(Program):
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, headers=self.authorization, timeout=20)
 
-    def answers(self, path: str, *, status: int = 200) -> bool:
+    def answers(self, path: str) -> bool:
         # Not httpx: to make a client takes it 30 ms, which a wait would spend again and again.
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             connection.request("GET", path)
-            return connection.getresponse().status == status
+            return connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
         finally:
             connection.close()
 
-    def wait_until(self, path: str, *, status: int = 200, seconds: float = START_SECONDS) -> None:
+    def wait_until(self, path: str, *, seconds: float = START_SECONDS) -> None:
+        """Return once it answers this path with 200."""
+
         def holds() -> bool:
             assert self.is_running, self.output()
-            return self.answers(path, status=status)
+            return self.answers(path)
 
         until(holds, within=seconds, every=0.02)
 
 
 class Service:
-    """All of it. `restore` repairs what a test broke, so that many tests share one service."""
+    """Postgres, Redis, the app and the worker.
+
+    `restore` repairs what a test broke, so that many tests share one service.
+    """
 
     def __init__(self, postgres: PostgresServer, redis: RedisServer, folder: Path) -> None:
         self.postgres = postgres
@@ -200,18 +208,16 @@ class Service:
         migrate(settings)
         self.token = first_token(settings)
         self.app = App(self.environment, folder, token=self.token)
-        self.worker = self._program("worker", name="worker")
+        run_worker = [sys.executable, "-m", "app", "worker"]
+        self.worker = Program("worker", run_worker, self.environment, folder)
         self.extras: list[Program] = []
 
     def command(self, *words: str, name: str = "", **overrides: str) -> Program:
         """`python -m app …`, not started yet, and ended with the test."""
-        program = self._program(*words, name=name or words[0], **overrides)
-        self.extras.append(program)
-        return program
-
-    def _program(self, *words: str, name: str, **overrides: str) -> Program:
         environment = {**self.environment, **overrides}
-        return Program(name, [sys.executable, "-m", "app", *words], environment, self.folder)
+        run = [sys.executable, "-m", "app", *words]
+        self.extras.append(Program(name or words[0], run, environment, self.folder))
+        return self.extras[-1]
 
     def another_app(
         self, *, server: Literal["uvicorn", "gunicorn"] = "uvicorn", **overrides: str

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from tests.hostility import QUICKLY, Answer, assert_refused, attack, message, sent, unharmed
@@ -49,30 +48,21 @@ class TestBodies:
         request = message("POST", TOKENS, headers=headers)
         assert_refused(attack(served, request, *[chunk] * 500), 413, "body_too_large")
 
-    @pytest.mark.parametrize("brackets", [(b"[", b"]"), (b'{"a":', b"}")])
-    def test_as_many_brackets_as_fit(self, served: App, brackets: tuple[bytes, bytes]) -> None:
-        opening, closing = brackets
-        depth = 60_000 // len(opening + closing)
-        body = opening * depth + b"0" + closing * depth
-        answer = post(served, body)
-        # Where Python's parser gets that deep, its result is refused.
-        code = {400: "bad_request", 422: "validation_failed"}[answer.status]
-        assert_refused(answer, answer.status, code)
-
     @pytest.mark.parametrize(
-        "body",
+        ("body", "status"),
         [
-            pytest.param(b'{"name": "\xff\xfe"}', id="invalid UTF-8"),
-            pytest.param(b'{"name": ' + b"9" * 60_000 + b"}", id="a number of 60,000 digits"),
-            pytest.param(b"\x1f\x8b\x08\x00\x00\x00\x00\x00", id="gzip"),
+            pytest.param(b"[" * 30_000 + b"]" * 30_000, 400, id="as many brackets as fit"),
+            pytest.param(b'{"name": "\xff\xfe"}', 400, id="invalid UTF-8"),
+            pytest.param(b'{"name": ' + b"9" * 60_000 + b"}", 400, id="a number of 60,000 digits"),
+            pytest.param(b"\x1f\x8b\x08\x00\x00\x00\x00\x00", 400, id="gzip"),
+            *((b"", 422), (b"{]", 422), (b'"name"', 422), (b"null", 422), (b"\x00", 422)),
         ],
     )
-    def test_what_no_parser_takes(self, served: App, body: bytes) -> None:
-        assert_refused(post(served, body), 400, "bad_request")
-
-    @pytest.mark.parametrize("body", [b"", b"{", b"{]", b'"name"', b"null", b"\x00"])
-    def test_what_is_no_object(self, served: App, body: bytes) -> None:
-        assert_refused(post(served, body), 422, "validation_failed", "body")
+    def test_what_is_no_object(self, served: App, body: bytes, status: int) -> None:
+        answer = post(served, body)
+        if body.startswith(b"[[") and answer.status == 422:
+            status = 422  # where Python's parser gets that deep, its result is refused
+        assert_refused(answer, status, {400: "bad_request", 422: "validation_failed"}[status])
 
     @pytest.mark.parametrize(
         "name", [r'"a\u0000b"', r'"\ud800"', r'"\udfff\ud800"', '"\\n"', "1e400", "NaN", "[[]]"]
@@ -86,30 +76,6 @@ class TestBodies:
         answer = post(served, body)
         assert_refused(answer, 422, "validation_failed", "body.k0")
         assert len(answer.body) < 10_000
-
-
-class TestTokens:
-    """A token must be in the Authorization header, to the letter."""
-
-    @pytest.mark.parametrize(
-        "value",
-        [
-            b"",
-            b"Bearer",
-            b"Bearer  ",
-            b"Basic %s",
-            b"%s",
-            b"Bearer %s0",
-            b"Bearer %s,",
-            b"\xff\xe9",
-            b"Bearer " + b"a" * 60_000,
-        ],
-    )
-    def test_another_header(self, served: App, value: bytes) -> None:
-        token = served.token.encode()
-        line = b"Authorization: " + (value % token if b"%s" in value else value) + b"\r\n"
-        answer = attack(served, message("GET", TOKENS, headers=line))
-        assert_refused(answer, 401, "token_invalid")
 
 
 class TestPaths:
@@ -169,22 +135,3 @@ class TestHeaders:
         answer = attack(served, message("GET", ALIVE, headers={"X-A": "a" * 1_000_000}))
         assert answer.status == 200
         assert answer.seconds < QUICKLY
-
-
-class TestForwardedFor:
-    """A client that is no trusted proxy can't choose the address that rate limits count."""
-
-    def test_it_does_not_evade_the_limit(self, served: App) -> None:
-        environment = {**served.environment, "RATE_LIMIT_LOGIN": "3/hour"}
-        forged = [f"203.0.113.{number}" for number in range(6)]
-        with App(environment, served.folder, token="", name="limited") as limited:
-            answers = [
-                httpx.get(
-                    limited.url + TOKENS,
-                    headers={"X-Forwarded-For": address, "Forwarded": f"for={address}"},
-                )
-                for address in forged
-            ]
-            assert [answer.status_code for answer in answers] == [401] * 3 + [429] * 3
-            assert answers[-1].json()["code"] == "rate_limited"
-            assert "203.0.113" not in limited.output()

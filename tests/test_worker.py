@@ -71,9 +71,12 @@ async def is_fresh(redis: Redis) -> bool:
 class TestJobs:
     """The worker runs the jobs and crons of the features, with the resources of the process."""
 
-    async def test_a_job_that_fails_is_tried_again(self, own_settings: Settings) -> None:
+    async def test_a_job_that_fails_is_tried_again_and_a_cron_runs_by_the_clock(
+        self, own_settings: Settings
+    ) -> None:
         tries: list[str] = []
         done: asyncio.Future[Resources] = asyncio.Future()
+        flooded = asyncio.Event()
 
         async def load(context: dict[str, Any], *, cargo: str) -> None:
             tries.append(cargo)
@@ -81,36 +84,26 @@ class TestJobs:
                 raise ConnectionError
             done.set_result(context["resources"])
 
-        feature = Feature(name="ships", work=Work(jobs=[load]))
-        async with working(own_settings, feature):
+        async def tide(_context: dict[str, Any]) -> None:
+            flooded.set()
+
+        # A sixth field counts seconds: this test does not wait for a minute.
+        work = Work(jobs=[load], crons=[Cron(tide, "* * * * * *")])
+        async with working(own_settings, Feature(name="ships", work=work)):
             await enqueue(own_settings, load.__qualname__, cargo="tea", retries=3)
             async with asyncio.timeout(20):
                 resources = await done
+                await flooded.wait()
             async with resources.engine.connect():
                 pass
         assert tries == ["tea", "tea"]
-
-    async def test_a_cron_runs_by_the_clock(self, own_settings: Settings) -> None:
-        done = asyncio.Event()
-
-        async def tide(_context: dict[str, Any]) -> None:
-            done.set()
-
-        # A sixth field counts seconds: this test does not wait for a minute.
-        feature = Feature(name="ships", work=Work(crons=[Cron(tide, "* * * * * *")]))
-        async with working(own_settings, feature):
-            await asyncio.wait_for(done.wait(), 20)
 
 
 class TestLoops:
     """A loop runs until the worker stops. If it raises, that is logged, and it starts again."""
 
     async def test_it(self, own_settings: Settings) -> None:
-        failures: list[Exception] = [
-            ConnectionError("away"),
-            ValueError("a bug"),
-            ValueError("a bug"),
-        ]
+        failures = [ConnectionError("away"), ValueError("a bug"), ValueError("a bug")]
         go_on, recovered, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
         async def watch(_resources: Resources) -> None:
@@ -130,11 +123,8 @@ class TestLoops:
                 await asyncio.wait_for(recovered.wait(), 20)
         assert ended.is_set()
         failed = named(events, "loop_failed")
-        assert [event["error"] for event in failed] == [
-            "ConnectionError: away",
-            "ValueError: a bug",
-            "ValueError: a bug",
-        ]
+        errors = ["ConnectionError: away", "ValueError: a bug", "ValueError: a bug"]
+        assert [event["error"] for event in failed] == errors
         assert {event["loop"] for event in failed} == {"watch"}
         # Only an unexpected error is logged with its stack trace, and only once.
         assert [event["exc_info"] is not None for event in failed] == [False, True, False]

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import httpx
 import psycopg
@@ -79,11 +80,8 @@ async def watch(
             sample.statuses[status] += 1
             await asyncio.sleep(PAUSE)
 
-    def sending(request: Request) -> Callable[[], Awaitable[int]]:
-        async def send() -> int:
-            return (await request(client)).status_code
-
-        return send
+    async def send(request: Request) -> int:
+        return (await request(client)).status_code
 
     async with await psycopg.AsyncConnection.connect(service.postgres.url) as connection:
         await connection.execute("CREATE TEMPORARY TABLE control (number int)")
@@ -95,8 +93,8 @@ async def watch(
 
         live, transaction = seen.controls
         async with asyncio.TaskGroup() as parallel:
-            parallel.create_task(repeat(sending(lambda http: http.get(LIVE)), live))
+            parallel.create_task(repeat(partial(send, lambda http: http.get(LIVE)), live))
             parallel.create_task(repeat(transact, transaction))
             for name, request in kinds.items():
-                parallel.create_task(repeat(sending(request), seen.kinds[name]))
+                parallel.create_task(repeat(partial(send, request), seen.kinds[name]))
     return seen

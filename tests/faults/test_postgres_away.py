@@ -2,19 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import (
-    AbstractAsyncContextManager,
-    ExitStack,
-    asynccontextmanager,
-    suppress,
-)
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, suppress
 
 import httpx
 import psycopg
 import pytest
 
-from tests.faults.network import Proxy
+from dev.servers import PostgresServer
+from tests.faults.away import Away, Proxy, frozen, stopped
 from tests.polling import eventually
 from tests.service import Service
 
@@ -26,28 +22,12 @@ POOL = 10  # connections
 AT_ONCE = 3 * POOL  # requests
 PROBES = 100
 
-Away = Callable[[Service], AbstractAsyncContextManager[None]]
-
 
 @asynccontextmanager
-async def stopped(service: Service) -> AsyncIterator[None]:
-    await asyncio.to_thread(service.postgres.stop)
-    yield
-    await asyncio.to_thread(service.postgres.start)
-
-
-@asynccontextmanager
-async def frozen(service: Service) -> AsyncIterator[None]:
-    service.postgres.freeze()
-    yield
-    service.postgres.thaw()
-
-
-@asynccontextmanager
-async def full(service: Service) -> AsyncIterator[None]:
+async def full(postgres: PostgresServer) -> AsyncIterator[None]:
     """Another client holds all connections that max_connections allows."""
     with ExitStack() as held:
-        await asyncio.to_thread(take_all_connections, service.postgres.url, held)
+        await asyncio.to_thread(take_all_connections, postgres.url, held)
         yield
 
 
@@ -112,7 +92,7 @@ class TestPostgresAway:
     @pytest.mark.parametrize("away", [stopped, frozen, full])
     async def test_while_it_is_away_and_after(self, service: Service, away: Away) -> None:
         async with service.client() as client:
-            async with away(service):
+            async with away(service.postgres):
                 # The first requests meet open connections. The later ones have to connect.
                 await assert_refuses(client)
                 await assert_health_answers(client)

@@ -2,12 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 
+from dev.servers import RedisServer
+from tests.faults.away import Away, frozen, stopped
 from tests.faults.latency import Request, watch
 from tests.polling import eventually
 from tests.service import Service
@@ -27,40 +29,24 @@ async def create_token(client: httpx.AsyncClient) -> httpx.Response:
 
 
 KINDS: dict[str, Request] = {"list": list_tokens, "create": create_token}
-Away = Callable[[Service], AbstractAsyncContextManager[None]]
 
 
 @asynccontextmanager
-async def stopped(service: Service) -> AsyncIterator[None]:
-    await asyncio.to_thread(service.redis.stop)
-    yield
-    await asyncio.to_thread(service.redis.start)
-
-
-@asynccontextmanager
-async def frozen(service: Service) -> AsyncIterator[None]:
-    service.redis.freeze()
-    yield
-    service.redis.thaw()
-
-
-@asynccontextmanager
-async def stuttering(service: Service) -> AsyncIterator[None]:
+async def stuttering(redis: RedisServer) -> AsyncIterator[None]:
     """Slow: most commands take longer than the timeout, some do not."""
 
     async def stutter() -> None:
         pause, works = STUTTER
         while True:
-            service.redis.freeze()
-            await asyncio.sleep(pause)
-            service.redis.thaw()
+            async with frozen(redis):
+                await asyncio.sleep(pause)
             await asyncio.sleep(works)
 
     task = asyncio.create_task(stutter())
     yield
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    service.redis.thaw()
+    redis.thaw()
 
 
 async def assert_health_answers(client: httpx.AsyncClient) -> None:
@@ -91,7 +77,7 @@ class TestRedisAway:
     async def test_while_it_is_away_and_after(self, service: Service, away: Away) -> None:
         async with service.client() as client:
             usual = await watch(service, client, KINDS, seconds=1)
-            async with away(service):
+            async with away(service.redis):
                 seen = await watch(service, client, KINDS, seconds=2.5)
                 if away is not stuttering:
                     await assert_health_answers(client)

@@ -117,7 +117,7 @@ class TestStopped:
 
     def test_by_a_container_test(self, hub: Hub) -> None:
         hub.clone.test_only("def test_the_image(images):\n    assert not images.version('one')\n")
-        self.assert_stopped(hub, "Container tests of that digest", "1 failed")
+        self.assert_stopped(hub, "make check-docker, against that digest", "1 failed")
 
     def test_by_a_secret_in_a_layer(self, hub: Hub) -> None:
         hub.clone.write("app/leaked.txt", f"token = '{TOKEN}'\n")

@@ -5,7 +5,8 @@ import asyncio
 import httpx
 import pytest
 
-from tests.faults.test_postgres_away import API_LIMIT, Away, assert_recovers, frozen, full, stopped
+from tests.faults.away import Away, frozen, stopped
+from tests.faults.test_postgres_away import API_LIMIT, assert_recovers, full
 from tests.features.links.faults.visitors import Visitors
 from tests.polling import until
 from tests.service import Service
@@ -22,7 +23,7 @@ class TestPostgresAway:
         async with service.client() as client, Visitors(service.app.port) as visitors:
             body = {"url": "https://example.com/", "slug": slug}
             assert (await client.post("/api/v1/links", json=body)).status_code == 201
-            async with away(service):
+            async with away(service.postgres):
                 uncached = asyncio.create_task(client.get(f"/un{slug}"))
                 await visitors.stroll(lambda _: slug, rate=100, seconds=CLICKS / 100)
                 refused = await uncached

@@ -7,9 +7,9 @@ from itertools import count
 import httpx
 import pytest
 
+from tests.faults.away import Away, Proxy, frozen, stopped
 from tests.faults.latency import Request, watch
-from tests.faults.network import Proxy
-from tests.faults.test_redis_away import PROMISED, Away, assert_recovers, frozen, stopped
+from tests.faults.test_redis_away import PROMISED, assert_recovers
 from tests.service import Service
 
 SLOW = 0.3  # seconds for each chunk, each way
@@ -58,7 +58,7 @@ class TestRedisAway:
         async with service.client() as client:
             await prepare(client)
             usual = await watch(service, client, KINDS, seconds=1)
-            async with away(service):
+            async with away(service.redis):
                 seen = await watch(service, client, KINDS, seconds=2.5)
             await assert_recovers(client)
         seen.assert_answered(make=201, change=200, cached=302, unknown=404)

@@ -1,7 +1,27 @@
-"""A TCP proxy that can be slow, or silent."""
+"""Ways in which Postgres or Redis is away: stopped, frozen, or behind a slow or silent network."""
 
 import asyncio
-from typing import Self
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any, Self
+
+from dev.lifecycle import Server
+
+Away = Callable[[Any], AbstractAsyncContextManager[None]]  # of the server
+
+
+@asynccontextmanager
+async def stopped(server: Server) -> AsyncIterator[None]:
+    await asyncio.to_thread(server.stop)
+    yield
+    await asyncio.to_thread(server.start)
+
+
+@asynccontextmanager
+async def frozen(server: Server) -> AsyncIterator[None]:
+    server.freeze()
+    yield
+    server.thaw()
 
 
 class Proxy:
@@ -11,12 +31,12 @@ class Proxy:
     or a lost NAT entry. After `heal`, new connections work.
     """
 
-    def __init__(self, target: int, *, delay: float = 0.0) -> None:
+    def __init__(self, target: int) -> None:
         self.target = target
-        self.delay = delay
+        self.delay = 0.0
         self.port = 0
         self._silent = False
-        self._pumps: set[asyncio.Task[None]] = set()
+        self._pumps: list[asyncio.Task[None]] = []
         self._writers: list[asyncio.StreamWriter] = []
 
     async def __aenter__(self) -> Self:
@@ -26,8 +46,7 @@ class Proxy:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for pump in self._pumps:
-            pump.cancel()
+        self.silence()
         for writer in self._writers:
             writer.close()
         closing = (writer.wait_closed() for writer in self._writers)
@@ -45,23 +64,15 @@ class Proxy:
         self._writers.append(writer)
         if self._silent:
             return
-        try:
-            upstream, downstream = await asyncio.open_connection("127.0.0.1", self.target)
-        except OSError:
-            writer.close()
-            return
+        upstream, downstream = await asyncio.open_connection("127.0.0.1", self.target)
         self._writers.append(downstream)
         for pump in (self._pump(reader, downstream), self._pump(upstream, writer)):
-            task = asyncio.create_task(pump)
-            self._pumps.add(task)
-            task.add_done_callback(self._pumps.discard)
+            self._pumps.append(asyncio.create_task(pump))
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        with suppress(OSError):  # the other end is closed
             while chunk := await reader.read(65_536):
                 await asyncio.sleep(self.delay)
                 writer.write(chunk)
                 await writer.drain()
-        except OSError:
-            pass  # the other end is closed
         writer.close()
