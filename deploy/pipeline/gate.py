@@ -2,9 +2,9 @@
 
     gate.py --exceptions .trivyignore.yaml --database database.json --output gate.json REPORT...
 
-These findings block it: a vulnerability of severity HIGH or CRITICAL that has a fix, any secret, any
+These findings block it: a vulnerability of severity HIGH or CRITICAL that has a fix, a secret, a
 misconfiguration, and an exception without a reason, without a date, or after its date. trivy leaves
-out of its reports the findings that an exception names, until its date.
+out the findings that an exception names, until its date.
 
 Exit code 0: nothing blocks it. 1: something does. 2: the scan is not valid, because a report lists
 no package, or because the vulnerability database is missing or old.
