@@ -11,8 +11,6 @@ from tests.stack.images import ONE, Images
 from tests.stack.source import copy_of_repository, run
 
 CANARY = "canary-3f1c8e0b"
-# These start the servers, migrate the schema and send requests. `make check-more` runs all tests.
-QUICK = ("tests/test_main.py", "tests/test_health.py", "tests/test_cli.py")
 
 
 class TestDigest:
@@ -43,23 +41,6 @@ class TestCache:
         assert re.search(r"Installed \d+ packages", said)
         # uv prints this word when it downloads or builds a package.
         assert "Prepared" not in said
-
-
-@pytest.mark.long
-class TestTestStage:
-    """`--target test` is the image that ships and the tests, which it can run."""
-
-    @pytest.mark.timeout(400)
-    def test_it_runs_them(self, docker: DockerClient, images: Images) -> None:
-        images.build("test", "--target", "test")
-        command = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *QUICK]
-        said = docker.run(images.name("test"), command, remove=True, tmpfs=[Path("/tmp:exec")])
-        assert re.search(r"\[100%\]|\d+ passed", str(said))
-        shipped, tested = (
-            docker.image.inspect(images.name(tag)).root_fs.layers or [] for tag in (ONE, "test")
-        )
-        assert shipped
-        assert tested[: len(shipped)] == shipped
 
 
 class TestSecrets:

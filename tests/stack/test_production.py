@@ -79,7 +79,7 @@ class TestExposure:
 
 
 class TestLimits:
-    """No container can take the host with it, and none is cut off while it works."""
+    """Each container has limits and few rights, and comes back after a crash."""
 
     def test_every_container_is_bounded(self, stack: Stack) -> None:
         for service in ALL:
@@ -94,11 +94,6 @@ class TestLimits:
             assert host.restart_policy.name == "unless-stopped"
             assert host.log_config is not None
             assert set(host.log_config.config or {}) == {"max-size", "max-file"}
-
-    def test_every_container_gets_time_to_finish(self, stack: Stack) -> None:
-        services = stack.docker.compose.config(return_json=True)["services"]
-        for service in ALL:
-            assert services[service]["stop_grace_period"] in {"30s", "35s", "1m0s"}
 
 
 class TestScale:
