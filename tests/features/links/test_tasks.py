@@ -106,9 +106,10 @@ async def enqueued(resources: Resources) -> list[str]:
     """The imports that a worker would take up, in order."""
     queue = make_queue(resources.redis)
     found = []
-    while job := await queue.dequeue(timeout=0.05):
-        assert job.kwargs is not None
-        found.append(job.kwargs["import_id"])
+    while await queue.count("queued"):
+        # None if Redis took too long, on a loaded machine.
+        if (job := await queue.dequeue(timeout=1)) and job.kwargs is not None:
+            found.append(job.kwargs["import_id"])
     return found
 
 
