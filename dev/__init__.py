@@ -1,8 +1,10 @@
-"""What a developer's machine needs around Drydock.
+"""What runs Drydock on a developer's machine.
 
-Here live the making of .venv (bootstrap, install), the real Postgres and Redis that come out of
-Python packages (servers), the launcher behind `make dev` without Docker (up) and with it (stack),
-the development server (serve) and `make doctor`. This package imports nothing of `app/`, and `app/`
-nothing of it: it runs the same commands that a container runs. It uses the standard library only,
-except where .venv is sure to exist.
+- bootstrap and install make .venv.
+- servers starts a real Postgres and Redis from Python packages.
+- up is `make dev` without Docker, stack is `make dev` with it. serve runs the app in both.
+- doctor is `make doctor`.
+
+This package imports nothing of `app/`, and `app/` imports nothing of it. Modules that may run
+before .venv exists use the standard library only.
 """

@@ -1,4 +1,4 @@
-"""`python -m dev …`: what the Makefile calls. Each command is a function of another module."""
+"""`python -m dev …`: the commands that the Makefile calls. Other modules implement them."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ from dev.up import up
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m dev", description="What make calls.")
+    parser = argparse.ArgumentParser(prog="python -m dev", description="The commands behind make.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("install", help="make .venv, or bring it up to date")
     commands.add_parser("up", help="run app, worker, Postgres and Redis until Ctrl-C")
@@ -24,7 +24,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     program.add_argument("words", nargs="+", metavar="CMD")
     removal = commands.add_parser("remove-data", help="remove .local/")
     removal.add_argument("--yes", action="store_true", help="don't ask")
-    look = commands.add_parser("doctor", help="say what is wrong with this machine")
+    look = commands.add_parser("doctor", help="find what is wrong with this machine")
     look.add_argument("--runtime", choices=["docker", "embedded"], help="as for make dev")
     return parser.parse_args(words)
 
@@ -54,7 +54,7 @@ def main(words: Sequence[str]) -> int:
     try:
         return dispatch(chosen)
     except (Interrupted, KeyboardInterrupt):
-        # Ctrl-C is how `up` ends. It cuts short anything else.
+        # Ctrl-C is the normal end of `up`. It interrupts every other command.
         return 0 if chosen.command == "up" else 130
     except DevError as error:
         print(error, file=sys.stderr)

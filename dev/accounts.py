@@ -1,7 +1,7 @@
-"""Postgres refuses to run as root: when we are root, it runs as `nobody`.
+"""Which account Postgres runs as. It refuses to run as root, so root starts it as `nobody`.
 
-That account can't reach root's folders, so its files may have to lie in a folder under /var/lib.
-For an ordinary user nothing here makes a difference.
+`nobody` can't reach root's folders, so Postgres's files may be in a folder under /var/lib. For any
+other user, Postgres runs as that user, and its files are in the clone.
 """
 
 import hashlib
@@ -17,30 +17,31 @@ from typing import NamedTuple
 
 from dev.errors import ServerError
 
-# Linux's and macOS's place for a program's data. Only root can write there, so nobody else can
-# prepare a folder of the name that we will use.
+# The folders for programs' data, on Linux and on macOS. Only root can write there, so nobody else
+# can create our folder first.
 PLACES = (Path("/var/lib"), Path("/var/db"))
 PREFIX = "dev-postgres-"
-# Names the folder that the data belongs to.
+# The name of a file. It contains the path of the folder that the data belongs to.
 BELONGS = "belongs-to"
 
 
 class Account(NamedTuple):
-    """Whose rights a server gets."""
+    """The account that a server runs as."""
 
     uid: int
     gid: int
 
 
 def server_account() -> Account | None:
-    """Return the account that Postgres runs as: `nobody` for root, None for ourselves."""
+    """Return the account for Postgres: `nobody` if we are root, else None, which means our own."""
     if os.geteuid() != 0:
         return None
     try:
         entry = pwd.getpwnam("nobody")
     except KeyError:
         raise ServerError(
-            "Postgres refuses to run as root, and this machine has no account `nobody` to run it."
+            "Postgres refuses to run as root, and this machine has no account `nobody`. "
+            "Make one: useradd nobody"
         ) from None
     return Account(entry.pw_uid, entry.pw_gid)
 
@@ -51,7 +52,7 @@ def give(path: Path, account: Account | None) -> None:
 
 
 def is_open(path: Path) -> bool:
-    """Whether every account may read it and pass the folders above it, by their mode bits."""
+    """Whether the mode bits let every account read it and pass the folders above it."""
     path = path.resolve()
     folders = (path, *path.parents) if path.is_dir() else path.parents
     readable = bool(path.stat().st_mode & stat.S_IROTH)
@@ -59,7 +60,7 @@ def is_open(path: Path) -> bool:
 
 
 def home_of(folder: Path, account: Account | None) -> Path:
-    """Return where the account can keep the files of this folder: in it, or under /var/lib."""
+    """Return the folder where the account can keep its files: this one, or one under /var/lib."""
     home = outside(folder)
     if account is None or (is_open(folder) and not home.is_dir()):
         return folder
@@ -70,27 +71,27 @@ def home_of(folder: Path, account: Account | None) -> Path:
 
 
 def outside(folder: Path) -> Path:
-    """Return the place of this folder's files under /var/lib. The name is the path's hash."""
+    """Return the folder under /var/lib for this folder's files. Its name is a hash of the path."""
     place = next((place for place in PLACES if place.is_dir()), PLACES[0])
     return place / f"{PREFIX}{hashlib.sha256(bytes(folder.resolve())).hexdigest()[:12]}"
 
 
 def orphans() -> dict[Path, str]:
-    """Return the folders under /var/lib whose clone was moved or removed, with its old path."""
+    """Return the folders under /var/lib whose clone is gone, each with the clone's old path."""
     notes = [note for place in PLACES for note in place.glob(f"{PREFIX}*/{BELONGS}")]
     named = {note.parent: note.read_text("utf-8") for note in notes if os.access(note, os.R_OK)}
     return {home: folder for home, folder in named.items() if not Path(folder).is_dir()}
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder of a server, and its files under /var/lib."""
+    """Remove a server's folder, and its files under /var/lib."""
     shutil.rmtree(outside(folder), ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Make a folder for servers that live as long as the block."""
+    """Make a folder for servers, and remove it at the end of the block."""
     folder = Path(tempfile.mkdtemp(prefix="drydock-"))
     try:
         folder.chmod(0o755)

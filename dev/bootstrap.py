@@ -1,8 +1,7 @@
-"""What make calls first: it turns an old Python away and makes .venv, or runs `python -m dev …`.
+"""What make calls first: it refuses an old Python, and makes .venv or runs `python -m dev …`.
 
-Commands that also work without .venv come through here: `python3 dev/bootstrap.py doctor`. This
-file keeps to what every Python 3 can read, without even an f-string. An old one must get as far as
-the message, and not end in a SyntaxError.
+`python3 dev/bootstrap.py doctor` runs a command without .venv. Every Python 3 can parse this file;
+it has not even an f-string. So an old Python prints the message below, and not a SyntaxError.
 """
 
 import os
@@ -13,11 +12,16 @@ KNOWN = ("python3.14", "python3.13", "python3.12", "python3.11")
 
 
 def remedy() -> str:
-    """Name an interpreter on PATH that would do, or say what to install."""
+    """Name a suitable interpreter on PATH, or say what to install."""
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         for name in KNOWN:
             if os.access(os.path.join(folder, name), os.X_OK):  # noqa: PTH118 - see above
-                return "This machine has one: make PYTHON=" + name + " and the target."
+                return (
+                    "This machine has one: make PYTHON="
+                    + name
+                    + " with the target, as in: make dev PYTHON="
+                    + name
+                )
     return "Install Python 3.11 or newer. Or use Docker alone: docker compose up"
 
 
@@ -33,8 +37,8 @@ if __name__ == "__main__":
             + remedy()
         )
 
-    # A script's own folder comes first on sys.path, where dev/redis.py would hide the package of
-    # that name. The root of the clone takes its place.
+    # Python puts a script's folder first on sys.path, and dev/redis.py would hide the package
+    # redis. The root of the clone replaces that folder.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
 
     from dev.__main__ import main

@@ -1,7 +1,7 @@
-"""Who runs this clone, and where its servers are.
+"""Which command runs this clone's servers, and where they are.
 
-A clone has at most one owner: `make dev`, or a command that started the servers for itself.
-Ownership is a lock on a file and not a pid in one, so a crash leaves nothing to clean up.
+A clone has at most one owner: `make dev`, or a command that started the servers for itself. The
+owner holds a lock on a file. The kernel drops the lock after a crash, so no stale pid file remains.
 """
 
 import json
@@ -18,7 +18,7 @@ TOKEN = LOCAL / "token"
 OWNER = LOCAL / "run" / "owner"
 ENVIRONMENT = LOCAL / "run" / "environment.json"
 
-# After a SIGKILL of the launcher the guardian ends its four children, in up to 5 s each.
+# After a SIGKILL of the launcher, the guardian ends its four children in up to 5 s each.
 CLEANED_UP_SECONDS = 25
 
 
@@ -26,8 +26,8 @@ CLEANED_UP_SECONDS = 25
 def own(purpose: str, patience: Patience) -> Iterator[None]:
     """Own the clone inside the block.
 
-    The guardian inherits the lock. After the death of an owner the clone stays owned until what it
-    started has ended, and the next owner waits for that.
+    The guardian inherits the lock. If an owner dies, the clone stays locked until the owner's
+    children have ended. The next owner waits for that.
     """
     make_folder(LOCAL)
     make_folder(OWNER.parent)
@@ -52,7 +52,7 @@ def own(purpose: str, patience: Patience) -> Iterator[None]:
 
 @contextmanager
 def announced(environment: Mapping[str, str]) -> Iterator[None]:
-    """Let other commands of this clone find the running servers, inside the block."""
+    """Inside the block, other commands of this clone can find the running servers."""
     write_private(ENVIRONMENT, json.dumps(environment, indent=1))
     try:
         yield
@@ -61,9 +61,9 @@ def announced(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def announced_environment(patience: Patience, *, seconds: float) -> dict[str, str] | None:
-    """Return what the owner announced. An owner that is just starting gets this many seconds.
+    """Return what the owner announced, or None. Wait up to `seconds` for an owner that starts.
 
-    None if there is no owner, or if it announces nothing.
+    None means that there is no owner, or that it announces nothing.
     """
     deadline = time.monotonic() + seconds
     while not ENVIRONMENT.exists():

@@ -1,4 +1,4 @@
-"""The variables that the service runs with: the shell's, those of .env, and computed ones."""
+"""The variables that the service gets: from the shell, from .env, and computed ones."""
 
 import io
 import os
@@ -13,7 +13,7 @@ DOTENV = ROOT / ".env"
 
 
 def given_environment() -> dict[str, str]:
-    """Return the shell's variables over those of .env. An empty one counts as not given."""
+    """Return the variables of .env and of the shell, which wins. An empty one counts as not set."""
     from dotenv import dotenv_values  # noqa: PLC0415 - some commands run before .venv exists
 
     values = dotenv_values(stream=io.StringIO(read_dotenv()))
@@ -21,7 +21,7 @@ def given_environment() -> dict[str, str]:
 
 
 def read_dotenv() -> str:
-    """Return the text of .env, or nothing where there is none."""
+    """Return the text of .env, or an empty string if there is no .env."""
     try:
         return DOTENV.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
     except FileNotFoundError:
@@ -32,7 +32,7 @@ def read_dotenv() -> str:
 
 
 def service_environment(given: Mapping[str, str], running: Services) -> dict[str, str]:
-    """Return the variables that depend on what runs where. They replace the given ones."""
+    """Return the variables that depend on the running servers. They replace the given ones."""
     port = given.get("PORT", str(DEFAULTS["PORT"]))
     return {
         "ENVIRONMENT": given.get("ENVIRONMENT", "development"),

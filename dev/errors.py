@@ -1,12 +1,12 @@
-"""The errors of this package. Each text says what to do, and is shown without a traceback."""
+"""The errors of this package. Each text names the remedy. It is shown without a traceback."""
 
 
 class DevError(Exception):
-    """Something failed, and the text has the remedy."""
+    """Something failed. The text names the remedy."""
 
 
 class ServerError(DevError):
-    """A database server did not start. The text has the end of its log."""
+    """A database server did not start. The text includes the end of its log."""
 
 
 class PortTakenError(ServerError):
@@ -17,7 +17,10 @@ class ForeignFileError(DevError):
     """A file belongs to another account."""
 
     def __init__(self, error: PermissionError) -> None:
-        super().__init__(f"{error}\nIs it from a run with sudo? Give it back with chown -R.")
+        super().__init__(
+            f"{error}\nA run with sudo may have made it. "
+            "Give all files to your user: sudo chown -R $USER ."
+        )
 
 
 class AlreadyRunningError(DevError):
@@ -25,4 +28,4 @@ class AlreadyRunningError(DevError):
 
 
 class Interrupted(BaseException):
-    """Somebody asked us to stop. Like KeyboardInterrupt, no `except Exception` catches it."""
+    """The user asked us to stop. As with KeyboardInterrupt, `except Exception` lets it pass."""

@@ -1,4 +1,4 @@
-"""Where the clone is, and files with a special need: open folders, secrets, locks."""
+"""The path of the clone, and folders for other accounts, secret files and lock files."""
 
 import fcntl
 import os
@@ -9,14 +9,14 @@ LOCAL = ROOT / ".local"
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder that other accounts can pass through, whatever the umask."""
+    """Create a folder that other accounts can enter, whatever the umask."""
     if not folder.is_dir():
         folder.mkdir(parents=True)
         folder.chmod(0o755)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a secret in one step: no other account can read it, and nobody sees half of it."""
+    """Write a secret atomically, so that no other account can read it."""
     unfinished = path.with_name(path.name + ".new")
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -31,7 +31,7 @@ def open_lock(path: Path) -> int:
 
 
 def try_lock(lock: int) -> bool:
-    """Take the lock if nobody has it. The kernel drops it with the last process that holds it."""
+    """Take the lock if it is free. The kernel releases it when its last holder has ended."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -40,7 +40,7 @@ def try_lock(lock: int) -> bool:
 
 
 def sign(lock: int, text: str) -> None:
-    """Write into a lock that we hold who we are."""
+    """Write the holder's name into a lock that we hold."""
     os.truncate(lock, 0)
     os.pwrite(lock, text.encode(), 0)
 

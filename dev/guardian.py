@@ -1,11 +1,11 @@
 """Starts processes that cannot outlive this one, even when it is SIGKILLed.
 
-A small process, the guardian, reads from a pipe whose only writing end is ours. We announce each
-child through it. When the pipe closes, for whatever reason, the guardian ends all children that are
-left, the newest first. Unlike Linux's PR_SET_PDEATHSIG this works on macOS, across a change of
-user, and for grandchildren such as the server process under a reloader.
+A small process, the guardian, reads from a pipe. Only this process has the writing end, and it
+writes the pid of each child to it. When this process ends, the pipe closes, and the guardian ends
+all remaining children, the newest first. Linux's PR_SET_PDEATHSIG is not enough: it does not work
+on macOS, after a change of user, or for grandchildren such as the process under a reloader.
 
-It does not cover the millisecond between the start of a child and its announcement.
+A child is unguarded for about a millisecond, between its start and the message to the guardian.
 """
 
 import atexit
@@ -22,15 +22,15 @@ from dev.accounts import Account
 from dev.files import ROOT
 from dev.processes import Patience, end
 
-# How long each child gets after our death. Postgres and Redis need it to close their files.
+# How long each child gets to end. Postgres and Redis need it to close their files.
 LAST_SECONDS = 5
 
 
 class Guardian:
-    """Our end of the pipe, and the process at the other end."""
+    """The guardian process, and our end of the pipe to it."""
 
     def __init__(self) -> None:
-        """Start it in a session of its own, which no Ctrl-C reaches."""
+        """Start it in its own session, so that Ctrl-C does not reach it."""
         reading, self._writing = os.pipe()
         try:
             self._process = subprocess.Popen(
@@ -49,21 +49,21 @@ class Guardian:
         self._tell(f"watch {pid} {stop_signal}\n")
 
     def release(self, pid: int) -> None:
-        """Forget a process that has ended: its number may come to mean another one."""
+        """Forget a process that has ended, because a new process may get its pid."""
         self._tell(f"release {pid} 0\n")
 
     def _tell(self, line: str) -> None:
         try:
             os.write(self._writing, line.encode())
         except BrokenPipeError:
-            # Somebody killed the guardian. What runs goes on, and can still be stopped.
+            # Somebody killed the guardian. The children go on, and Ctrl-C still stops them.
             print(
-                "dev: the guardian is gone; a crash from here on would leave servers behind",
+                "dev: the guardian has ended; a crash from now on would leave servers running",
                 file=sys.stderr,
             )
 
     def close(self) -> None:
-        """Let it end what was not released, and wait for that."""
+        """Let it end all children that were not released, and wait for it."""
         os.close(self._writing)
         self._process.wait()
 
@@ -88,7 +88,7 @@ def spawn(
     pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a guarded child in a session of its own. Its errors go where its output goes."""
-    _guardian()  # first: its start takes 20 ms, in which the child would be unguarded
+    _guardian()  # first, because its start takes 20 ms
     process = subprocess.Popen(
         command,
         stdin=stdin,
@@ -97,7 +97,7 @@ def spawn(
         cwd=cwd,
         env=env,
         pass_fds=pass_fds,
-        start_new_session=True,  # the terminal's Ctrl-C is for the launcher alone
+        start_new_session=True,  # so only the launcher gets Ctrl-C
         user=account.uid if account else None,
         group=account.gid if account else None,
         extra_groups=[] if account else None,
@@ -107,7 +107,7 @@ def spawn(
 
 
 def guard(process: subprocess.Popen[bytes], stop_signal: int = signal.SIGTERM) -> None:
-    """End a child when we are gone, with this signal first."""
+    """Have the guardian end the child if this process dies: first with this signal."""
     _guardian().watch(process.pid, stop_signal)
 
 
@@ -118,7 +118,7 @@ def release(process: subprocess.Popen[bytes]) -> None:
 
 
 def finish(process: subprocess.Popen[bytes], patience: Patience) -> int:
-    """Wait until a child has done its work and return its exit code. An interrupt ends it."""
+    """Wait for the end of a child and return its exit code. An interrupt ends the child."""
     try:
         while process.poll() is None:
             patience.pause(0.02)
@@ -129,7 +129,7 @@ def finish(process: subprocess.Popen[bytes], patience: Patience) -> int:
 
 
 def main() -> None:
-    """Be the guardian: read what to watch until the pipe closes, then end what is left."""
+    """The guardian process: read pids until the pipe closes, then end the remaining children."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     watched: dict[int, int] = {}

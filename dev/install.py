@@ -1,7 +1,8 @@
-"""Makes .venv hold what requirements-dev.txt lists.
+"""Installs the packages of requirements-dev.txt in .venv.
 
-The machine's uv does that, or else pip fetches the locked uv first: it is ten times faster. pip
-alone is the third way. bootstrap.py runs this with the Python that .venv is to have.
+It uses the machine's uv. If there is none, pip first installs the locked uv, which is ten times
+faster than pip. If that fails, pip installs everything. bootstrap.py runs this with the Python that
+.venv will have.
 """
 
 import fcntl
@@ -23,21 +24,21 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 PIP = [str(PYTHON), "-m", "pip", "--disable-pip-version-check"]
 REQUIREMENTS = ROOT / "requirements-dev.txt"
-# Says for what the last install was, or UNFINISHED.
+# Contains what the last install was made for (see `wanted`), or UNFINISHED.
 STAMP = VENV / ".installed"
 UNFINISHED = "unfinished"
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def is_current() -> bool:
-    """Whether the last install finished, with this Python, for this folder and this lock."""
+    """Whether the last install finished, and was for this Python, this folder and this lock."""
     return PYTHON.exists() and REQUIREMENTS.exists() and stamp() == wanted()
 
 
 def wanted() -> list[str]:
-    """Return the stamp of a .venv that needs nothing: the lock, the Python, the folder."""
+    """Return the stamp of a current .venv: hash of the lock, Python, folder."""
     digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
-    # A .venv that is a link to another clone's is not one that was moved.
+    # The real path, so that a .venv that is a link to another one does not look moved.
     return [digest, f"{VERSION} {os.path.realpath(PYTHON)}", os.path.realpath(VENV)]
 
 
@@ -46,7 +47,7 @@ def stamp() -> list[str]:
 
 
 def install() -> None:
-    """Leave a .venv that is current. Another make that is at it is waited for."""
+    """Bring .venv up to date. If another make is installing, wait for it."""
     if not REQUIREMENTS.exists():
         raise DevError("requirements-dev.txt is missing: git checkout requirements-dev.txt")
     make_folder(LOCAL)
@@ -57,8 +58,8 @@ def install() -> None:
     if is_current():
         return
     if VENV.exists() and (reason := reason_to_rebuild()):
-        say(f"making .venv anew: {reason}")
-        # Moved away in one step, so that no half of it is ever taken for whole.
+        say(f"making .venv again: {reason}")
+        # The rename is atomic, so an interrupted removal leaves no broken .venv.
         trash = LOCAL / "old-venv"
         shutil.rmtree(trash, ignore_errors=True)
         VENV.rename(trash)
@@ -67,11 +68,11 @@ def install() -> None:
         make_venv()
     STAMP.write_text(UNFINISHED, encoding="utf-8")
     if uv := find_uv() or fetch_uv():
-        # Compiled by all cores now, else by each process of the first `make test`.
+        # uv compiles with all cores. Else each process of the first `make test` would compile.
         command = [uv, "pip", "sync", "--compile-bytecode", "--python", str(PYTHON)]
         remedy = " To try with pip: make dev UV="
     else:
-        # Without --no-deps pip asks for hashes of extras, which the lock has under the plain name.
+        # Without --no-deps, pip asks for hashes of extras. The lock has them under the plain name.
         command = [*PIP, "install", "--no-deps", "--requirement"]
         remedy = ""
     if not run([*command, str(REQUIREMENTS), "--require-hashes"]):
@@ -93,7 +94,7 @@ def reason_to_rebuild() -> str | None:
 def make_venv() -> None:
     """Create an empty .venv with the Python that runs this."""
     say(f"making .venv with Python {VERSION}")
-    # .venv itself may be what runs this, and be gone by now.
+    # The Python of the old .venv may run this, and that .venv was removed.
     base = Path(sys.base_prefix, "bin", f"python{VERSION}")
     python = str(base if base.exists() else sys.executable)
     if uv := find_uv():
@@ -102,30 +103,30 @@ def make_venv() -> None:
         made = run([python, "-m", "venv", str(VENV)])
     else:
         raise DevError(
-            f"{sys.executable} lacks what makes virtual environments. On Debian and Ubuntu:\n"
+            f"{sys.executable} lacks the module venv. On Debian and Ubuntu:\n"
             f"  apt install python{VERSION}-venv\n"
-            "or install uv (https://docs.astral.sh/uv), which can do without."
+            "or install uv (https://docs.astral.sh/uv), which does not need it."
         )
     if not made:
         raise DevError("The virtual environment could not be made; the lines above say why.")
 
 
 def find_uv() -> str | None:
-    """Return the uv of this machine. UV= in the environment means none, UV=path that one."""
+    """Return this machine's uv. UV=path in the environment chooses one, and UV= means none."""
     chosen = os.environ.get("UV", "uv")
     return shutil.which(chosen) if chosen else None
 
 
 def fetch_uv() -> str | None:
-    """Let pip bring the locked uv into .venv. None if that is not wanted or fails.
+    """Install the locked uv in .venv with pip, and return its path.
 
-    Not where pip is configured for a mirror, which uv would not know.
+    None if UV= forbids it, if it fails, or if pip has a mirror configured, which uv would not use.
     """
     locked = re.search(r"^uv==.*(?:\n .*)*", REQUIREMENTS.read_text(encoding="utf-8"), re.MULTILINE)
     configured = subprocess.run([*PIP, "config", "list"], check=False, capture_output=True).stdout
     if not locked or os.environ.get("UV") == "" or b".index-url=" in configured:
         return None
-    say("fetching uv, to install the packages with")
+    say("installing uv, which installs the packages")
     only = LOCAL / "requirements-uv.txt"
     only.write_text(locked[0], encoding="utf-8")
     fetched = run([*PIP, "install", "--quiet", "--require-hashes", "--requirement", str(only)])
@@ -137,13 +138,13 @@ def run(command: Sequence[str]) -> bool:
     told = {"UV_PYTHON_DOWNLOADS": "never", "PIP_USER": "0"}
     paths = ssl.get_default_verify_paths()
     if paths.cafile or (paths.capath and any(Path(paths.capath).iterdir())):
-        # Behind a company's proxy only the system's certificates are right.
+        # Behind a company's proxy, only the system's certificates work.
         told["UV_SYSTEM_CERTS"] = "1"
-    if not os.access(Path("~").expanduser(), os.W_OK):  # no place for a cache
+    if not os.access(Path("~").expanduser(), os.W_OK):  # no cache can be written there
         told |= {"UV_CACHE_DIR": str(LOCAL / "cache/uv"), "PIP_CACHE_DIR": str(LOCAL / "cache/pip")}
     return subprocess.run(command, check=False, env={**told, **os.environ}).returncode == 0
 
 
 def say(text: str) -> None:
-    """Print at once, where the lines of uv and pip go."""
+    """Print at once to standard error, as uv and pip do."""
     print(text, file=sys.stderr, flush=True)

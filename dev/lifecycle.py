@@ -1,6 +1,6 @@
-"""What Postgres and Redis have in common: one folder, one process, start, stop, crash, freeze.
+"""A database server: its folder and its process, and how to start, stop, kill and freeze it.
 
-What differs is in postgres.py and redis.py. Tests use the same objects as `make dev`.
+postgres.py and redis.py have the differences. `make dev` and the tests use the same classes.
 """
 
 import os
@@ -20,18 +20,18 @@ from dev.files import make_folder, open_lock, sign, signature, try_lock
 from dev.guardian import finish, release, spawn
 from dev.processes import Patience, end, members, send
 
-# Replaying a long log after a crash is slow on a slow disk, and not a failure.
+# After a crash, the server replays its log. That may take long on a slow disk.
 START_SECONDS = 60
-# Postgres writes everything back before it ends. After this time it is killed, and recovers later.
+# Postgres writes its buffers to disk before it ends. A killed one recovers at its next start.
 STOP_SECONDS = 20
-# The guardian of a crashed launcher may still be ending a server of this folder.
+# The guardian of a crashed launcher may still be stopping the old server of this folder.
 FOLDER_SECONDS = 15
 
 LOG_BYTES = 5_000_000
 TAIL_LINES = 20
 
-# Below the ports that systems give to outgoing connections (from 32768 on Linux, 49152 on macOS).
-# There a restarted server could find its port in use, or a client could connect to itself.
+# Below the ports of outgoing connections (from 32768 on Linux, 49152 on macOS). Among those, a
+# restarted server could find its port in use, or a client could connect to itself.
 FREE_PORTS = range(20_000, 32_000)
 
 UNCHANGED: Mapping[str, str] = MappingProxyType({})
@@ -46,7 +46,7 @@ class Launch(NamedTuple):
 
 
 class Server(ABC):
-    """A database server on 127.0.0.1 with its data in a folder. It dies with this process."""
+    """A database server on 127.0.0.1 with its data in a folder. It ends with this process."""
 
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals]
@@ -59,7 +59,7 @@ class Server(ABC):
         settings: Mapping[str, str] = UNCHANGED,
         patience: Patience | None = None,
     ) -> None:
-        """Port 0 means a free one. The settings are those of the server's own configuration."""
+        """Port 0 means any free port. `settings` are options of the server's own configuration."""
         self.folder = folder
         self.port = port
         self.settings = settings
@@ -78,7 +78,7 @@ class Server(ABC):
         settings: Mapping[str, str] = UNCHANGED,
         patience: Patience | None = None,
     ) -> Self:
-        """Start a server on the data in the folder, which is made if there is none."""
+        """Start a server on the data in the folder. An empty folder gets a new database."""
         server = cls(folder, port=port, settings=settings, patience=patience)
         server.start()
         return server
@@ -86,23 +86,23 @@ class Server(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """How clients reach it, password included."""
+        """The URL for clients, with the password."""
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Create in the folder what is not there yet."""
+        """Create the missing files of the folder."""
 
     @abstractmethod
     def _launch(self, port: int) -> Launch:
-        """Say how to start the program."""
+        """Return how to start the program."""
 
     @abstractmethod
     def _answers(self, port: int) -> bool:
-        """Whether it takes commands now."""
+        """Whether it accepts commands now."""
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """Return the newest process, which may have ended."""
+        """Return the last started process, which may have ended."""
         if self._process is None:
             raise ServerError(f"{self.name} was never started")
         return self._process
@@ -112,9 +112,9 @@ class Server(ABC):
         return self.process.pid
 
     def start(self) -> None:
-        """Start on the port and the data of last time, and return once it answers."""
+        """Start on the same port and data as before, and return when it answers."""
         if self._process and self._process.poll() is not None:
-            self.kill()  # it died by itself: end the children that it left
+            self.kill()  # it ended by itself: end its remaining children
         make_folder(self.folder)
         lock = self._lock_folder()
         try:
@@ -128,16 +128,16 @@ class Server(ABC):
             os.close(lock)
 
     def stop(self) -> None:
-        """Let it finish, then kill. Harmless when it does not run."""
+        """Stop it, and kill it if that takes too long. Does nothing if it does not run."""
         self._end(self.stop_signal, STOP_SECONDS)
 
     def kill(self) -> None:
-        """SIGKILL it and everything it started, as a power cut would."""
+        """SIGKILL it and all its children."""
         self._end(signal.SIGKILL, 0)
 
     def freeze(self) -> None:
-        """SIGSTOP it: connections stay open and nothing answers."""
-        os.kill(self.pid, signal.SIGSTOP)  # first, so that it starts no more children
+        """SIGSTOP it: its connections stay open, and it answers nothing."""
+        os.kill(self.pid, signal.SIGSTOP)  # first, so that it can't start more children
         send(members([self.pid]), signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -160,12 +160,13 @@ class Server(ABC):
         if self._is_guarded:
             end({self.pid: number}, seconds=seconds, patience=self.patience)
             release(self.process)
-            self._is_guarded = False  # from here on its pid may mean another process
+            self._is_guarded = False  # from now on another process may get its pid
 
     def _lock_folder(self) -> int:
-        """Take the folder, or tell who has it. Two servers in one folder would ruin the data.
+        """Lock the folder, or raise ServerError with the holder's pid.
 
-        The server inherits the lock and holds it as long as any process of it lives.
+        Two servers in one folder would destroy the data. The server inherits the lock, and holds it
+        until its last process has ended.
         """
         lock = open_lock(self.folder / "lock")
         deadline = time.monotonic() + FOLDER_SECONDS
@@ -199,14 +200,14 @@ class Server(ABC):
                 stdin=stdin,
                 stdout=log,
                 cwd=launch.folder,
-                # The same for every user, without their PG* variables and locales.
+                # The same environment for every user, without PG* variables and locales.
                 env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
                 account=launch.account,
                 pass_fds=() if lock is None else (lock,),
             )
 
     def _run(self, launch: Launch, text: str = "") -> None:
-        """Run a program of the server to its end, its output in the log."""
+        """Run a program of the server until it ends. Its output goes to the log."""
         process = self._spawn(launch, stdin=subprocess.PIPE)
         if process.stdin:
             process.stdin.write(text.encode())

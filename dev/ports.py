@@ -1,4 +1,4 @@
-"""Which port each program gets, and who has the one that it wanted."""
+"""Which port each program gets, and which process has a port that is taken."""
 
 import shutil
 import socket
@@ -11,7 +11,7 @@ from dev.errors import DevError
 
 LOCALHOST = "127.0.0.1"
 
-# Where the search starts when the variable is not set.
+# Without the variable, the search starts at this port.
 DEFAULTS = {
     "PORT": 8000,
     "POSTGRES_PORT": 5432,
@@ -20,16 +20,16 @@ DEFAULTS = {
     "WORKER_METRICS_PORT": 9101,
     "DEBUGGER_PORT": 5678,
 }
-# How many ports to try. Nobody runs more clones than this at once.
+# How many ports to try: more clones than anybody runs at once.
 TRIES = 50
 
 
 def claim(
     variable: str, given: Mapping[str, str], held: ExitStack, say: Callable[[str], None]
 ) -> int:
-    """Return the port that the variable asks for, or a free one if it is not set.
+    """Return the port that the variable names, or a free one if the variable is not set.
 
-    Other launchers keep off it until `held` closes.
+    No other launcher takes this port until `held` closes.
     """
     if asked := given.get(variable):
         return _claim_asked(variable, asked, held)
@@ -46,7 +46,7 @@ def claim(
 
 def _claim_asked(variable: str, asked: str, held: ExitStack) -> int:
     if not asked.isdecimal() or not 0 < int(asked) < 2**16:
-        raise DevError(f"{variable}={asked} is not a port: it takes a number from 1 to 65535.")
+        raise DevError(f"{variable}={asked} is not a port. Choose a number from 1 to 65535.")
     port = int(asked)
     try:
         if is_taken(port):
@@ -55,7 +55,7 @@ def _claim_asked(variable: str, asked: str, held: ExitStack) -> int:
                 f"Stop that, choose another number, or leave {variable} unset to get a free one."
             )
     except PermissionError:
-        raise DevError(f"{variable}={port} is for root alone. Choose one from 1024 on.") from None
+        raise DevError(f"{variable}={port} is for root alone. Choose 1024 or more.") from None
     _mark(port, held)
     return port
 
@@ -67,11 +67,11 @@ def is_taken(port: int) -> bool:
     """
     with socket.socket() as client:
         client.settimeout(1)
-        # macOS would let us bind beside a server that listens on every address.
+        # On macOS, bind below succeeds although a server listens on every address.
         if client.connect_ex((LOCALHOST, port)) == 0:
             return True
     with socket.socket() as server:
-        # As the servers do: else the port counts as taken for a minute after the last stop.
+        # The servers set this too. Without it, the port counts as taken for a minute after a stop.
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             server.bind((LOCALHOST, port))
@@ -83,10 +83,10 @@ def is_taken(port: int) -> bool:
 
 
 def _mark(port: int, held: ExitStack) -> bool:
-    """Tell other launchers that we take this port, by taking the UDP port of the same number.
+    """Reserve the port for seconds until our server listens, by binding its UDP twin.
 
-    Seconds may pass before our server listens on the port, and nothing here uses UDP. The kernel
-    removes the mark with the process.
+    Other launchers check the UDP port too, and nothing here uses UDP. The kernel frees it when this
+    process ends. Returns False if another launcher has it.
     """
     mark = socket.socket(type=socket.SOCK_DGRAM)
     try:
@@ -99,7 +99,7 @@ def _mark(port: int, held: ExitStack) -> bool:
 
 
 def occupant(port: int) -> str | None:
-    """Name the process that listens there, as far as we may know it."""
+    """Name the process that listens there, or return None if we may not see it."""
     if not Path("/proc/net/tcp").exists():
         lsof = [shutil.which("lsof") or "true", "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpc"]
         said = subprocess.run(lsof, check=False, capture_output=True, text=True).stdout.split("\n")

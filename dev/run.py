@@ -1,4 +1,4 @@
-"""Commands around the servers: run a program with them, remove their data."""
+"""Two commands: run a program with Postgres and Redis, and remove their data."""
 
 import shlex
 import shutil
@@ -19,17 +19,17 @@ from dev.postgres import client_programs
 from dev.services import services
 from dev.terminal import Interrupts
 
-# An owner that is just starting announces its servers once both databases are up.
+# How long to wait for an owner that is starting its databases.
 STARTING_SECONDS = 20
 
 
 def tell(text: str) -> None:
-    """Print to standard error: the output of the command may go into a file."""
+    """Print to standard error, because the command's output may go to a file."""
     print(f"dev: {text}", file=sys.stderr)
 
 
 def run(command: Sequence[str]) -> int:
-    """Run a command with the servers of this clone: the running ones, or its own until it ends."""
+    """Run a command with this clone's servers. Start them for the command if none run."""
     given = given_environment()
     with Interrupts() as interrupts:
         try:
@@ -45,7 +45,7 @@ def run(command: Sequence[str]) -> int:
 
 
 def call(command: Sequence[str], environment: Mapping[str, str], interrupts: Interrupts) -> int:
-    """Give a command the terminal until it ends, and return its exit code."""
+    """Run a command in this terminal until it ends, and return its exit code."""
     try:
         process = subprocess.Popen(command, env=client_environment(environment))
     except OSError as error:
@@ -65,7 +65,7 @@ def call(command: Sequence[str], environment: Mapping[str, str], interrupts: Int
 
 
 def client_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Add what psql, pg_dump and redis-cli read, so that no password stands on a command line."""
+    """Add the variables of psql, pg_dump and redis-cli, so no command line has a password."""
     database, redis = urlsplit(environment["DATABASE_URL"]), urlsplit(environment["REDIS_URL"])
     parts = {
         "PGHOST": database.hostname,
@@ -82,10 +82,12 @@ def client_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def remove_data(*, sure: bool) -> int:
-    """Remove databases, token and logs of this clone, when nothing runs and the answer is yes."""
+    """Ask, then remove databases, token and logs of this clone. Refuse while something runs."""
     if not sure:
         if not sys.stdin.isatty():
-            raise DevError("Nobody to ask whether to remove all data. To do it unasked: YES=1")
+            raise DevError(
+                "This needs a terminal, to ask before it removes all data. Without one: YES=1"
+            )
         answer = input(f"Remove all data in {LOCAL}? [y/N] ")
         if answer.strip().lower() not in {"y", "yes"}:
             tell("nothing was removed")

@@ -1,6 +1,6 @@
 """`python -m dev.serve`: the app under uvicorn, as development and tests run it.
 
-Further options of uvicorn may follow. `--reload` restarts the app when a file under app/ changes;
+It accepts further options of uvicorn. `--reload` restarts the app when a file under app/ changes.
 `python -m dev.serve worker` does the same for the worker.
 """
 
@@ -12,8 +12,8 @@ from watchfiles import PythonFilter, run_process
 
 # The service reads X-Forwarded-For itself, logs each request itself and speaks no WebSocket.
 OPTIONS = ("--factory", "--no-access-log", "--no-proxy-headers", "--no-server-header", "--ws=none")
-# How long a reload waits for the process before: a browser that follows an event stream keeps its
-# request open, and a worker may be in the middle of a job.
+# How long a reload waits for the old process. A browser may keep an event stream open, and a worker
+# may be in the middle of a job.
 STOP_SECONDS = 3
 RELOAD = ("--reload-dir=app", f"--timeout-graceful-shutdown={STOP_SECONDS}")
 

@@ -1,4 +1,4 @@
-"""Postgres and Redis for one clone: those that we start, or those that the settings name."""
+"""Postgres and Redis of one clone: servers that we start, or those that the settings name."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,7 +12,7 @@ from dev.servers import PostgresServer, RedisServer
 
 
 class Services(NamedTuple):
-    """Where the two are, and those of them that we started."""
+    """The URLs of Postgres and Redis, and the servers that we started."""
 
     database_url: str
     redis_url: str
@@ -23,7 +23,7 @@ class Services(NamedTuple):
 def services(
     given: Mapping[str, str], patience: Patience, say: Callable[[str], None]
 ) -> Iterator[Services]:
-    """Run what DATABASE_URL and REDIS_URL don't name. The data stays in .local/."""
+    """Start the servers that DATABASE_URL and REDIS_URL don't name. Data stays in .local/."""
     make_folder(LOCAL)
     kinds: dict[str, type[Server]] = {"DATABASE_URL": PostgresServer, "REDIS_URL": RedisServer}
     urls: dict[str, str] = {}
@@ -31,7 +31,7 @@ def services(
     with ExitStack() as held:
         for variable, kind in kinds.items():
             if url := given.get(variable):
-                say(f"{kind.name}: the one that {variable} names")
+                say(f"{kind.name}: using {variable}")
                 urls[variable] = url
                 continue
             port = ports.claim(f"{kind.name.upper()}_PORT", given, held, say)

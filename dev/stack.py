@@ -1,7 +1,8 @@
-"""`make dev` with a Docker Engine: the compose stack, so that several clones can run at once.
+"""`make dev` with a Docker Engine: the compose stack, with a name and ports for this clone.
 
-Compose goes by the project's name alone, and takes the containers of another clone for its own.
-Here a clone gets a name of its own if another one has that name already, and ports that are free.
+Compose identifies a stack by its project name only. With the same name, it would replace the
+containers of another clone. So this gives the clone another name if the name is in use, and free
+ports.
 """
 
 import hashlib
@@ -24,14 +25,14 @@ from dev.terminal import say
 NAME = "COMPOSE_PROJECT_NAME"
 PROJECT = "com.docker.compose.project"
 
-SECONDS = 10  # for a question to Docker: an Engine that hangs must not hang us
+SECONDS = 10  # how long a docker command may take, in case the Engine hangs
 
-# Which variable of compose.override.yaml publishes a port of a container.
+# The variable of compose.override.yaml for each published port of a container.
 VARIABLES = {8000: "PORT", 5432: "POSTGRES_PORT", 6379: "REDIS_PORT", 5678: "DEBUGGER_PORT"}
 
 
 class Container(NamedTuple):
-    """One that compose made, running or not."""
+    """A container that Compose made. It may have stopped."""
 
     project: str
     folder: Path
@@ -48,7 +49,7 @@ def stack() -> int:
         say(f"{name} on http://{ports.LOCALHOST}:{chosen['PORT']}")
         command = ["docker", "compose", "up", "--build", "--remove-orphans"]
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **chosen})
-        # Ctrl-C reaches compose too, which stops the containers. We wait for that.
+        # Ctrl-C reaches Compose too, and Compose stops the containers. This waits for it.
         signal.signal(signal.SIGINT, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: process.terminate())
@@ -72,7 +73,7 @@ def docker(*words: str) -> str:
 
 
 def compose_containers() -> list[Container]:
-    """List what compose made on this Engine, for whatever project."""
+    """List all containers of this Engine that Compose made, of every project."""
     labels = {"project": PROJECT, "folder": f"{PROJECT}.working_dir"}
     columns = [f'"{key}": {{{{json (.Label "{label}")}}}}' for key, label in labels.items()]
     template = "{" + ", ".join([*columns, '"ports": {{json .Ports}}']) + "}"
@@ -89,7 +90,7 @@ def compose_containers() -> list[Container]:
 
 
 def compose_config() -> dict[str, Any]:
-    """Return what Compose makes of its files, of .env and of the shell's variables."""
+    """Return the configuration that Compose reads from its files, .env and the environment."""
     config: dict[str, Any] = json.loads(docker("compose", "config", "--format", "json"))
     return config
 
@@ -104,14 +105,14 @@ def published(config: Mapping[str, Any]) -> dict[int, int]:
 def other_clone(name: str, containers: list[Container]) -> Path | None:
     """Return the folder of another clone that has containers of this name."""
     folders = {found.folder.resolve() for found in containers if found.project == name}
-    # A folder that is gone was moved here, or is nobody's.
+    # A folder that does not exist was moved here or deleted.
     return next((path for path in sorted(folders) if path != ROOT and path.is_dir()), None)
 
 
 def own_name(name: str, containers: list[Container]) -> str:
-    """Return a project name that no other clone has. A new one is kept in .env.
+    """Return a project name that no other clone has.
 
-    Every later `docker compose` in this folder reads it there.
+    A new name goes into .env, where every later `docker compose` in this folder reads it.
     """
     other = other_clone(name, containers)
     if other is None:
@@ -132,7 +133,7 @@ def own_name(name: str, containers: list[Container]) -> str:
 def claim_ports(
     wanted: Mapping[int, int], own: list[Container], held: ExitStack, say: Callable[[str], None]
 ) -> dict[str, str]:
-    """Return a port for each variable: the one that our containers have already, or a free one."""
+    """Return a port for each variable: the port that our containers have, or a free one."""
     kept = {inside: port for found in own for inside, port in found.published.items()}
     chosen = {}
     for inside, variable in VARIABLES.items():

@@ -1,4 +1,4 @@
-"""The launcher's terminal: lines that begin with the name of the program, and Ctrl-C."""
+"""The terminal of `make dev`: it prints each program's lines with its name, and handles Ctrl-C."""
 
 import os
 import select
@@ -19,21 +19,21 @@ COLOURS = {"app": 36, "worker": 35, "migrate": 33, "dev": 32}
 # SIGHUP: the terminal was closed.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# The longest time between Ctrl-C and our reaction.
+# The longest delay between Ctrl-C and the reaction.
 SLICE_SECONDS = 0.1
 
 _one_at_a_time = threading.Lock()
 
 
 def is_coloured() -> bool:
-    """Whether we write to a colour terminal and nobody objects (https://no-color.org)."""
+    """Whether the terminal has colours and NO_COLOR is not set (https://no-color.org)."""
     return (
         sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     )
 
 
 def write(data: bytes) -> None:
-    """Write whole lines. Nothing happens if nobody reads them any more: is_read tells that."""
+    """Write whole lines. Ignore a closed terminal, which `is_read` detects."""
     with _one_at_a_time:
         try:
             sys.stdout.buffer.write(data)
@@ -43,13 +43,13 @@ def write(data: bytes) -> None:
 
 
 def is_read() -> bool:
-    """Whether the terminal or pipe that we write to is still open at its other end.
+    """Whether the terminal or pipe that we write to is still open.
 
-    SIGHUP does not always tell: it goes to the first process of the session, which may be a
-    `make` that does not pass it on.
+    SIGHUP is not enough: it goes to the first process of the session. That may be `make`, which
+    does not pass it on.
     """
     poll = select.poll()
-    poll.register(sys.stdout, 0)  # errors and hang-ups are reported without asking
+    poll.register(sys.stdout, 0)  # poll always reports errors and hang-ups
     return not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
@@ -64,7 +64,7 @@ def say(text: str) -> None:
 
 
 class Follower(threading.Thread):
-    """Prints what a process writes, under its name, until its output ends."""
+    """Prints the output of a process with its name, until the output ends."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes]) -> None:
         super().__init__(name=name, daemon=True)
@@ -81,10 +81,10 @@ class Follower(threading.Thread):
 
 
 class Interrupts(Patience):
-    """Waits that end on Ctrl-C: the first one asks to stop, the second one to kill.
+    """Waits that Ctrl-C interrupts. The first Ctrl-C stops, the second one kills.
 
-    The handler only counts. An exception raised in a signal handler could strike between the start
-    of a child and the note of its pid; `pause` raises it where nothing is half done.
+    The signal handler only counts. If it raised, that could happen between the start of a child and
+    the note of its pid. So `pause` raises the exception, at a safe point.
     """
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class Interrupts(Patience):
         self._heard += 1
 
     def pause(self, seconds: float) -> None:
-        """Wait. Raises Interrupted, once, when a signal has come."""
+        """Wait. Raises Interrupted once, after the first signal."""
         end = time.monotonic() + seconds
         while True:
             if self._heard and not self._answered:

@@ -1,7 +1,6 @@
-"""`make dev`: the app and its worker, reloading, on their own Postgres and Redis.
+"""`make dev` without Docker: runs app and worker with reload, and an embedded Postgres and Redis.
 
-Here is the order of things: start, watch, stop. What is started is described in the modules that
-this one imports.
+This module starts everything, watches it and stops it.
 """
 
 import http
@@ -24,14 +23,14 @@ from dev.services import services
 from dev.terminal import Follower, Interrupts, say
 from dev.welcome import ask, banner
 
-# What the service promises: requests in flight get this long.
+# As long as the service lets requests in flight finish.
 STOP_SECONDS = 25
-# Long enough for a cold start on a slow machine, short enough to wonder why.
+# A cold start on a slow machine takes less. After it, `make dev` prints the answer of /health.
 HEALTHY_SECONDS = 20
 
 
 def up() -> int:
-    """Run until Ctrl-C. Raises DevError when something ends by itself."""
+    """Run until Ctrl-C. Raises DevError if a process ends by itself."""
     given = given_environment()
     with Interrupts() as interrupts, own("make dev", interrupts), ExitStack() as held:
         running = held.enter_context(services(given, interrupts, say))
@@ -39,7 +38,7 @@ def up() -> int:
             given[variable] = str(ports.claim(variable, given, held, say))
         computed = service_environment(given, running)
         held.enter_context(announced(computed))
-        # Their output is a pipe, and should come line by line all the same.
+        # Their output is a pipe, so Python would not write it line by line.
         environment = {**given, **computed, "PYTHONUNBUFFERED": "1"}
         migrate(environment, interrupts)
 
@@ -78,14 +77,14 @@ class Development:
         self.followers: list[Follower] = []
 
     def start(self, name: str, words: list[str], environment: Mapping[str, str]) -> None:
-        """Start `python -m dev.serve …` and print what it says."""
+        """Start `python -m dev.serve …` and print its output."""
         command = [sys.executable, "-m", "dev.serve", *words]
         process = spawn(command, stdout=subprocess.PIPE, cwd=ROOT, env=environment)
         self.processes[name] = process
         self.followers.append(Follower(name, process))
 
     def wait_until_healthy(self, port: int) -> None:
-        """Return once /health answers 200. Print what it answers instead if that takes long."""
+        """Return when /health answers 200. If that takes long, print what it answers."""
         late = time.monotonic() + HEALTHY_SECONDS
         while True:
             status, body = ask(port, "/health")
@@ -95,10 +94,10 @@ class Development:
             self.check()
             if time.monotonic() > late:
                 late = float("inf")
-                say(f"/health: {status} {body}\nStill trying; saving a file of app/ reloads it.")
+                say(f"/health: {status} {body}\nStill waiting. To reload, save a file of app/.")
 
     def check(self) -> None:
-        """Raise when there is no reason to go on: a process has ended, or the terminal closed."""
+        """Raise if a process has ended or the terminal was closed."""
         if not terminal.is_read():
             raise Interrupted
         for server in self.servers:
@@ -110,7 +109,7 @@ class Development:
                 raise DevError(f"{name} {how_it_ended(process)}; its lines above say why.")
 
     def stop(self) -> None:
-        """End app and worker, both at once, and print what they still have to say."""
+        """Stop app and worker at the same time, and print the rest of their output."""
         say("stopping")
         leaders = {process.pid: signal.SIGTERM for process in self.processes.values()}
         end(leaders, seconds=STOP_SECONDS, patience=self.interrupts)

@@ -1,4 +1,4 @@
-"""What a person needs once the service is up: a token that works, and commands to paste."""
+"""What `make dev` prints when the service is up: a token that works, and commands to try."""
 
 import http.client
 import subprocess
@@ -13,9 +13,9 @@ from dev.processes import Patience
 
 
 def ask(port: int, path: str, token: str = "") -> tuple[int, str]:
-    """GET a path of the service; return status and body, or 0 if it does not answer.
+    """GET a path of the service; return status and body. Status 0 means no answer.
 
-    No proxy that the environment names takes part.
+    It ignores the proxies that the environment names.
     """
     # /health itself gives up after two seconds.
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
@@ -37,7 +37,7 @@ def run_app(words: list[str], environment: Mapping[str, str], patience: Patience
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=environment
     )
     failed = finish(process, patience)
-    # Both fit into a pipe's buffer, so they can be read after the end.
+    # Both outputs fit into a pipe's buffer, so this can read them after the end.
     output, errors = (text.decode(errors="replace").strip() for text in process.communicate())
     if failed:
         raise DevError(f"`python -m app {' '.join(words)}` failed:\n{errors}")
@@ -45,9 +45,9 @@ def run_app(words: list[str], environment: Mapping[str, str], patience: Patience
 
 
 def working_token(environment: Mapping[str, str], patience: Patience) -> str:
-    """Return the token kept in .local/token, or a new one if the service refuses that.
+    """Return the token in .local/token, or a new one if the service refuses that one.
 
-    It does after new data, with another database, after a revocation or an expiry.
+    It refuses a token of another database, and one that was revoked or has expired.
     """
     if TOKEN.exists():
         token = TOKEN.read_text(encoding="utf-8").strip()
@@ -61,7 +61,7 @@ def working_token(environment: Mapping[str, str], patience: Patience) -> str:
 
 
 def banner(environment: Mapping[str, str], patience: Patience) -> str:
-    """Return what is shown when the service is up. The commands are the features' own."""
+    """Return the text to print when the service is up. The features bring the commands."""
     url = f"http://127.0.0.1:{environment['PORT']}"
     token = working_token(environment, patience)
     commands = run_app(["commands", "--url", url, "--token", token], environment, patience)

@@ -1,6 +1,6 @@
-"""`make doctor`: finds what goes wrong on people's machines, and says the remedy.
+"""`make doctor`: finds what is wrong with a machine or clone, and prints the remedy.
 
-It changes nothing, and runs where nothing could be installed.
+It changes nothing. It runs without .venv.
 """
 
 import itertools
@@ -15,9 +15,9 @@ COLOURS = {State.OK: 32, State.NOTE: 33, State.BAD: 31}
 
 
 def main(runtime: str | None) -> int:
-    """Look at what `make dev` would run here; return 1 if something keeps it from working."""
+    """Run all checks; return 1 if a fault keeps `make dev` from working."""
     looked_at = look(runtime)
-    print(f"Looking at what make dev RUNTIME={looked_at.runtime} needs.\n")
+    print(f"Checking what make dev RUNTIME={looked_at.runtime} needs.\n")
     with ThreadPoolExecutor(len(CHECKS)) as pool:
         found = pool.map(lambda check: list(check(looked_at)), CHECKS)
         findings = [*itertools.chain.from_iterable(found)]

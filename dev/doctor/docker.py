@@ -1,4 +1,4 @@
-"""The Engine with its plugins, and what of this clone is in it."""
+"""Checks of the Docker Engine, and of this clone's stack in it."""
 
 import os
 import re
@@ -10,14 +10,14 @@ from dev.doctor.findings import Findings, Machine, bad, note, ok
 from dev.files import ROOT
 from dev.stack import NAME, SECONDS, VARIABLES, other_clone
 
-# start_interval of health checks; !override in compose.override.yaml.
+# The Engine for start_interval of health checks, Compose for !override in compose.override.yaml.
 OLDEST = {"Engine": (25, 0), "Compose": (2, 24, 4)}
 
 INSTALL = "https://docs.docker.com/engine/install/"
 
 
 def check_docker(machine: Machine) -> Findings:
-    """Whether an Engine answers, with its plugins, all of them new enough."""
+    """Whether an Engine answers, and whether it and Compose are new enough."""
     plugins = (machine.engine.get("ClientInfo") or {}).get("Plugins") or ()
     compose = next((found["Version"] for found in plugins if found["Name"] == "compose"), None)
     versions = {"Engine": machine.engine.get("ServerVersion"), "Compose": compose}
@@ -34,7 +34,7 @@ def check_docker(machine: Machine) -> Findings:
     if not versions["Engine"] or not faults:
         says, remedy = explain(machine.engine["Fault"])
     tell = bad if machine.runtime == "docker" else note
-    yield tell("Docker", says, f"{remedy}\nor do without: make dev RUNTIME=embedded")
+    yield tell("Docker", says, f"{remedy}\nor run without Docker: make dev RUNTIME=embedded")
 
 
 def explain(fault: str) -> tuple[str, str]:
@@ -50,7 +50,7 @@ def explain(fault: str) -> tuple[str, str]:
         return f"nothing answers at DOCKER_HOST={where}", "start it there, or: unset DOCKER_HOST"
     return (
         f"can't be used: {fault.splitlines()[0][:200]}",
-        "start it (sudo systemctl start docker, or Docker Desktop), or mend what that says",
+        "start it (sudo systemctl start docker, or Docker Desktop), or repair what this names",
     )
 
 
@@ -60,25 +60,23 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def check_name(machine: Machine) -> Findings:
-    """Whether the compose project of this clone is its own."""
+    """Whether another clone has the compose project name of this clone."""
     if not machine.uses_docker:
         return
     name = machine.config["name"]
     other = other_clone(name, machine.containers)
     if other is None:
-        yield ok("stack", f"{name} is this clone's")
+        yield ok("stack", f"{name} belongs to this clone")
         return
-    says = (
-        f"{name} is the stack of {other}: `docker compose up` here would take its containers over"
-    )
+    says = f"{name} is the stack of {other}: `docker compose up` here would replace its containers"
     if NAME in machine.environment:
-        yield bad("stack", says, f"choose another {NAME}: this one was set by hand")
+        yield bad("stack", says, f"choose another {NAME}: you set this one yourself")
     else:
-        yield note("stack", says, "make dev gives this clone another name, and keeps it in .env")
+        yield note("stack", says, "make dev gives this clone another name, and writes it to .env")
 
 
 def check_files(machine: Machine) -> Findings:
-    """Whether the users of the containers can read the files that are mounted into them."""
+    """Whether the containers' users can read the mounted files."""
     mounted = [*machine.config.get("configs", {}).values()] if machine.uses_docker else []
     mounted += machine.config["secrets"].values() if machine.uses_docker else []
     files = [Path(entry["file"]) for entry in mounted if "file" in entry]
@@ -90,22 +88,22 @@ def check_files(machine: Machine) -> Findings:
             shlex.join(["chmod", "o+r", *closed]),
         )
     elif files:
-        yield ok("files", "the containers' users can read what is mounted")
+        yield ok("files", "the containers' users can read the mounted files")
 
 
 def check_password(machine: Machine) -> Findings:
-    """Whether development's database takes the password that its secret has now.
+    """Whether the development database accepts the password in its secret file.
 
-    Production's database publishes no port, and is left alone.
+    A production database publishes no port. This check skips it.
     """
     if not machine.uses_docker:
         return
     name, secret = machine.config["name"], machine.config["secrets"]["database_password"]["file"]
     own = [found for found in machine.containers if found.project == name]
     if not any("POSTGRES_PORT" in map(VARIABLES.get, found.published) for found in own):
-        yield note("password", "not looked at: development's database does not run")
+        yield note("password", "not checked: the development database does not run")
         return
-    # The password goes in by standard input: others could read an argument or a variable.
+    # The password goes through standard input: other users could read an argument or a variable.
     login = (
         "read -r PGPASSWORD; export PGPASSWORD; "
         'psql -h 127.0.0.1 -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "select 1"'
@@ -130,13 +128,13 @@ def check_password(machine: Machine) -> Findings:
         yield bad(
             "password",
             f"the volume {name}_db was made with another password than {secret} has now",
-            "put the old one back, or give the database the one of that file:\n"
+            "restore the old one, or give the database the password in that file:\n"
             f'sed "{sql}" {secret} | {inside}',
         )
     elif errors:
         yield note("password", f"the database says: {errors.strip()}", "docker compose logs db")
     else:
-        yield ok("password", f"the volume {name}_db takes the one in {secret}")
+        yield ok("password", f"the volume {name}_db accepts the one in {secret}")
 
 
 CHECKS = (check_docker, check_name, check_files, check_password)

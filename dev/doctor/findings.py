@@ -1,4 +1,4 @@
-"""What the checks look at, gathered once, and what a check may say."""
+"""What the checks look at (`Machine`, gathered once), and what they return (`Finding`)."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from dev.stack import Container, compose_config, compose_containers, docker
 
 
 class State(StrEnum):
-    """How it is. BAD keeps `make dev` from working, and makes the exit code 1."""
+    """How serious a finding is. BAD keeps `make dev` from working, and the exit code is 1."""
 
     OK = "ok"
     NOTE = "note"
@@ -21,7 +21,7 @@ class State(StrEnum):
 
 
 class Finding(NamedTuple):
-    """One line for people, and its remedy where there is one."""
+    """One line of the report, and its remedy if there is one."""
 
     state: State
     what: str
@@ -38,7 +38,7 @@ class Machine(NamedTuple):
 
     @property
     def uses_docker(self) -> bool:
-        """Whether `make dev` would use the Engine, and Compose reads its files."""
+        """Whether `make dev` would use the Engine, and Compose can read its files."""
         return self.runtime == "docker" and bool(self.config)
 
 
@@ -51,19 +51,19 @@ def ok(what: str, says: str) -> Finding:
 
 
 def note(what: str, says: str, remedy: str = "") -> Finding:
-    """Worth knowing; nothing is broken."""
+    """Nothing is broken, but the developer should know it."""
     return Finding(State.NOTE, what, says, remedy)
 
 
 def bad(what: str, says: str, remedy: str) -> Finding:
-    """Something will not work before the remedy."""
+    """Something does not work until somebody applies the remedy."""
     return Finding(State.BAD, what, says, remedy)
 
 
 def look(runtime: str | None) -> Machine:
-    """Look at this machine as `make dev` would."""
+    """Gather what the checks need, for the runtime that `make dev` would choose."""
     try:
-        # Without .venv nothing can read .env, and only the shell's variables count.
+        # Without .venv this can't read .env, so only the shell's variables count.
         environment = given_environment() if find_spec("dotenv") else dict(os.environ)
     except DevError:
         environment = dict(os.environ)

@@ -1,4 +1,4 @@
-"""The clone, the disk, and which ports are free."""
+"""Checks of the clone, the disk and the ports."""
 
 import os
 import re
@@ -21,12 +21,12 @@ from dev.processes import Patience
 from dev.stack import VARIABLES
 
 GIGABYTE = 10**9
-# The packages and two small databases; with Docker two images and what builds them.
+# Embedded: packages and two small databases. Docker: two images and the cache of their builds.
 DISK_NEEDED = {"embedded": 1 * GIGABYTE, "docker": 4 * GIGABYTE}
 
 
 def check_dotenv(_machine: Machine) -> Findings:
-    """Whether .env can be read by `make dev` and by Compose."""
+    """Whether `make dev` and Compose can read .env."""
     try:
         read_dotenv()
     except DevError as error:
@@ -37,20 +37,25 @@ def check_dotenv(_machine: Machine) -> Findings:
     if DOTENV.exists() and DOTENV.read_bytes().startswith(b"\xef\xbb\xbf"):
         yield note(
             ".env",
-            "begins with a byte order mark, which other programs take for a part of the first name",
+            "begins with a byte order mark, which some programs take for a part of the first name",
             "tail -c +4 .env > .env.new && mv .env.new .env",
         )
     else:
-        yield ok(".env", "can be read" if DOTENV.exists() else "none: everything has its default")
+        yield ok(
+            ".env",
+            "can be read"
+            if DOTENV.exists()
+            else "there is none, so all settings have their defaults",
+        )
 
 
 def check_line_ends(_machine: Machine) -> Findings:
-    """Whether an editor, or git on Windows, gave files line ends that shells can't read."""
+    """Whether files have CRLF line ends, which shells can't read. Git on Windows writes them."""
     command = ["git", "-C", str(ROOT), "ls-files", "--eol"]
     try:
         listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        yield note("line ends", "not looked at: this is no git repository, or git is missing")
+        yield note("line ends", "not checked: this is no git repository, or git is missing")
         return
     # i/lf    w/crlf  attr/text=auto eol=lf 	deploy/build
     spoilt = re.findall(r"w/(?:crlf|mixed).* eol=lf *\t(.+)", listed)
@@ -58,14 +63,14 @@ def check_line_ends(_machine: Machine) -> Findings:
         yield bad(
             "line ends",
             f"CRLF in {shortened(spoilt)}",
-            "commit your work, then write the files anew: git checkout-index --force --all",
+            "commit your work, then write the files again: git checkout-index --force --all",
         )
     else:
         yield ok("line ends", "LF everywhere")
 
 
 def check_owner(_machine: Machine) -> Findings:
-    """Whether what lies in the clone is ours to change."""
+    """Whether this user owns the files of the clone."""
     ours = os.geteuid()
     places = [ROOT, *ROOT.iterdir(), *(ROOT / ".local").glob("*")]
     foreign = sorted(str(path.relative_to(ROOT)) for path in places if path.lstat().st_uid != ours)
@@ -85,45 +90,49 @@ def shortened(paths: list[str]) -> str:
 
 
 def check_packages(_machine: Machine) -> Findings:
-    """Whether .venv holds what requirements-dev.txt lists, and was made for this folder."""
+    """Whether .venv has the packages of requirements-dev.txt and was made for this folder."""
     if is_current():
-        yield ok("packages", ".venv has what requirements-dev.txt lists")
+        yield ok("packages", ".venv has the packages of requirements-dev.txt")
         return
-    reason = (reason_to_rebuild() or "it is of another lock") if VENV.exists() else "there is none"
-    yield note("packages", f".venv: {reason}", "nothing to do: the next make sees to it")
+    reason = (
+        (reason_to_rebuild() or "requirements-dev.txt has changed")
+        if VENV.exists()
+        else "there is none"
+    )
+    yield note("packages", f".venv: {reason}", "nothing to do: the next make installs them")
 
 
 def check_disk(machine: Machine) -> Findings:
-    """Whether there is room for what is installed and stored."""
+    """Whether the disks have enough free space."""
     places = {ROOT: ("disk", "embedded", "make room")}
     docker = Path(machine.engine.get("DockerRootDir", "/nowhere"))
-    if machine.uses_docker and docker.is_dir():  # else it is in a virtual machine
+    if machine.uses_docker and docker.is_dir():  # if not, Docker runs in a virtual machine
         places[docker] = ("disk of Docker", "docker", "docker builder prune")
     for place, (what, runtime, remedy) in places.items():
         free, needed = shutil.disk_usage(place).free, DISK_NEEDED[runtime]
         says = f"{free / GIGABYTE:.1f} GB free for {place}"
         if free < needed:
-            yield bad(what, f"{says}, and {needed / GIGABYTE:.0f} GB are needed", remedy)
+            yield bad(what, f"{says}, but {needed / GIGABYTE:.0f} GB are needed", remedy)
         else:
             yield ok(what, says)
 
 
 def check_leftovers(_machine: Machine) -> Findings:
-    """Whether a clone that was moved or removed has left its database under /var/lib."""
+    """Whether a database under /var/lib belongs to a clone that was moved or removed."""
     for home, folder in orphans().items():
         move = shlex.join(["mv", str(home), str(outside(LOCAL / "postgres"))])
         yield note(
             "old data",
             f"{home} holds the database of {folder}, which is gone",
-            f"if that clone was moved here: {move}\nelse remove the data: rm -r {home}",
+            f"if that clone was moved here: {move}\nif not, remove the data: rm -r {home}",
         )
 
 
 def check_ports(machine: Machine) -> Findings:
-    """Which ports this clone has, or would take, and who holds those that it can't have."""
+    """Which ports this clone has or would take, and which process has a port that it can't get."""
     running = own_ports(machine)
     for variable, port in running.items():
-        yield ok(f"port {port}", f"({variable}) this clone's own, which is running")
+        yield ok(f"port {port}", f"({variable}) this clone's own, in use now")
     embedded = [name for name in ports.DEFAULTS if name != "DEBUGGER_PORT"]
     wanted = VARIABLES.values() if machine.runtime == "docker" else embedded
     for variable in () if running else wanted:
@@ -133,7 +142,7 @@ def check_ports(machine: Machine) -> Findings:
 def check_port(machine: Machine, variable: str) -> Finding:
     default, asked = ports.DEFAULTS[variable], machine.environment.get(variable, "")
     port = int(asked) if asked.isdecimal() else default
-    # Docker's own process listens for a container, and its name would say little.
+    # Docker's own process listens for a container. The name of the stack says more.
     stacks = (
         f"the stack {found.project} of {found.folder}"
         for found in machine.containers
@@ -151,12 +160,12 @@ def check_port(machine: Machine, variable: str) -> Finding:
     return note(
         f"port {default}",
         f"is taken by {holder}",
-        f"nothing to do: make dev goes on with {variable}={free}",
+        f"nothing to do: make dev takes {variable}={free}",
     )
 
 
 def own_ports(machine: Machine) -> dict[str, int]:
-    """Return the ports, by their variables, of what runs from this clone."""
+    """Return the ports of this clone's running servers, by their variables."""
     if machine.runtime == "docker":
         own = [found for found in machine.containers if found.folder.resolve() == ROOT]
         pairs = [pair for found in own for pair in found.published.items()]
