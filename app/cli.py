@@ -1,4 +1,4 @@
-"""`python -m app …`: what an operator does by hand or from a script."""
+"""`python -m app …`: the commands for operators and scripts."""
 
 import argparse
 import asyncio
@@ -23,7 +23,7 @@ Postgres refuses the password in DATABASE_PASSWORD, DATABASE_URL or the secret d
 A database keeps the password that it was created with, even if the secret changes. Either restore
 the old secret, or give the database the new password:
   docker compose exec db psql --username drydock --command '\\password'
-or, if its data may go: docker compose down --volumes\
+or, to delete all of its data: docker compose down --volumes\
 """
 
 
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-# Each of these imports what only it needs, so that the worker does not keep Alembic in memory.
+# Each command imports its own modules, so that the worker does not load Alembic.
 
 
 def _migrate(settings: Settings, _options: argparse.Namespace) -> int:

@@ -1,8 +1,7 @@
-"""Every setting of the service: its type, its default, and what is wrong with a bad value.
+"""The settings of the service: their types, their defaults, and the values that they refuse.
 
-A feature has a settings class of its own. Nothing here does I/O but for reading settings: a value
-comes from an environment variable or from a file of the same name in lower case under
-/run/secrets. `.env.example` explains each one in prose; a test compares the two.
+A feature has a settings class of its own. A value comes from an environment variable, or from a
+file under /run/secrets with the same name in lower case. `.env.example` explains each setting.
 """
 
 import os
@@ -38,13 +37,6 @@ SHORTEST_SECRET = 16  # characters; `make secrets` writes longer ones
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-def _split_commas(value: object) -> object:
-    """Accept `a, b` for a list."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
 
 
 def _http_origin(value: str) -> str:
@@ -118,7 +110,9 @@ class Settings(BaseSettings):
     @field_validator("allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
     def split_lists(cls, value: object) -> object:
-        return _split_commas(value)
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
 
     @field_validator("database_url")
     @classmethod
@@ -188,7 +182,7 @@ class Settings(BaseSettings):
         return _with_password(str(self.redis_url.get_secret_value()), self.redis_password)
 
     def of(self, kind: type[OfFeature]) -> OfFeature:
-        """The settings of a feature, by their class. What `load` did not read is read now."""
+        """The settings of a feature, by their class. If `load` did not read them, this does."""
         found = self._of_features.get(kind)
         return found if isinstance(found, kind) else kind()
 
@@ -211,7 +205,7 @@ class Settings(BaseSettings):
 def _read(
     kind: type[AnySettings], folder: Path | None, faults: list[ErrorDetails]
 ) -> AnySettings | None:
-    """Read one class of settings, or add what is wrong with its values to `faults`."""
+    """Read one class of settings. If values are invalid, add the faults to `faults`."""
     try:
         return kind(_secrets_dir=folder)
     except ValidationError as error:
@@ -231,7 +225,7 @@ def _production(info: ValidationInfo) -> bool:
 
 
 def _with_password(url: str, password: SecretStr | None) -> str:
-    """Put the password, if one is given apart from the URL, into it."""
+    """The URL with this password, if there is one."""
     if not password:
         return url
     parts = urlsplit(url)
@@ -242,7 +236,7 @@ def _with_password(url: str, password: SecretStr | None) -> str:
 
 
 def _explain(faults: Sequence[ErrorDetails]) -> str:
-    """One line for each fault, by the name that the operator has to change."""
+    """One line for each fault. It begins with the name of the variable to change."""
     lines = []
     for fault in faults:
         name = str(fault["loc"][0]).upper() if fault["loc"] else "SETTINGS"

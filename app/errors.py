@@ -1,6 +1,6 @@
-"""Every error that a client may meet has a class here or in its feature. No HTTP machinery.
+"""The errors that a client may get. Those of a feature are in its own `errors.py`.
 
-`infra.http.problems` turns them into RFC 9457 problem documents and into OpenAPI responses.
+`infra.http.problems` turns them into RFC 9457 problem documents and OpenAPI responses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,19 +8,19 @@ from typing import Any, ClassVar, TypedDict
 
 
 class FieldFault(TypedDict):
-    """One faulty input: where it stands (`body.url`, `query.limit`) and what to do about it."""
+    """One faulty input: its place, such as `body.url` or `query.limit`, and how to correct it."""
 
     field: str
     detail: str
 
 
 def fault_message(fault: Mapping[str, Any]) -> str:
-    """What an entry of pydantic's `errors()` says, without the prefix of our own `ValueError`s."""
+    """The message of one of pydantic's `errors()`, without the prefix of our own `ValueError`s."""
     return str(fault["msg"]).removeprefix("Value error, ")
 
 
 class AppError(Exception):
-    """An answer other than success. Subclasses fix the contract: code, status and title.
+    """An error with an HTTP status. A subclass sets `code`, `status` and `title`.
 
     `code` is stable: clients branch on it. `detail` is for people and may change.
     """
@@ -85,7 +85,7 @@ class RateLimited(AppError):
 
 
 class DependencyUnavailable(AppError):
-    """Postgres (or what else a request can't do without) fails; the client should try again."""
+    """Something that the request needs, such as Postgres, fails. The client should try again."""
 
     code = "dependency_unavailable"
     status = 503

@@ -58,7 +58,7 @@ class Health:
             await redis.aclose()
 
     async def report(self, *names: str) -> Report:
-        """Run the named checks at the same time."""
+        """Run the named checks concurrently."""
         probes: dict[str, Probe] = {name: getattr(self, name) for name in names}
         found = await asyncio.gather(*(probe() for probe in probes.values()))
         checks = dict(zip(probes, found, strict=True))
@@ -69,10 +69,8 @@ class Health:
         return Check(status=Status.OK)
 
     async def _check_migrations(self) -> Check:
-        try:
-            rows = await self._query("SELECT version_num FROM alembic_version")
-        except psycopg.errors.UndefinedTable:
-            rows = []
+        exists = await self._query("SELECT 1 WHERE to_regclass('alembic_version') IS NOT NULL")
+        rows = await self._query("SELECT version_num FROM alembic_version") if exists else []
         found = ", ".join(row[0] for row in rows) or None
         needed = self._revisions[-1]
         if found == needed:
@@ -103,9 +101,6 @@ class Health:
                 connection = await self._connect()
             try:
                 rows = await _fetch(connection, query)
-            except psycopg.errors.UndefinedTable:
-                self._connection = connection
-                raise
             except psycopg.OperationalError:
                 # The server may have restarted since the last query, and work again by now.
                 connection = await self._connect()
@@ -120,17 +115,16 @@ class Health:
 
 
 async def _fetch(connection: psycopg.AsyncConnection[Any], query: str) -> list[tuple[Any, ...]]:
-    """Run the query. A connection on which it failed is closed, and so is a cancelled one.
+    """Run the query. Close the connection if the query fails or is cancelled.
 
-    When cancelled, psycopg asks the server for up to ten seconds to cancel the query. This does not
-    wait for that: the lock would stay held, and later probes fail although the server is back.
+    After a cancellation psycopg waits up to ten seconds for the server to cancel the query. This
+    function does not wait for that: the caller holds a lock, and later checks would fail although
+    the server is back.
     """
 
     async def run() -> list[tuple[Any, ...]]:
         try:
             return await (await connection.execute(query)).fetchall()
-        except psycopg.errors.UndefinedTable:
-            raise
         except BaseException:
             connection.pgconn.finish()
             raise
@@ -162,15 +156,15 @@ UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": Report}}
 
 @health_router.get("/live", response_model_exclude_none=True)
 async def live(health: HealthDep) -> Report:
-    """The process answers. Checks no dependency: restarting the process would not mend one."""
+    """The process answers. No dependency is checked, since a restart would not repair one."""
     return Report(status=Status.OK, version=health.version)
 
 
 @health_router.get("/ready", responses=UNAVAILABLE, response_model_exclude_none=True)
 async def ready(health: HealthDep, response: Response) -> Report:
-    """Ready for traffic? 503 while Postgres fails or its schema is another one.
+    """Ready for traffic? 503 while Postgres fails, or while its schema does not fit this code.
 
-    Without Redis the answer is `degraded` and still 200: requests work, so every replica stays in.
+    Without Redis the answer is `degraded` with status 200, because requests work without it.
     """
     report = await health.report("postgres", "migrations", "redis")
     if report.checks["redis"].status is not Status.OK:
@@ -181,7 +175,7 @@ async def ready(health: HealthDep, response: Response) -> Report:
 
 @health_router.get("", responses=UNAVAILABLE, response_model_exclude_none=True)
 async def health(health: HealthDep, response: Response) -> Report:
-    """Everything, for people and monitors."""
+    """All checks, for people and monitors. 503 if one of them fails."""
     report = await health.report("postgres", "migrations", "redis", "worker")
     return _answer(report, response)
 

@@ -1,4 +1,4 @@
-"""The web side: `create_app(settings)` composes middleware, error handlers and routers."""
+"""The web process: `create_app(settings)` composes middleware, error handlers and routers."""
 
 import gc
 from collections.abc import AsyncIterator
@@ -47,7 +47,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
 
 
 def create_api(settings: Settings) -> FastAPI:
-    """FastAPI without what stands around it."""
+    """The FastAPI application, without the middleware around it."""
     metrics = Metrics(settings)
 
     @asynccontextmanager
@@ -55,8 +55,8 @@ def create_api(settings: Settings) -> FastAPI:
         async with open_resources(settings, name="drydock-web", metrics=metrics) as resources:
             await check_capacity(resources.engine, settings)
             async with open_features(resources, FEATURES), Health.opened(resources) as health:
-                # The garbage collector ignores the objects that exist now. Looking at them again
-                # and again would take a third of a request's CPU time.
+                # The garbage collector ignores the objects that exist now. Scanning them again and
+                # again would take a third of a request's CPU time.
                 gc.freeze()
                 yield {"resources": resources, "health": health}
                 gc.unfreeze()
@@ -68,11 +68,11 @@ def create_api(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         debug=settings.debug,
-        # A slash too many is a path that does not exist, rather than a second way to each.
+        # A path with a slash too many is not found. It would be a second address otherwise.
         redirect_slashes=False,
         lifespan=lifespan,
         max_body_size=settings.max_body_bytes,
-        # Errors are logged once, by us; its own look for a logger costs each request 8 %.
+        # We log errors ourselves. FastAPI's logging would cost each request 8 %.
         telemetry={"meter_provider": metrics.provider, "logs": False},
     )
     install_problem_handlers(api)
@@ -87,7 +87,7 @@ def create_api(settings: Settings) -> FastAPI:
 
 def include_features(api: FastAPI, settings: Settings) -> None:
     routers = [router for feature in FEATURES for router in feature.routers]
-    # A stable sort: what matches any path comes after everything else.
+    # The sort is stable, so routers stay in order and those that match any path come last.
     for router in sorted(routers, key=lambda router: isinstance(router, CatchAllRouter)):
         if isinstance(router, UploadRouter):
             # A form needs a little room around its file.

@@ -20,7 +20,7 @@ from app.registry import FEATURES
 
 log = structlog.get_logger(__name__)
 
-# Longer than for a request: a job's transactions are larger, and no client waits.
+# Longer than for a request, because a job's transactions are larger and no client waits.
 CHECKOUT_LIMIT = 60.0  # seconds
 REDIS_TIMEOUT = 2.0  # seconds
 CANCEL_AGAIN = 1.0  # seconds

@@ -15,6 +15,8 @@ import httpx
 import hypothesis
 import pytest
 import structlog
+from pydantic import PostgresDsn, RedisDsn, Secret
+from redis import Redis
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.types import ASGIApp
 
@@ -34,7 +36,6 @@ from tests.live import (
     client_of,
     client_under,
     issue_token,
-    own_data,
     own_database,
     run_service,
 )
@@ -200,9 +201,9 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what the service's processes wrote, when a test with them fails."""
     report = yield
-    service = getattr(item, "funcargs", {}).get("running")
-    if report.failed and isinstance(service, Service):
-        report.sections.extend(service.logs())
+    running = getattr(item, "funcargs", {}).get("running")
+    if report.failed and isinstance(running, Service):
+        report.sections.extend(running.logs())
     return report
 
 
@@ -231,8 +232,17 @@ def template(migrated: Settings) -> Iterator[str]:
 @pytest.fixture
 def own_settings(migrated: Settings, template: str) -> Iterator[Settings]:
     """A migrated database and an empty Redis for this test alone. Commits in it are real."""
-    with own_data(migrated, template=template) as settings:
-        yield settings
+    redis_url = f"{migrated.redis_dsn.rpartition('/')[0]}/1"
+    with (
+        Redis.from_url(redis_url) as redis,
+        own_database(migrated.database_dsn, template=template) as database_url,
+    ):
+        redis.flushdb()
+        urls = {
+            "database_url": Secret(PostgresDsn(database_url)),
+            "redis_url": Secret(RedisDsn(redis_url)),
+        }
+        yield migrated.model_copy(update=urls)
 
 
 @pytest.fixture

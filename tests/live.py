@@ -15,8 +15,6 @@ from uuid import uuid4
 import httpx
 import psycopg
 from psycopg import sql
-from pydantic import PostgresDsn, RedisDsn, Secret
-from redis import Redis
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.config import Settings
@@ -121,18 +119,3 @@ def own_database(url: str, *, template: str = "template1") -> Iterator[str]:
         # FORCE: what a test leaves behind must not fail the next one.
         drop = sql.SQL("DROP DATABASE {name} WITH (FORCE)")
         connection.execute(drop.format(**names))
-
-
-@contextmanager
-def own_data(settings: Settings, *, template: str) -> Iterator[Settings]:
-    """The settings, with a copy of the template as database and an empty Redis."""
-    redis_url = f"{settings.redis_dsn.rpartition('/')[0]}/1"
-    with Redis.from_url(redis_url) as redis:
-        redis.flushdb()
-    with own_database(settings.database_dsn, template=template) as database_url:
-        yield settings.model_copy(
-            update={
-                "database_url": Secret(PostgresDsn(database_url)),
-                "redis_url": Secret(RedisDsn(redis_url)),
-            }
-        )

@@ -41,13 +41,6 @@ class Page(HTMLParser):
         assert len(found) == 1, (tag, attributes, found)
         return found[0]
 
-    def has_class(self, name: str) -> list[Element]:
-        return [
-            element
-            for element in self.elements
-            if name in element.attributes.get("class", "").split()
-        ]
-
     def active(self) -> list[Element]:
         """What could run or load something: none of it may come from what people typed."""
         return [element for element in self.elements if _is_active(element)]

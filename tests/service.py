@@ -170,21 +170,23 @@ class App(Program):
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, headers=self.authorization, timeout=20)
 
-    def answers(self, path: str, *, status: int = 200) -> bool:
+    def answers(self, path: str) -> bool:
         # Not httpx: to make a client takes it 30 ms, which a wait would spend again and again.
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             connection.request("GET", path)
-            return connection.getresponse().status == status
+            return connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
         finally:
             connection.close()
 
-    def wait_until(self, path: str, *, status: int = 200, seconds: float = START_SECONDS) -> None:
+    def wait_until(self, path: str, *, seconds: float = START_SECONDS) -> None:
+        """Return once it answers this path with 200."""
+
         def holds() -> bool:
             assert self.is_running, self.output()
-            return self.answers(path, status=status)
+            return self.answers(path)
 
         until(holds, within=seconds, every=0.02)
 

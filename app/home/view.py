@@ -9,7 +9,7 @@ from app.infra.feature import Command, Feature
 from app.infra.probes import Check, Status
 
 NAMES = {"postgres": "Postgres", "migrations": "Schema", "redis": "Redis", "worker": "Worker"}
-# What users of the service notice while a part does not work.
+# What users notice while a part does not work.
 MEANS = {
     "postgres": "Whatever needs data answers 503 until it is back.",
     "migrations": "This version takes no traffic until the schema fits.",

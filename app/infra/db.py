@@ -106,10 +106,10 @@ def _descriptor(dbapi_connection: Any) -> int:
 
 
 def _refuse_closed_connection(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
-    """Have the pool replace an idle connection that the server has closed.
+    """Make the pool replace an idle connection that the server has closed.
 
-    An idle connection is readable only if the server has sent its last message or closed it. One
-    poll(2) shows that; SQLAlchemy's `pool_pre_ping` needs a round trip for each request.
+    An idle connection becomes readable only when the server closes it. A call of poll(2) shows
+    that. SQLAlchemy's `pool_pre_ping` needs a round trip for each request.
     """
     poll = select.poll()
     try:
@@ -172,7 +172,10 @@ def after_commit(session: AsyncSession, hook: Hook) -> None:
 
 @asynccontextmanager
 async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
-    """A session: committed at the end of the block, or rolled back if it raises. Then its hooks."""
+    """A session whose transaction the end of the block commits. Then its hooks run.
+
+    If the block raises, the transaction is rolled back, and no hook runs.
+    """
     async with sessions() as session:
         yield session
         await session.commit()
@@ -187,7 +190,7 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
 
 
 # scope="function" commits before the response is sent. By default FastAPI ends a dependency after
-# the response: a client would hear 201 although the commit then fails.
+# the response: a client would get a 201 although the commit then fails.
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
@@ -201,9 +204,9 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 async def check_capacity(engine: AsyncEngine, settings: Settings) -> None:
-    """Compare the sum of all pools with Postgres's max_connections. Raises `ValueError`.
+    """Raise `ValueError` if the pools of all processes together exceed max_connections.
 
-    If the database does not answer now, the check is skipped, and the service starts.
+    If the database does not answer, the check is skipped.
     """
     try:
         async with engine.connect() as connection:

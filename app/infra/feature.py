@@ -1,4 +1,4 @@
-"""What a feature may bring along. `app.registry` lists the features; nothing else names one."""
+"""What a feature consists of. `app.registry` lists the features; no other module names one."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -68,7 +68,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Feature:
-    """A part of what the service does. The rest of the service knows nothing else of it."""
+    """One feature. The rest of the service uses these fields and nothing else of it."""
 
     name: str
     # Read with the service's own settings; found by `settings.of(<the class>)`.
@@ -85,7 +85,7 @@ class Feature:
 
 @asynccontextmanager
 async def open_features(resources: Resources, features: Sequence[Feature]) -> AsyncIterator[None]:
-    """Open what the features hold while the process lives, and close it in the reverse order."""
+    """Open the runtimes of the features, and close them in the reverse order."""
     async with AsyncExitStack() as stack:
         for feature in features:
             if feature.runtime is not None:

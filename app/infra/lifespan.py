@@ -1,4 +1,4 @@
-"""What a process opens at its start and closes at its end, the same for web and worker."""
+"""The resources of a process, the same for web and worker. They live as long as the process."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -32,12 +32,12 @@ class Resources:
     enqueuer: Enqueuer
     limiter: RateLimiter
     metrics: Metrics
-    # What each feature holds, by its name: `open_features` fills it.
+    # The runtime of each feature, by its name. `open_features` fills this.
     features: dict[str, object] = field(default_factory=dict)
 
 
 class State(TypedDict):
-    """What every request finds at `request.state`."""
+    """The attributes of `request.state`."""
 
     resources: Resources
 

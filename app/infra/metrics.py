@@ -1,6 +1,6 @@
-"""The metrics of a process: OpenTelemetry's, served to Prometheus on a port of their own.
+"""The metrics of a process: recorded with OpenTelemetry, served to Prometheus on a separate port.
 
-FastAPI records a metric of each request itself.
+FastAPI itself records the requests.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 METRICS_PORTS = 64  # ports to try from METRICS_PORT on: each process on a host takes one
 
-# The buckets of FastAPI's request histogram, so that a histogram of ours can be added to it.
+# The buckets of FastAPI's request histogram. With the same ones a query can add up both.
 REQUEST_DURATION_BUCKETS = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25),
     *(0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),

@@ -31,7 +31,7 @@ class Check(BaseModel):
 
 
 class Probe:
-    """One check: runs once for all callers that wait, at most once a second, for 1.5 s at most.
+    """Runs one check at most once a second, for at most 1.5 s. Callers share the result.
 
     A check that raises or takes too long is reported as unavailable. The log has the details.
     """
@@ -73,10 +73,10 @@ class Probe:
 
 
 async def finish_within(limit: float, work: Awaitable[T]) -> "asyncio.Future[T] | None":
-    """Run `work` for at most `limit` seconds. Return it finished; None if it was cancelled.
+    """Run `work` for at most `limit` seconds. Returns the finished task; None if it took longer.
 
-    A cancelled `work` is not awaited, because the clean-up of a database driver can take much
-    longer than the limit.
+    In that case `work` is cancelled but not awaited: the clean-up of a database driver can take
+    much longer than the limit.
     """
     running = asyncio.ensure_future(work)
     done, _ = await asyncio.wait({running}, timeout=limit)

@@ -1,7 +1,7 @@
 """The job queue (SAQ over Redis) and the worker's heartbeat. The features define the jobs.
 
-A job only tells the worker to look at rows in Postgres. Code that accepts work commits it first and
-enqueues the job afterwards. The worker also looks for rows whose job was lost.
+A job only tells the worker to look at rows in Postgres. Commit the rows first, and enqueue the job
+afterwards. A job can be lost, so a loop of the worker must also look for rows without one.
 """
 
 import asyncio
@@ -79,10 +79,10 @@ class Enqueuer:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> None:
-        """Have the worker run `job`, one of a feature's jobs. Call it after the commit.
+        """Have the worker run `job`, one of a feature's jobs. Call this after the commit.
 
-        The job's arguments go by name, and must be what JSON can hold. While Redis is down the job
-        is lost, nothing is raised, and the worker must find the work in Postgres.
+        Pass the job's arguments by name. They must be values that JSON can hold. While Redis is
+        down, the job is dropped and logged, and nothing is raised.
         """
         if args:
             raise TypeError("a job's arguments go by name")

@@ -33,13 +33,6 @@ async def read(client: httpx.AsyncClient, path: str = "/") -> Page:
 class TestAnswer:
     """The page is not cached, is limited, and loads its own files only."""
 
-    async def test_head_has_the_headers_of_get(self, client: httpx.AsyncClient) -> None:
-        head, whole = await client.head("/"), await client.get("/")
-        assert whole.headers["cache-control"] == "no-store"
-        assert head.status_code == 200
-        for name in ("content-type", "cache-control", "content-security-policy"):
-            assert head.headers[name] == whole.headers[name]
-
     async def test_it_is_limited_by_address(self, make_client: MakeClient) -> None:
         async with make_client(rate_limit_read="2/minute") as client:
             statuses = [(await client.get("/")).status_code for _ in range(3)]
@@ -48,11 +41,15 @@ class TestAnswer:
         assert refused.headers["content-type"].startswith("text/html")
         assert int(refused.headers["retry-after"]) > 0
 
-    async def test_an_open_page_polls_an_address_of_its_own(
+    async def test_head_has_the_headers_of_get_and_polling_gets_the_same_page(
         self, client: httpx.AsyncClient
     ) -> None:
-        body = (await read(client)).one("body")
-        live = await read(client, body.attributes["data-live"])
+        head, whole = await client.head("/"), await client.get("/")
+        assert whole.headers["cache-control"] == "no-store"
+        assert head.status_code == 200
+        for name in ("content-type", "cache-control", "content-security-policy"):
+            assert head.headers[name] == whole.headers[name]
+        live = await read(client, Page(whole.text).one("body").attributes["data-live"])
         assert {part.attributes["id"] for part in live.elements if "data-part" in part.attributes}
 
     async def test_its_policy_allows_nothing_inline_and_no_other_host(
@@ -136,10 +133,6 @@ class TestAway:
         assert "127.0.0.1:" not in page.text
         assert ("OperationalError" in page.text) is not production
 
-    async def test_without_redis(self, own_settings: Settings) -> None:
-        async with run_service(with_redis_at(own_settings, unused_port())) as service:
-            assert "Redis unavailable" in (await read(service.client)).text
-
     async def test_frozen_servers_cost_no_more_than_a_health_check(
         self, own_settings: Settings
     ) -> None:
@@ -157,42 +150,30 @@ class TestAway:
 
 
 class TestPanels:
-    """A panel that fails or takes too long is shown as missing. The rest of the page is there."""
+    """A panel that fails or takes too long is shown as missing."""
 
-    async def test_one_that_fails(
-        self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("hangs", [True, False])
+    async def test_the_rest_of_the_page_is_shown(
+        self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, *, hangs: bool
     ) -> None:
-        async def fail(_request: Any) -> Mapping[str, Any]:
-            raise LookupError("secret")
+        ended = asyncio.Event()
 
-        use_panel(monkeypatch, fail)
+        async def load(_request: Any) -> Mapping[str, Any]:
+            try:
+                if hangs:
+                    await asyncio.sleep(60)
+                raise LookupError("secret")
+            finally:
+                ended.set()
+
+        (feature, *_) = [feature for feature in FEATURES if feature.panel is not None]
+        assert feature.panel is not None
+        changed = replace(feature, panel=replace(feature.panel, load=load))
+        monkeypatch.setattr("app.home.router.FEATURES", (changed,))
+        if hangs:
+            monkeypatch.setattr("app.home.router.LIMIT", 0.05)
         page = await read(client)
         assert "Not available at the moment." in page.text
         assert "secret" not in page.text
         assert "Postgres works" in page.text
-
-    async def test_one_that_hangs(
-        self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        gone = asyncio.Event()
-
-        async def hang(_request: Any) -> Mapping[str, Any]:
-            try:
-                await asyncio.sleep(60)
-            finally:
-                gone.set()
-            return {}
-
-        monkeypatch.setattr("app.home.router.LIMIT", 0.05)
-        use_panel(monkeypatch, hang)
-        page = await read(client)
-        assert "Not available at the moment." in page.text
-        await asyncio.wait_for(gone.wait(), 5)
-
-
-def use_panel(monkeypatch: pytest.MonkeyPatch, load: Any) -> None:
-    """Have the page show one panel only, which is loaded by `load`."""
-    feature = next(feature for feature in FEATURES if feature.panel is not None)
-    assert feature.panel is not None
-    changed = replace(feature, panel=replace(feature.panel, load=load))
-    monkeypatch.setattr("app.home.router.FEATURES", (changed,))
+        await asyncio.wait_for(ended.wait(), 5)

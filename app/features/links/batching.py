@@ -1,4 +1,4 @@
-"""Batching: requests that wait at the same moment share one round trip or transaction."""
+"""Batching: concurrent requests share one round trip or transaction."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

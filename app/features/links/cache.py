@@ -1,8 +1,8 @@
 """The cache of redirect targets in Redis, and the script that each redirect runs.
 
 An advanced example: see this package's docstring. The cache is written through: a change writes the
-new target, or a tombstone for a deleted link. It does not delete the entry, because a reader that
-still has the old row could then write that back. Readers write only where there is no entry.
+new target, or a tombstone for a deleted link. If it deleted the entry, a reader that has read the
+old row could write that back. Readers write only where there is no entry.
 
 An entry is `<version>|<expires, ms, 0 for never>|<link id>|<url>`; a tombstone is `<version>|-`.
 """
@@ -22,8 +22,8 @@ KEY = "drydock:link:"
 TOMBSTONE = "-"
 READ_VERSION = 0  # of the entries that readers write: every writer's version is higher
 
-# Redis refuses a script that it runs later than this after it was sent. Unconfirmed clicks are
-# reconciled only after this time, so that no append can come later.
+# A script that Redis runs later than this after it was sent appends nothing. Unconfirmed clicks are
+# reconciled after a longer time, when no append can arrive any more.
 LATEST_RUN = 5.0  # seconds; the clocks of the hosts must agree to within this
 
 # KEYS: the stream, then the slugs' keys. ARGV: the latest time to run (ms), the batch's name, then
@@ -87,7 +87,7 @@ def location_of(entry: bytes) -> bytes | None:
 
 
 class NewLink(NamedTuple):
-    """What the cache needs of a link. An import makes thousands: too many for ORM objects."""
+    """What the cache needs of a link. An import makes thousands, too many for ORM objects."""
 
     id: UUID
     slug: str

@@ -68,7 +68,7 @@ def whole_hour(seconds: float) -> datetime:
 
 
 async def count_directly(session: AsyncSession, sure: Counts, unsure: Unconfirmed) -> None:
-    """Count without the stream. Save `unsure` under the batch that may be in the stream already."""
+    """Count `sure` in Postgres, and save `unsure` as unconfirmed: the stream may hold them."""
     await _add(session, sure)
     if unsure:
         values = {
@@ -93,7 +93,7 @@ async def _add(session: AsyncSession, counts: Counts) -> None:
 async def roll_up(session: AsyncSession, redis: Redis) -> int:
     """Count the stream's next entries and reconcile what is due. Returns the number of entries.
 
-    The caller commits. Of several workers one counts; the others find the offset locked and return.
+    The caller commits. If another worker holds the lock of the offset, this does nothing.
     """
     offset = await session.scalar(LOCKED_OFFSET)
     if offset is None:
@@ -118,8 +118,8 @@ async def roll_up(session: AsyncSession, redis: Redis) -> int:
 async def trim(session: AsyncSession, redis: Redis) -> None:
     """Remove stream entries that are counted and no longer needed to reconcile.
 
-    It removes nothing behind the committed offset, whose lock it holds, and nothing that an
-    unconfirmed click must still be compared with, however long the workers were down.
+    Entries after the committed offset stay, and so do those that an unconfirmed click must still be
+    compared with, however long the workers were down.
     """
     offset = await session.scalar(LOCKED_OFFSET)
     if offset is None:

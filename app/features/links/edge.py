@@ -1,8 +1,7 @@
 """The hot path: ASGI middleware that answers a cached redirect before FastAPI sees it.
 
 An advanced example: see this package's docstring. All other requests go on to the route in
-`redirect`, which handles every case, this one too. Without this class the service answers the same,
-but slower.
+`redirect`, which handles every case. Without this class the answers are the same, but slower.
 """
 
 import re
@@ -16,7 +15,7 @@ from app.features.links.runtime import runtime_of
 from app.features.links.schemas import RESERVED
 
 SLUG_PATH = re.compile(r"/([A-Za-z0-9][A-Za-z0-9_-]{1,63})")
-FOLLOWED = "followed"  # the key in a request's state of what was found here, for the route
+FOLLOWED = "followed"  # the key of the lookup's result in the request's state, for the route
 
 FIXED_HEADERS = ((b"cache-control", b"private, no-store"), (b"content-length", b"0"))
 

@@ -1,4 +1,4 @@
-"""What can go wrong with links and imports."""
+"""The errors of links and imports."""
 
 from app.errors import AppError, NotFound
 

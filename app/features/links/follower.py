@@ -1,7 +1,7 @@
 """Looking up slugs and counting their clicks: in Redis, or in Postgres while Redis is down.
 
-An advanced example: see this package's docstring. Requests that wait at the same moment share one
-round trip to Redis, or one transaction.
+An advanced example: see this package's docstring. Concurrent requests share one round trip to
+Redis, or one transaction.
 """
 
 import itertools
@@ -30,7 +30,7 @@ class NoAnswer:
     batch: str | None
 
 
-# The cache entry (None: there is none), or that Redis did not answer.
+# The cache entry, None without an entry, or `NoAnswer`.
 Followed: TypeAlias = bytes | NoAnswer | None
 
 
@@ -67,7 +67,7 @@ class Follower:
 
 @dataclass(frozen=True, slots=True)
 class Direct:
-    """A redirect without Redis. `batch` as in `NoAnswer`."""
+    """A redirect without Redis. `batch` is that of `NoAnswer`."""
 
     slug: str
     clicks: int

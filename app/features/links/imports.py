@@ -1,7 +1,7 @@
 """Imports: storing a file, and turning its rows into links, a batch at a time.
 
-One transaction holds a batch's links, its errors and the next row. So an import that was
-interrupted goes on where it stopped, and two workers at one import do each row once.
+One transaction stores a batch's links, its errors and the number of the next row. So an import that
+was interrupted continues where it stopped, and two workers at one import do each row once.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class Candidate:
     expires_at: datetime | None
 
     def slug_at(self, attempt: int) -> str | None:
-        """The slug to try; None when there is no further one."""
+        """The slug to try; None if all have been tried."""
         if self.slug is not None:
             return self.slug if attempt == 0 else None
         if attempt >= len(DERIVED_LENGTHS):
@@ -119,7 +119,7 @@ async def read_import(session: AsyncSession, *, import_id: UUID, errors_after: i
 
 
 async def load_source(session: AsyncSession, *, import_id: UUID) -> tuple[bytes, int] | None:
-    """The file and the row to go on with; None if nothing is left to do."""
+    """The file and the number of the next row; None if nothing is left to do."""
     job = await session.get(Import, import_id, options=[undefer(Import.source)])
     if job is None or job.source is None:
         return None
@@ -139,7 +139,7 @@ async def apply_batch(
         return None
     if rows and job.next_row > rows[0].number:
         return None
-    candidates, faults = _sort_out(rows)
+    candidates, faults = _validate(rows)
     made, taken = await _insert(session, candidates, job.created_by)
     faults += taken
     if faults:
@@ -157,7 +157,7 @@ async def apply_batch(
     return made
 
 
-def _sort_out(rows: list[CsvRow]) -> tuple[list[Candidate], list[RowFault]]:
+def _validate(rows: list[CsvRow]) -> tuple[list[Candidate], list[RowFault]]:
     candidates, faults = [], []
     for row in rows:
         try:

@@ -21,8 +21,8 @@ from app.infra.db import Base
 
 Timestamp = TIMESTAMP(timezone=True)
 
-# The versions of cache entries. A transaction takes one while it holds the row's lock, so a later
-# transaction has a higher version, whichever of the two reaches Redis first.
+# The versions of cache entries. A transaction takes one while it holds the row's lock. So a later
+# transaction has a higher version, even if its write reaches Redis first.
 CACHE_VERSIONS = Sequence("link_cache_versions", metadata=Base.metadata)
 
 

@@ -48,7 +48,7 @@ async def create_link(
     resources: ResourcesDep,
     runtime: LinksRuntimeDep,
 ) -> Response:
-    """Lead back to the overview, or show each fault beside its field."""
+    """Create a link and return to the overview, or show each fault beside its field."""
     async with request.form(max_files=0, max_fields=10) as form:
         values = {name: str(form.get(name, "")).strip() for name in FIELDS}
     try:
@@ -88,7 +88,7 @@ _PLAINER = {
 async def start_import(
     request: Request, writer: Writer, session: SessionDep, resources: ResourcesDep
 ) -> Response:
-    """Store the file and lead to the import's own page."""
+    """Store the file and go to the page of the import."""
     source = await read_file(request, most=resources.settings.max_upload_bytes)
     job = await imports.create_import(session, source=source, created_by=writer.id)
     after_commit(session, lambda: resources.enqueuer.enqueue(run_import, import_id=str(job.id)))

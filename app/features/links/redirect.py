@@ -1,4 +1,4 @@
-"""GET /{slug}: the public redirect, in every case. `edge` answers the most common one faster."""
+"""GET /{slug}: the public redirect. `edge` answers the most common case faster."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -33,7 +33,9 @@ async def follow_link(
 ) -> Response:
     """Redirect to where the link leads now, and count the click."""
     if SLUG_PATH.fullmatch(f"/{slug}") is None:
-        raise _not_found(slug)  # no link can have this slug, so neither Redis nor Postgres is asked
+        raise _not_found(
+            slug
+        )  # no link can have this slug: look it up neither in Redis nor Postgres
     found: Followed | str = getattr(request.state, FOLLOWED, "")
     if isinstance(found, str):
         found = await runtime.follower.follow(slug, clicks_of(request.method))

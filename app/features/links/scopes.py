@@ -1,4 +1,4 @@
-"""What a token can allow here."""
+"""The scopes of this feature."""
 
 from app.features.tokens.scopes import declare_scope
 

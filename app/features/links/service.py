@@ -94,7 +94,7 @@ async def find_by_slug(session: AsyncSession, *, slug: str) -> Link | None:
 
 
 async def find_link(session: AsyncSession, *, slug: str, lock: bool = False) -> Link:
-    """Raises `LinkNotFound`. With `lock` nobody else can change the link before the commit."""
+    """Raises `LinkNotFound`. With `lock`, no other transaction can change the link meanwhile."""
     query = select(Link).where(Link.slug == slug)
     link = await session.scalar(query.with_for_update() if lock else query)
     if link is None:

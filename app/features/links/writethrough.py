@@ -25,9 +25,9 @@ async def write_through(
 ) -> None:
     """After the commit, write the slug's new entry, or a tombstone if `link` is None.
 
-    Call it after the change was flushed. The write is tried even while the circuit breaker is open,
-    since other processes may still read the old entry. If it fails, the old entry is served for at
-    most CACHE_TTL.
+    Call this after the change was flushed. The write is tried even while the circuit breaker is
+    open, since other processes may still read the old entry. If it fails, the old entry is served
+    for at most CACHE_TTL.
     """
     version = await next_cache_version(session)
 

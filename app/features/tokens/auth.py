@@ -1,4 +1,4 @@
-"""Who is calling: dependencies that ask for a token with a scope, and who looks at a page.
+"""Authentication: dependencies that require a token with a scope, and the visitor of a page.
 
 Signing in and out are in `browser`.
 """
@@ -29,17 +29,17 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 class Authenticated:
     """A dependency that returns the caller's token and counts one use against its rate limit.
 
-    The token must be valid and have `scope`; `kind` is the limit that is counted. The token's id is
-    in every log line of the request from then on. Raises `TokenInvalid`, `ScopeMissing` and
+    The token must be valid and have `scope`; `kind` is the limit that is counted. From then on the
+    token's id is in every log line of the request. Raises `TokenInvalid`, `ScopeMissing` and
     `RateLimited`. There are three ways to use it:
 
-    - `Depends(Authenticated(...), scope="function")`: the token in the Authorization header, read
-      in the transaction of the handler. What most endpoints of the API need.
-    - `Depends(Authenticated(...).before_body)`: the same in a transaction of its own, for handlers
-      that read a large body themselves. A stranger's body is not read, and no connection is held
-      while a slow body arrives.
-    - `Depends(Authenticated(...).visitor)`: the token in a browser's cookie, for pages. It is over
-      before the body is read, too.
+    - `Depends(Authenticated(...), scope="function")`, for most endpoints of the API: checks the
+      token of the Authorization header in the handler's transaction.
+    - `Depends(Authenticated(...).before_body)`, for handlers that read a large body themselves:
+      checks the same token in a transaction of its own, which ends before the body is read. No
+      connection is held while a slow body arrives.
+    - `Depends(Authenticated(...).visitor)`, for pages: checks the token of the browser's cookie, in
+      a transaction of its own, too.
     """
 
     scope: Scope
@@ -77,9 +77,10 @@ async def _identify(
 
 
 async def identify(request: Request, session: AsyncSession, text: str | None) -> Token:
-    """The token that `text` proves to hold. Raises `TokenInvalid`, or `RateLimited` for guessing.
+    """The valid token that `text` is. Raises `TokenInvalid`, and `RateLimited` for guessing.
 
-    Only failures are counted by address: a valid token is never locked out by a neighbour.
+    Only failures count for the limit of an address. So clients behind the same address can't lock
+    out a valid token.
     """
     try:
         token = await authenticate(session, text=text)
@@ -93,14 +94,14 @@ async def identify(request: Request, session: AsyncSession, text: str | None) ->
 
 @dataclass(frozen=True)
 class Visit:
-    """Who looks at a page. `lapsed`: the browser sent a token that is no longer valid."""
+    """The visitor of a page. `lapsed`: the browser sent a token that is no longer valid."""
 
     token: Token | None = None
     lapsed: bool = False
 
 
 async def visit_of(request: Request) -> Visit:
-    """Who looks at a page, found out once for each request. Raises `RateLimited`."""
+    """The visitor of a page, looked up once for each request. Raises `RateLimited`."""
     if not hasattr(request.state, "visit"):
         request.state.visit = await _find_visit(request)
     visit: Visit = request.state.visit
@@ -108,7 +109,7 @@ async def visit_of(request: Request) -> Visit:
 
 
 def known_visit(request: Request) -> Visit:
-    """Who looks at a page, as far as `visit_of` has found out; without a token otherwise."""
+    """The visitor that `visit_of` has found; nobody if it has not been called."""
     visit: Visit = getattr(request.state, "visit", Visit())
     return visit
 

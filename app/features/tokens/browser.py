@@ -1,7 +1,7 @@
 """Signing in and out on the page.
 
-The token is kept in a cookie that no script can read and that no other site can use. The cookie is
-good for pages only: the API takes nothing but an Authorization header. Each request checks the
+The browser keeps the token in a cookie, which no script can read and no other site can use. The
+cookie is for pages only: the API takes nothing but an Authorization header. Each request checks the
 token again, so a revoked one is refused from then on.
 """
 

@@ -1,4 +1,4 @@
-"""What can go wrong with tokens."""
+"""The errors of tokens."""
 
 from app.errors import AppError, NotFound
 

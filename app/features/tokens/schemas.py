@@ -19,7 +19,7 @@ def _known(value: str) -> Scope:
 
 
 def _list_scopes(schema: dict[str, Any]) -> None:
-    """Called when the OpenAPI document is made: all features have declared their scopes then."""
+    """Runs when the OpenAPI document is made. All features have declared their scopes by then."""
     schema["enum"] = sorted(declared_scopes())
 
 

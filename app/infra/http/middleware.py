@@ -23,7 +23,7 @@ from app.infra.page.render import PREFIX, error_page
 log = structlog.get_logger("app.request")
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
-# Probes and open pages ask all the time. Their lines would hide all others.
+# Probes and open pages send requests all the time. Their log lines would hide the others.
 UNLOGGED = ("/health/", "/page/live/")
 
 Edge = Callable[[ASGIApp], ASGIApp]
@@ -95,8 +95,8 @@ class RequestMiddleware:
         try:
             await self.app(scope, receive, send_with_headers)
         except Exception:
-            # The last boundary: FastAPI raises again after its 500, and other middleware may fail.
-            # The error is logged, and answered if nothing was sent yet.
+            # The last boundary. FastAPI raises an error again after it has answered with 500, and
+            # other middleware may fail. The error is logged, and answered if nothing was sent yet.
             log.exception("request_failed")
             if not status:
                 error = InternalError("The error was logged with this request's id.")
@@ -114,7 +114,7 @@ class RequestMiddleware:
 
 
 def _request_id(scope: Scope) -> str:
-    """The caller's id if it is well-formed, so that both logs have the same one; else a new id."""
+    """The id that the caller sent, if it is well-formed; else a new one."""
     given = header(scope, b"x-request-id")
     return given.decode() if given and REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
 

@@ -1,6 +1,5 @@
 """Errors as RFC 9457 problem documents: exception handlers, and entries for OpenAPI."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -33,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-MOST_FAULTS = 50  # in one answer, whose size is thereby bounded
+MOST_FAULTS = 50  # in one answer, so that its size is limited
 
 # Which error answers an HTTPException of Starlette or FastAPI, by its status.
 BY_STATUS: dict[int, type[AppError]] = {
@@ -106,7 +105,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(AppError, _handle)
     app.add_exception_handler(HTTPException, _handle)
     app.add_exception_handler(RequestValidationError, _handle)
-    # Registered apart from Exception, because Starlette raises again what that handler answers.
+    # Not by the handler of Exception alone: Starlette raises an error again after that one.
     app.add_exception_handler(SQLAlchemyError, _handle)
     app.add_exception_handler(PostgresError, _handle)
     app.add_exception_handler(Exception, _handle)
@@ -137,9 +136,8 @@ def as_app_error(error: Exception) -> AppError:
         case AppError():
             return error
         case RequestValidationError():
-            return ValidationFailed(
-                "One or more inputs are not valid.", errors=_faults(error.errors())
-            )
+            faults = [_fault(fault) for fault in error.errors()[:MOST_FAULTS]]
+            return ValidationFailed("One or more inputs are not valid.", errors=faults)
         case HTTPException():
             known = BY_STATUS.get(error.status_code, BadRequest)
             return known(_say(error), headers=error.headers)
@@ -158,10 +156,6 @@ def _say(error: HTTPException) -> str:
             return "The body is larger than this endpoint takes."
         case _:
             return str(error.detail)
-
-
-def _faults(errors: Sequence[Any]) -> list[FieldFault]:
-    return [_fault(fault) for fault in errors[:MOST_FAULTS]]
 
 
 def _fault(fault: Any) -> FieldFault:

@@ -22,7 +22,7 @@ class CrossSite(AppError):
 
 
 async def require_same_origin(request: Request) -> None:
-    """Raises `CrossSite`. Every browser since 2020 sends at least one of the two headers."""
+    """Raises `CrossSite`. Browsers since 2020 send at least one of the two headers."""
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     if site is not None:

@@ -41,7 +41,7 @@ async def append(
 async def note(
     resources: Resources, batch: str, link_id: UUID, number: int, *, age: timedelta
 ) -> None:
-    """Clicks of a batch whose append nobody confirmed, so long ago."""
+    """Save unconfirmed clicks of a batch, as if that had been `age` ago."""
     async with transaction(resources.sessions) as session:
         created = datetime.now(UTC) - age
         session.add(

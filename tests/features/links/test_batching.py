@@ -1,4 +1,4 @@
-"""Batcher: who shares a run with whom, and who hears of a failure."""
+"""Batcher: which callers share a run, and which get its failure."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from app.features.links.batching import Batcher
 
 
 class Runs:
-    """A run that doubles numbers, that one can hold back, and that fails on demand."""
+    """Doubles numbers. A test can make it wait (`go_on`) or fail (`fault`)."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -43,11 +43,7 @@ async def ask(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[int]
 
 
 class TestBatches:
-    """At most one run is under way; what arrives meanwhile forms the next."""
-
-    async def test_one_alone_is_run_at_once(self, batcher: Batcher[int, int], runs: Runs) -> None:
-        assert await batcher.ask(7) == 14
-        assert runs.batches == [[7]]
+    """One batch runs at a time. Items that arrive meanwhile form the next."""
 
     async def test_those_of_one_moment_share_a_run(
         self, batcher: Batcher[int, int], runs: Runs
@@ -75,7 +71,7 @@ class TestBatches:
 
 
 class TestFailure:
-    """A failure reaches those who shared the run, and nobody else."""
+    """Each caller of a batch gets its failure. Other callers do not."""
 
     async def test_each_of_them_gets_it(self, batcher: Batcher[int, int], runs: Runs) -> None:
         runs.fault = ConnectionError("away")
@@ -108,10 +104,7 @@ class TestFailure:
 
 
 class TestClose:
-    """Closing waits for what is under way."""
-
-    async def test_without_any_it_returns_at_once(self, batcher: Batcher[int, int]) -> None:
-        await batcher.close()
+    """Closing waits until all items are answered."""
 
     async def test_all_that_wait_are_answered_first(
         self, batcher: Batcher[int, int], runs: Runs

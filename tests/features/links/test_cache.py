@@ -1,4 +1,4 @@
-"""The cache: which of two writes stays, what a reader may fill in, and what a follow counts."""
+"""The cache: which of two writes stays, what a reader may write, and which clicks are counted."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -82,24 +82,22 @@ class TestWriters:
 
 
 class TestReaders:
-    """A reader fills in what is absent, and never overwrites."""
+    """A reader writes only where there is no entry."""
 
     @pytest.mark.parametrize("written", [link("https://example.com/written"), None])
-    async def test_a_writers_word_stays(self, cache: LinkCache, written: Link | None) -> None:
+    async def test_a_writer_overwrites_what_a_reader_wrote_and_not_the_reverse(
+        self, cache: LinkCache, written: Link | None
+    ) -> None:
+        assert await held(cache) is None
+        await cache.fill("deck", None)
+        assert await held(cache) == ""
         await cache.put("deck", written, 1)
         await cache.fill("deck", link("https://example.com/read-before"))
         assert await held(cache) == (written.url if written else "")
 
-    async def test_a_writer_overwrites_what_was_filled_in(self, cache: LinkCache) -> None:
-        assert await held(cache) is None
-        await cache.fill("deck", None)
-        assert await held(cache) == ""
-        await cache.put("deck", link(), 1)
-        assert await held(cache) == "https://example.com/"
-
 
 class TestFollow:
-    """One run of the script looks slugs up and counts those that are live, and only them."""
+    """One run of the script looks slugs up, and counts the clicks of live links only."""
 
     async def test_live_ones_are_counted_under_the_batch(
         self, cache: LinkCache, resources: Resources
@@ -128,16 +126,9 @@ class TestFollow:
     async def test_what_redis_runs_too_late_counts_nothing(
         self, cache: LinkCache, resources: Resources, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Else an append could arrive after the reconciling that did not find it."""
+        """Otherwise an append could arrive after its clicks were reconciled."""
         await cache.put("live", link(), 1)
         monkeypatch.setattr("app.features.links.cache.LATEST_RUN", -1)
         with pytest.raises(ResponseError, match="too late"):
             await cache.follow("batch-1", {"live": 1})
         assert await resources.redis.exists(STREAM) == 0
-
-    async def test_it_survives_a_restart_that_forgets_scripts(
-        self, cache: LinkCache, resources: Resources
-    ) -> None:
-        await cache.put("live", link(), 1)
-        await resources.redis.script_flush()
-        assert (await cache.follow("batch-1", {"live": 1}))[0] is not None

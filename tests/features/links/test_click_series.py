@@ -2,7 +2,6 @@
 
 import itertools
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import httpx
@@ -44,28 +43,22 @@ async def series(api: httpx.AsyncClient, **params: str) -> dict[str, int]:
     return found
 
 
-def steps(found: dict[str, Any]) -> set[timedelta]:
-    starts = [datetime.fromisoformat(start) for start in found]
-    return {later - earlier for earlier, later in itertools.pairwise(starts)}
-
-
 class TestSeries:
-    """Every hour or day of the range is there, those without clicks as zeros."""
+    """Every hour or day of the range is there, in UTC, those without clicks as zeros."""
 
     async def test_by_the_hour(self, api: httpx.AsyncClient, resources: Resources) -> None:
         await add(resources, {"2026-03-01T10:00Z": 3, "2026-03-01T12:00Z": 4})
-        since, until = "2026-03-01T09:00:00Z", "2026-03-01T14:00:00Z"
+        await add(resources, {"2026-03-01T10:00Z": 9}, slug="other")
+        # Another time zone, and not at whole hours.
+        since, until = "2026-03-01T15:20:00+05:30", "2026-03-01T15:59:59+02:00"
         assert await series(api, bucket="hour", since=since, until=until) == {
             "2026-03-01T09:00:00Z": 0,
             "2026-03-01T10:00:00Z": 3,
             "2026-03-01T11:00:00Z": 0,
             "2026-03-01T12:00:00Z": 4,
-            "2026-03-01T13:00:00Z": 0,
         }
 
-    async def test_by_the_day_an_hour_belongs_to_its_day_in_utc(
-        self, api: httpx.AsyncClient, resources: Resources
-    ) -> None:
+    async def test_by_the_day(self, api: httpx.AsyncClient, resources: Resources) -> None:
         await add(
             resources,
             {"2026-03-01T00:00Z": 1, "2026-03-01T23:00Z": 2, "2026-03-02T00:00Z": 4}
@@ -78,53 +71,19 @@ class TestSeries:
             "2026-03-03T00:00:00Z": 0,
         }
 
-    async def test_another_zone_names_the_same_hours(
-        self, api: httpx.AsyncClient, resources: Resources
-    ) -> None:
-        await add(resources, {"2026-03-01T10:00Z": 3})
-        found = await series(
-            api, bucket="hour", since="2026-03-01T15:30:00+05:30", until="2026-03-01T13:00:00+02:00"
-        )
-        assert found == {"2026-03-01T10:00:00Z": 3}
-
-    async def test_clicks_of_other_links_are_not_in_it(
-        self, api: httpx.AsyncClient, resources: Resources
-    ) -> None:
-        await add(resources, {"2026-03-01T10:00Z": 3}, slug="other")
-        since, until = "2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z"
-        assert await series(api, since=since, until=until) == {"2026-03-01T00:00:00Z": 0}
-
-
-class TestRange:
-    """A range begins and ends at whole buckets, and has a default."""
-
     @pytest.mark.parametrize(("bucket", "count"), [("hour", 48), ("day", 30)])
-    async def test_the_default_ends_with_the_present(
+    async def test_the_default_range_ends_now(
         self, api: httpx.AsyncClient, roll_up: RollUp, bucket: str, count: int
     ) -> None:
         await api.get("/deck")
         await roll_up()
         found = await series(api, bucket=bucket)
         step = timedelta(hours=1) if bucket == "hour" else timedelta(days=1)
+        starts = [datetime.fromisoformat(start) for start in found]
         assert len(found) == count
-        assert steps(found) == {step}
-        last = datetime.fromisoformat(list(found)[-1])
-        assert last <= datetime.now(UTC) < last + 2 * step
+        assert {later - earlier for earlier, later in itertools.pairwise(starts)} == {step}
+        assert starts[-1] <= datetime.now(UTC) < starts[-1] + 2 * step
         assert sum(found.values()) == 1
-
-    async def test_until_alone_begins_a_default_earlier(self, api: httpx.AsyncClient) -> None:
-        found = await series(api, bucket="hour", until="2026-03-03T00:00:00Z")
-        assert list(found)[0] == "2026-03-01T00:00:00Z"  # noqa: RUF015 -- beside its opposite
-        assert list(found)[-1] == "2026-03-02T23:00:00Z"
-
-    async def test_since_within_a_bucket_takes_in_the_whole(
-        self, api: httpx.AsyncClient, resources: Resources
-    ) -> None:
-        await add(resources, {"2026-03-01T10:00Z": 3})
-        since, until = "2026-03-01T10:59:59Z", "2026-03-01T11:00:00Z"
-        assert await series(api, bucket="hour", since=since, until=until) == {
-            "2026-03-01T10:00:00Z": 3
-        }
 
     async def test_the_longest_is_still_answered(self, api: httpx.AsyncClient) -> None:
         until = datetime(2026, 3, 1, tzinfo=UTC)
@@ -141,12 +100,11 @@ class TestRange:
             ({"since": "2001-01-01T00:00:00Z", "until": "2026-03-01T00:00:00Z"}, "since"),
             ({"bucket": "hour", "since": "2025-01-01T00:00:00Z"}, "since"),
             ({"since": "2026-03-02T00:00:00"}, "since"),
-            ({"since": "yesterday"}, "since"),
             ({"until": "9999-12-31T23:59:59Z"}, "until"),
             ({"bucket": "minute"}, "bucket"),
         ],
     )
-    async def test_one_that_makes_no_sense_is_422(
+    async def test_a_range_that_is_wrong_is_422(
         self, api: httpx.AsyncClient, params: dict[str, str], field: str
     ) -> None:
         problem = check_problem(await api.get(CLICKS, params=params), 422, "validation_failed")

@@ -1,4 +1,4 @@
-"""Reading the CSV of an import: which rows there are, and what is wrong with which."""
+"""Reading the CSV of an import: its rows, and the faults of rows."""
 
 import csv
 import io
@@ -30,12 +30,12 @@ def fault_of(line: bytes) -> str | None:
     return row.fault
 
 
-# Text as one finds it in a cell: no line breaks, and not so long that a line is refused.
+# Without line breaks, and so short that no line is too long.
 cells = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=50)
 
 
 class TestAnything:
-    """Whatever bytes are sent, they are a file that can't be imported, or rows."""
+    """Any bytes are either rows, or a file that can't be imported."""
 
     @given(st.binary() | st.binary().map(lambda data: HEADER + data))
     def test_reading_never_fails_otherwise(self, source: bytes) -> None:
@@ -56,14 +56,8 @@ class TestAnything:
     def test_what_pythons_csv_writes_is_read(self, table: list[tuple[str, str, str, str]]) -> None:
         text = io.StringIO()
         csv.writer(text).writerows([COLUMNS, *table])
-        expected = [
-            {
-                name: value.strip()
-                for name, value in zip(COLUMNS, cells_, strict=True)
-                if value.strip()
-            }
-            for cells_ in table
-        ]
+        given_rows = [dict(zip(COLUMNS, map(str.strip, row), strict=True)) for row in table]
+        expected = [{name: value for name, value in row.items() if value} for row in given_rows]
         assert [row.values for row in rows(text.getvalue().encode())] == expected
 
     @given(
@@ -76,7 +70,7 @@ class TestAnything:
 
 
 class TestHeader:
-    """The header names url and, if one likes, the other columns, in any order and case."""
+    """The header names url, and may name the other columns, in any order and case."""
 
     @pytest.mark.parametrize(
         "header",
@@ -103,7 +97,7 @@ class TestHeader:
 
 
 class TestRows:
-    """Each line is a row by its number in the file; what is wrong with one spoils no other."""
+    """Each line is a row, known by its number. A faulty row does not affect the others."""
 
     def test_numbers_are_those_of_a_spreadsheet(self) -> None:
         source = b'title,url\n ,a\n\n   \r\n" A, B ",b\r\n,"c\n,d'
@@ -132,7 +126,7 @@ class TestRows:
 
 
 class TestSize:
-    """A file has rows, and not too many."""
+    """A file without rows, or with too many, is refused."""
 
     @pytest.mark.parametrize("rest", [b"", b"\n", b"\r\n  \n\n"])
     def test_one_without_rows_is_none(self, rest: bytes) -> None:
@@ -148,7 +142,5 @@ class TestSize:
         assert count_rows(most) == 1000
         with pytest.raises(FileInvalid, match="more than 1000 rows"):
             count_rows(most + b"a,,,")
-
-    def test_a_file_of_empty_lines_is_refused_for_their_number(self) -> None:
         with pytest.raises(FileInvalid, match=f"more than {MOST_LINES} lines"):
             count_rows(HEADER + b"\n" * MOST_LINES + b"a,,,\n")

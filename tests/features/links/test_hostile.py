@@ -1,4 +1,4 @@
-"""What people try to shorten that they should not: refused by the name of the input."""
+"""Malicious links over HTTP: each is refused, and the answer names the input."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +30,7 @@ def assert_field_refused(answer: httpx.Response, field: str) -> None:
 
 
 class TestFields:
-    """Every input that the service can't keep is refused by its name."""
+    """An input that can't be stored is refused, and the answer names it."""
 
     @pytest.mark.parametrize(
         ("field", "value"),
@@ -46,7 +46,8 @@ class TestFields:
             *(("slug", "API"), ("slug", "a%2Fb"), ("slug", "abc\r\nX: y"), ("slug", "ab\u0441")),
             *(("slug", "\uff11\uff12"), ("slug", "a" * 65), ("title", "a\x1b[2Jb")),
             *(("expires_at", "9999-12-31T23:59:59-23:59"), ("expires_at", 10**30)),
-            *(("expires_at", "9" * 5000), ("expires_at", [])),
+            *(("expires_at", "9" * 5000), ("expires_at", []), ("expires_at", "2001-01-01T00:00Z")),
+            *(("clicks", 3), ("created_by", None)),
         ],
     )
     def test_it_is_refused(self, served: App, field: str, value: Any) -> None:
@@ -69,7 +70,7 @@ class TestFields:
 
 
 class TestRedirects:
-    """A redirect shows where it leads, and no path makes the service look for what can't be."""
+    """A redirect leads to what was stored, and a path that can be no slug is 404."""
 
     @pytest.mark.parametrize(
         ("url", "location"),

@@ -1,4 +1,4 @@
-"""Files that are no list of links, or far too much of one: refused soon, and cheaply."""
+"""Malicious files: each is refused, in little time and memory."""
 
 import gzip
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def filled(start: bytes, filling: bytes) -> bytes:
 
 
 class TestBombs:
-    """A file costs little more than its size, whatever is in it."""
+    """A file takes little more memory than its size, whatever it holds."""
 
     @pytest.mark.parametrize(
         "file",
@@ -73,11 +73,6 @@ class TestBombs:
         answer = upload(served, file)
         assert answer.status == 202, answer
 
-    @pytest.mark.parametrize("extra", [1, 60_000, LARGEST])
-    def test_a_file_that_is_too_large(self, served: App, extra: int) -> None:
-        answer = upload(served, b"url\n" + b"a" * (LARGEST - 4 + extra))
-        assert_refused(answer, 413, "body_too_large")
-
     def test_a_strangers_file_is_not_read(self, served: App) -> None:
         request = message(
             "POST", IMPORTS, headers=b"Content-Type: text/csv\r\n", body=b"a" * LARGEST
@@ -94,15 +89,6 @@ class TestBombs:
         chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
         request = message("POST", IMPORTS, headers=headers)
         assert_refused(attack(served, request, *[chunk] * 500), 413, "body_too_large")
-
-    def test_three_gigabytes_declared(self, served: App) -> None:
-        headers = {
-            **served.authorization,
-            "Content-Type": "text/csv",
-            "Content-Length": "3000000000",
-        }
-        answer = attack(served, message("POST", IMPORTS, headers=headers))
-        assert_refused(answer, 413, "body_too_large")
 
 
 BOUNDARY = uuid4().hex
@@ -122,7 +108,7 @@ def upload_form(served: App, parts: bytes) -> Answer:
 
 
 class TestForms:
-    """A form is bounded in all that it may hold."""
+    """The parts of a form, their number and their headers are limited."""
 
     @pytest.mark.parametrize(
         "form",
@@ -139,16 +125,3 @@ class TestForms:
         answer = upload_form(served, form)
         assert answer.status in {400, 422}, answer
         assert answer.problem()["detail"]
-
-    def test_a_file_name_is_nobodys_path(self, served: App) -> None:
-        form = part(b"url\nhttps://example.com/\n", 'name="file"; filename="../../etc/passwd"')
-        answer = upload_form(served, form)
-        assert answer.status == 202
-
-    @pytest.mark.parametrize(
-        "media_type", ["multipart/form-data", "application/json", "text/html", ""]
-    )
-    def test_another_media_type_is_refused(self, served: App, media_type: str) -> None:
-        answer = upload(served, b"url\nhttps://example.com/\n", media_type=media_type)
-        assert answer.problem()["status"] == answer.status
-        assert answer.status in {400, 415}

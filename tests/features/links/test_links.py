@@ -23,14 +23,14 @@ async def read(api: httpx.AsyncClient, slug: str) -> dict[str, Any]:
 
 
 class TestCreate:
-    """A link is made under a slug of one's choice, or one that is made up."""
+    """A link gets the slug that was asked for, or a random one."""
 
     async def test_the_answer_says_all_of_it(self, api: httpx.AsyncClient) -> None:
         body = {"url": "https://example.com/a", "slug": "deck", "title": " The deck "}
         answer = await api.post(LINKS, json={**body, "expires_at": "2099-12-31T23:00:00+01:00"})
         link = answer.json()
         assert answer.status_code == 201
-        assert answer.headers["location"] == f"{LINKS}/deck"
+        assert (await api.get(answer.headers["location"])).json() == link
         created = datetime.fromisoformat(link.pop("created_at"))
         assert abs(datetime.now(UTC) - created) < timedelta(minutes=2)
         assert link == {
@@ -42,22 +42,11 @@ class TestCreate:
             "clicks": 0,
         }
 
-    async def test_the_address_that_it_names_leads_to_it(
-        self, api: httpx.AsyncClient, make_link: MakeLink
-    ) -> None:
-        answer = await api.post(LINKS, json={"url": "https://example.com/"})
-        link = answer.json()
-        assert (await api.get(answer.headers["location"])).json() == link
-        assert (await api.get(link["short_url"])).status_code == 302
-
     async def test_a_slug_that_is_made_up_is_short_and_clear(self, make_link: MakeLink) -> None:
         slugs = {(await make_link())["slug"] for _ in range(20)}
         assert len(slugs) == 20
         assert all(len(slug) == 7 and slug.isalnum() for slug in slugs)
         assert not set("0O1lI") & set("".join(slugs))
-
-    async def test_slugs_differ_by_case(self, make_link: MakeLink) -> None:
-        assert (await make_link(slug="deck"))["slug"] != (await make_link(slug="DECK"))["slug"]
 
     async def test_a_taken_slug_is_409_and_stays_as_it_was(
         self, api: httpx.AsyncClient, make_link: MakeLink
@@ -84,61 +73,25 @@ class TestCreate:
         answer = await api.post(LINKS, json={"url": "https://example.com/"})
         assert answer.status_code == status
 
-    @pytest.mark.parametrize(
-        ("field", "value"),
-        [
-            *(("url", None), ("url", "javascript:alert(1)"), ("url", "https://")),
-            *(("slug", "a"), ("slug", "-deck"), ("slug", "x" * 65), ("slug", "Health")),
-            *(("title", "x" * 201), ("title", "a\x00b")),
-            *(("expires_at", "2001-01-01T00:00:00Z"), ("expires_at", "soon")),
-            *(("clicks", 3), ("created_by", None)),
-        ],
-    )
-    async def test_a_field_that_is_wrong_is_422(
-        self, api: httpx.AsyncClient, field: str, value: object
-    ) -> None:
-        answer = await api.post(LINKS, json={"url": "https://example.com/", field: value})
-        problem = check_problem(answer, 422, "validation_failed")
-        assert [fault["field"] for fault in problem["errors"]] == [f"body.{field}"]
-
 
 class TestList:
-    """The list shows every link once, newest first, with its clicks."""
-
-    async def test_newest_first(self, api: httpx.AsyncClient, make_link: MakeLink) -> None:
-        made = [await make_link() for _ in range(3)]
-        page = (await api.get(LINKS)).json()
-        assert page == {"items": made[::-1], "next_cursor": None}
-
-    async def test_pages_neither_repeat_nor_skip_while_links_are_made(
-        self, api: httpx.AsyncClient, make_link: MakeLink
-    ) -> None:
-        made = [(await make_link())["slug"] for _ in range(7)]
-        seen: list[str] = []
-        cursor: dict[str, str] = {}
-        while True:
-            page = (await api.get(LINKS, params={"limit": "3", **cursor})).json()
-            seen += [item["slug"] for item in page["items"]]
-            if page["next_cursor"] is None:
-                break
-            cursor = {"cursor": page["next_cursor"]}
-            await make_link()
-        assert seen == made[::-1]
+    """The list shows the newest links first, with their clicks."""
 
     async def test_each_has_its_clicks(
         self, api: httpx.AsyncClient, make_link: MakeLink, roll_up: RollUp
     ) -> None:
-        for slug, clicks in {"one": 1, "two": 2, "none": 0}.items():
-            await make_link(slug=slug)
-            for _ in range(clicks):
+        clicks = {"one": 1, "two": 2, "none": 0}
+        made = [await make_link(slug=slug) for slug in clicks]
+        for slug, number in clicks.items():
+            for _ in range(number):
                 await api.get(f"/{slug}")
         await roll_up()
         items = (await api.get(LINKS)).json()["items"]
-        assert {item["slug"]: item["clicks"] for item in items} == {"one": 1, "two": 2, "none": 0}
+        assert items == [{**link, "clicks": clicks[link["slug"]]} for link in reversed(made)]
 
 
 class TestChange:
-    """PATCH changes what is given; null removes a title or an expiry; the rest stays."""
+    """PATCH changes the given fields only. null removes a title or an expiry."""
 
     @pytest.fixture
     async def before(self, make_link: MakeLink) -> dict[str, Any]:
@@ -180,25 +133,21 @@ class TestChange:
 class TestDelete:
     """A deleted link is gone with its clicks, and its slug is free."""
 
-    async def test_it_is_gone(self, api: httpx.AsyncClient, make_link: MakeLink) -> None:
-        await make_link(slug="deck")
-        answer = await api.delete(f"{LINKS}/deck")
-        assert (answer.status_code, answer.content) == (204, b"")
-        check_problem(await api.get(f"{LINKS}/deck"), 404, "link_not_found")
-
-    async def test_its_slug_may_be_taken_again_without_its_clicks(
+    async def test_it_is_gone_and_its_slug_is_free(
         self, api: httpx.AsyncClient, make_link: MakeLink, roll_up: RollUp
     ) -> None:
         await make_link(slug="deck")
         await api.get("/deck")
         await roll_up()
-        await api.delete(f"{LINKS}/deck")
+        answer = await api.delete(f"{LINKS}/deck")
+        assert (answer.status_code, answer.content) == (204, b"")
+        check_problem(await api.get(f"{LINKS}/deck"), 404, "link_not_found")
         assert (await make_link(slug="deck"))["clicks"] == 0
         assert (await read(api, "deck"))["clicks"] == 0
 
 
 class TestAbsent:
-    """What is not there is 404, and what can't be a slug is 422, whatever one wants of it."""
+    """An unknown slug is 404, and an invalid one is 422, at each operation."""
 
     @pytest.mark.parametrize(
         ("method", "suffix"), [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/clicks")]
@@ -215,7 +164,7 @@ class TestAbsent:
 
 
 class TestScopes:
-    """Reading asks for links:read and changing for links:write, at every endpoint."""
+    """Reading needs links:read and changing needs links:write, at every endpoint."""
 
     READ = (("GET", LINKS), ("GET", f"{LINKS}/deck"), ("GET", f"{LINKS}/deck/clicks"))
     WRITE = (("POST", LINKS), ("PATCH", f"{LINKS}/deck"), ("DELETE", f"{LINKS}/deck"))

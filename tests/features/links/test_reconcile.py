@@ -1,4 +1,4 @@
-"""Clicks that nobody confirmed, and how long the stream is kept for their sake."""
+"""Reconciling unconfirmed clicks, and trimming the stream."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -18,27 +18,21 @@ from tests.live import Live
 
 
 class TestReconcile:
-    """Clicks that were noted count once: where the stream holds them, or else here."""
+    """Unconfirmed clicks count once: in the stream, or when they are reconciled."""
 
     DUE = RECONCILE_AFTER + timedelta(minutes=5)
 
+    @pytest.mark.parametrize("counted_before", [True, False])
     async def test_those_in_the_stream_are_not_counted_again(
-        self, deck: UUID, resources: Resources, roll_up: RollUp
+        self, deck: UUID, resources: Resources, roll_up: RollUp, *, counted_before: bool
     ) -> None:
         await append(resources, deck, 3, batch="arrived")
+        if counted_before:
+            await roll_up()
         await note(resources, "arrived", deck, 3, age=self.DUE)
         await roll_up()
         assert await counts(resources) == {deck: 3}
         assert await unconfirmed(resources) == 0
-
-    async def test_nor_if_the_stream_was_counted_long_before(
-        self, deck: UUID, resources: Resources, roll_up: RollUp
-    ) -> None:
-        await append(resources, deck, 3, batch="arrived")
-        await roll_up()
-        await note(resources, "arrived", deck, 3, age=self.DUE)
-        await roll_up()
-        assert await counts(resources) == {deck: 3}
 
     async def test_those_that_never_arrived_are_counted_in_their_hour(
         self, deck: UUID, resources: Resources, roll_up: RollUp

@@ -37,22 +37,19 @@ class TestSentAgain:
         assert again.headers["idempotency-replayed"] == "true"
         assert await made(api) == 1
 
+    async def test_it_is_answered_with_the_link_as_it_is_now(self, api: httpx.AsyncClient) -> None:
+        slug = (await post(api, "a")).json()["slug"]
+        await api.patch(f"{LINKS}/{slug}", json={"title": "changed since"})
+        assert (await post(api, "a")).json()["title"] == "changed since"
+        await api.delete(f"{LINKS}/{slug}")
+        new = await post(api, "a")
+        assert "idempotency-replayed" not in new.headers
+        assert new.json()["slug"] != slug
+
     async def test_with_a_slug_of_ones_choice_too(self, api: httpx.AsyncClient) -> None:
         assert (await post(api, "a", slug="deck")).status_code == 201
         assert (await post(api, "a", slug="deck")).json()["slug"] == "deck"
         check_problem(await post(api, "b", slug="deck"), 409, "slug_taken")
-
-    async def test_it_is_the_link_as_it_is_now(self, api: httpx.AsyncClient) -> None:
-        slug = (await post(api, "a")).json()["slug"]
-        await api.patch(f"{LINKS}/{slug}", json={"title": "changed since"})
-        assert (await post(api, "a")).json()["title"] == "changed since"
-
-    async def test_a_deleted_link_is_made_anew(self, api: httpx.AsyncClient) -> None:
-        slug = (await post(api, "a")).json()["slug"]
-        await api.delete(f"{LINKS}/{slug}")
-        again = await post(api, "a")
-        assert "idempotency-replayed" not in again.headers
-        assert again.json()["slug"] != slug
 
 
 class TestAnotherRequest:
@@ -86,7 +83,7 @@ class TestAnotherRequest:
 
 
 class TestAtOnce:
-    """Sent twice at once, by connections of their own, it makes one link."""
+    """Simultaneous requests with one key make one link."""
 
     async def test_ten_times(self, live: Live) -> None:
         await live.sign_in(LINKS_WRITE, LINKS_READ)

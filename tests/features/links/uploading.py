@@ -1,4 +1,4 @@
-"""Importing as a client does it, and the worker's part done at once."""
+"""Imports for tests: upload as a client does, and do the worker's part at once."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -51,7 +51,7 @@ async def imported(
 
 
 async def age(resources: Resources, job: dict[str, Any], by: timedelta) -> None:
-    """Have the import made, and moved last, so long ago."""
+    """Make an import older, as if it had been created and updated `by` ago."""
     async with transaction(resources.sessions) as session:
         await session.execute(
             update(Import)

@@ -1,9 +1,7 @@
 """Authentication: which tokens are valid, what they allow, and when their use is noted."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -27,16 +25,6 @@ async def change(resources: Resources, token: Issued, **values: Any) -> None:
         await session.execute(update(Token).where(Token.id == UUID(token.id)).values(**values))
 
 
-def changed_at(text: str, position: int) -> str:
-    """The token with one of its characters changed to another that may stand there.
-
-    Counted from the end, where id and secret have their places whatever the prefix is.
-    """
-    position %= len(text)
-    other = "1" if text[position] == "0" else "0"
-    return text[:position] + other + text[position + 1 :]
-
-
 class TestInvalid:
     """A request without a valid token gets 401, whatever is wrong with its token."""
 
@@ -48,36 +36,21 @@ class TestInvalid:
     @pytest.mark.parametrize(
         "header",
         [
-            *("Bearer ", "Bearer x", "Basic YTpi", "drydock_", "é", "Bearer drydock_0_0"),
-            f"Bearer drydock_{'0' * 32}_{'0' * 64}",
-            f"Bearer drydock_{'G' * 32}_{'0' * 64}",
+            *("", "Bearer", "Bearer ", "Bearer x", "Basic YTpi", "é", "Bearer drydock_0_0"),
+            *("drydock_{id}_{secret}", "Bearer {id}_{secret}", "Bearer DRYDOCK_{id}_{secret}"),
+            *("Bearer drydock_{id}_{secret}0", "Bearer drydock_{id}_{secret}\u0660"),
+            *("Bearer drydock_{id}_{secret},", "Bearer drydock_{id}{secret}"),
+            # The id of one with the secret of another, and an id that nobody has.
+            *("Bearer drydock_{id}_{other}", "Bearer drydock_{other:.32}_{secret}"),
             f"Bearer {'x' * 7000}",
         ],
     )
-    async def test_what_is_none(self, client: httpx.AsyncClient, header: str) -> None:
-        headers = {b"Authorization": header.encode()}
-        check_problem(await client.get(TOKENS, headers=headers), 401, "token_invalid")
-
-    @pytest.mark.parametrize(
-        "change_text",
-        [
-            *(str.upper, "{}0".format, "{}\u0660".format),
-            *(partial(changed_at, position=at) for at in (0, -97, -66, -65, -64, -1)),
-        ],
-    )
-    async def test_one_that_was_changed(
-        self, client: httpx.AsyncClient, issue: Issue, change_text: Callable[[str], str]
-    ) -> None:
-        headers = {b"Authorization": f"Bearer {change_text((await issue()).text)}".encode()}
-        check_problem(await client.get(TOKENS, headers=headers), 401, "token_invalid")
-
-    async def test_the_id_of_one_with_the_secret_of_another(
-        self, client: httpx.AsyncClient, issue: Issue
-    ) -> None:
-        mine, other = (await issue()).text, (await issue()).text
-        mixed = f"{mine.rpartition('_')[0]}_{other.rpartition('_')[2]}"
-        headers = {"Authorization": f"Bearer {mixed}"}
-        check_problem(await client.get(TOKENS, headers=headers), 401, "token_invalid")
+    async def test_what_is_none(self, client: httpx.AsyncClient, issue: Issue, header: str) -> None:
+        _, token_id, secret = (await issue()).text.split("_")
+        other = (await issue()).text.rpartition("_")[2]
+        text = header.format(id=token_id, secret=secret, other=other)
+        answer = await client.get(TOKENS, headers={b"Authorization": text.encode()})
+        check_problem(answer, 401, "token_invalid")
 
     async def test_revoked_expired_and_unknown_are_told_alike(
         self, client: httpx.AsyncClient, issue: Issue, resources: Resources
@@ -86,7 +59,7 @@ class TestInvalid:
         now = datetime.now(UTC)
         await change(resources, expired, expires_at=now - timedelta(seconds=1))
         await change(resources, revoked, revoked_at=now)
-        wrong = Issued(wrong.id, changed_at(wrong.text, -1), {})
+        wrong = Issued(wrong.id, wrong.text[:-64] + revoked.text[-64:], {})
         valid = await issue(expires_at=(now + timedelta(minutes=5)).isoformat())
         assert (await client.get(TOKENS, headers=valid.authorization)).status_code == 200
         details = set()

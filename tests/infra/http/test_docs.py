@@ -61,8 +61,6 @@ class TestDocument:
         assert all(content == {"application/problem+json": problem} for content in found)
         assert "HTTPValidationError" not in str(document)  # FastAPI's own 422
         assert "ValidationError" not in document["components"]["schemas"]
-
-    def test_health_answers_its_report_with_503_too(self, document: dict[str, Any]) -> None:
         failing = document["paths"]["/health/ready"]["get"]["responses"]["503"]["content"]
         assert failing["application/json"]["schema"] == {"$ref": "#/components/schemas/Report"}
 

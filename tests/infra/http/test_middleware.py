@@ -23,19 +23,15 @@ def wrap(app: ASGIApp, settings: Settings) -> httpx.AsyncClient:
 class TestRequestId:
     """Each answer names the id under which the request was logged."""
 
-    async def test_it_is_made_for_each_request(self, client: httpx.AsyncClient) -> None:
-        ids = {(await client.get("/health/live")).headers["x-request-id"] for _ in range(10)}
-        assert len(ids) == 10
-        assert all(re.fullmatch("[0-9a-f]{32}", found) for found in ids)
-
-    @pytest.mark.parametrize(
-        "given", ["short", "x" * 65, "a b c d e f", 'quoted"quoted', "æøåæøåæø"]
-    )
-    async def test_one_that_could_harm_the_log_is_replaced(
-        self, client: httpx.AsyncClient, given: str
+    async def test_a_new_one_replaces_one_that_could_harm_the_log(
+        self, client: httpx.AsyncClient
     ) -> None:
-        answer = await client.get("/health/live", headers={b"X-Request-ID": given.encode()})
-        assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+        ids = set()
+        for given in ("", "short", "x" * 65, "a b c d e f", 'quoted"quoted', "æøåæøåæø"):
+            answer = await client.get("/health/live", headers={b"X-Request-ID": given.encode()})
+            ids.add(answer.headers["x-request-id"])
+        assert len(ids) == 6
+        assert all(re.fullmatch("[0-9a-f]{32}", found) for found in ids)
 
     async def test_simultaneous_requests_keep_the_ids_that_they_were_sent_with(
         self, client: httpx.AsyncClient
@@ -121,21 +117,15 @@ class TestSecurityHeaders:
     """Every answer has the security headers."""
 
     @pytest.mark.parametrize("path", ["/health/live", "/api/v1/tokens", "/nowhere/at/all", "/"])
-    async def test_they_are_on_each(self, client: httpx.AsyncClient, path: str) -> None:
-        headers = (await client.get(path)).headers
+    async def test_they_are_on_each(self, make_client: MakeClient, path: str) -> None:
+        headers = (await make_client(public_url="https://go.example.com").get(path)).headers
         (policy,) = headers.get_list("content-security-policy")
         assert policy.startswith("default-src 'none'")
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["x-frame-options"] == "DENY"
         assert headers["cross-origin-opener-policy"] == "same-origin"
-        assert "strict-transport-security" not in headers
-
-    async def test_with_https_browsers_are_told_to_stay_there(
-        self, make_client: MakeClient
-    ) -> None:
-        answer = await make_client(public_url="https://go.example.com").get("/health/live")
-        assert answer.headers["strict-transport-security"] == "max-age=63072000"
+        assert headers["strict-transport-security"] == "max-age=63072000"
 
 
 class TestAllowedHosts:
@@ -144,6 +134,9 @@ class TestAllowedHosts:
     HOSTS = ("go.example.com", "*.wild.example", "[::1]")
 
     async def test_ours_are_served(self, make_client: MakeClient) -> None:
+        any_host = make_client(allowed_hosts=("*",))
+        answer = await any_host.get("/health/live", headers={"Host": "evil.example"})
+        assert answer.status_code == 200
         client = make_client(allowed_hosts=self.HOSTS)
         for host in (
             *("go.example.com", "GO.example.com", "go.example.com:8443"),
@@ -161,10 +154,6 @@ class TestAllowedHosts:
             answer = await client.get("/health/live", headers={"Host": host})
             problem = check_problem(answer, 400, "bad_request")
             assert "ALLOWED_HOSTS" in problem["detail"], host
-
-    async def test_a_star_allows_any(self, make_client: MakeClient) -> None:
-        client = make_client(allowed_hosts=("*",))
-        assert (await client.get("/health/live", headers={"Host": "any"})).status_code == 200
 
 
 class TestForwardedFor:

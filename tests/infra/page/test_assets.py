@@ -35,14 +35,3 @@ class TestServed:
         before = assets.url("page.css")
         path.write_text("b {}")
         assert (assets.url("page.css") != before) is watch
-
-
-class TestContent:
-    """No file names another host, and no script turns text into HTML."""
-
-    @pytest.mark.parametrize("name", ["page.css", "page.js"])
-    def test_it_is_self_contained(self, name: str) -> None:
-        text = FILES[name].read_text()
-        assert "//" not in text.replace("// ", "")
-        for forbidden in ("innerHTML =", "@import", "url("):
-            assert forbidden not in text

@@ -1,1 +1,0 @@
-"""The pipeline's scripts and files, without Docker: what they decide, refuse and say."""
