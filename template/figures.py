@@ -1,7 +1,7 @@
-"""The image's figures: `python -m template.figures`. Measured, not asserted: they need quiet.
+"""Measures the image: `python -m template.figures`. Run it on a quiet machine; it asserts nothing.
 
-Each is a median. Start and memory are measured in turns with a baseline, since a ratio says more of
-the image than a time, which is this machine's.
+Each figure is a median. Start and memory alternate with those of a baseline, because the ratio
+depends less on the machine.
 """
 
 import logging
@@ -30,7 +30,7 @@ def report(name: str, values: Iterable[float], unit: str) -> None:
 
 
 def built(images: Images, tag: str, dockerfile: str) -> str:
-    """Build a Dockerfile beside the image's own; return the image's name."""
+    """Build another Dockerfile; return the name of the image."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "Dockerfile").write_text(dockerfile)
         run(["docker", "build", "--quiet", "--tag", images.name(tag), "."], cwd=Path(folder))
@@ -38,13 +38,13 @@ def built(images: Images, tag: str, dockerfile: str) -> str:
 
 
 def added(docker: DockerClient, images: Images) -> float:
-    """Megabytes of the image over its base. FROM leaves no base in the store: build one from it."""
+    """Return the megabytes of the image over its base, which this builds to measure it."""
     base = built(images, "base", f"FROM {BASE}\n")
     return (docker.image.inspect(images.name(ONE)).size - docker.image.inspect(base).size) / 1e6
 
 
 def rebuild(images: Images) -> float:
-    """Seconds of a build after one module got a comment."""
+    """Return the seconds of a build after a change of one module."""
     module = images.source / "app/main.py"
     module.write_text(f"{module.read_text()}# {time.time()}\n")
     started = time.perf_counter()
@@ -53,7 +53,7 @@ def rebuild(images: Images) -> float:
 
 
 def start(stack: Stack, image: str, *command: str) -> tuple[float, float]:
-    """Seconds from docker run to the first answer, and the megabytes of an idle container."""
+    """Return the seconds from docker run to the first answer, and the idle megabytes."""
     started = time.perf_counter()
     with stack.beside(image, *command) as container:
         until(partial(is_ready, container), within=30, every=0.005)
@@ -74,7 +74,7 @@ def main() -> None:
             production(source, Path(folder) / "stack", images.repository, ONE) as stack,
         ):
             report("image over its base", [added(docker, images)], "MB")
-            rebuild(images)  # the first one warms what the later ones find warm
+            rebuild(images)  # the first run fills the caches
             report("rebuild after an edit", [rebuild(images) for _ in range(RUNS)], "s")
             stack.up()
             for service in ("app", "worker"):
