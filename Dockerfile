@@ -1,38 +1,38 @@
-# The images of this repository, from one file:
+# The images of this repository. The stages:
 #
 #   base           Python, and the environment variables that every stage needs
 #   builder        uv, and the packages of requirements.txt in /opt/venv
 #   system         the base without pip, and with the service's user
 #   code           the service's own files
-#   runtime        system, packages and code: what production runs (the default target)
-#   test-builder   the builder's packages and those of requirements-dev.txt
-#   test           runtime, with these packages and the tests: `make test-image`
+#   runtime        system, packages and code: production runs it (the default target)
+#   test-builder   builder, with the packages of requirements-dev.txt added
+#   test           runtime with these packages and the tests: `make check-more` runs it
 #
-# Layers stand in the order in which they change: Python seldom, packages sometimes, code always.
-# A build pulls one image, BASE: there is no `# syntax=` line and no COPY from another registry.
+# Layers are in the order in which they change: Python seldom, packages sometimes, code always.
+# A build pulls one image, PYTHON_IMAGE. It needs no `# syntax=` line and copies from no other image.
 #
 # Two builds of one commit have one digest. `make image` passes the commit's time as
-# SOURCE_DATE_EPOCH, which dates the image. Docker's default builder has no option that dates the
-# files in it, so each stage sets the times of what it wrote.
+# SOURCE_DATE_EPOCH, which becomes the image's date. Docker's default builder has no option that sets
+# the times of files, so each stage sets those of the files that it wrote.
 
-ARG BASE=python:3.14-slim-trixie
+ARG PYTHON_IMAGE=python:3.14-slim-trixie
 
 
-FROM ${BASE} AS base
-# Bytecode is compiled below: at run time the root file system may be read-only.
+FROM ${PYTHON_IMAGE} AS base
+# The stages below compile all bytecode. At run time the root file system may be read-only.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 
 
 FROM base AS builder
-# uv exists only in this stage. Its version and hashes are those of the development lock.
+# uv stays in this stage. The development lock has its version and its hashes.
 RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
     --mount=type=bind,source=requirements-dev.txt,target=/tmp/lock.txt \
     python -m venv /uv \
     && /uv/bin/pip install --disable-pip-version-check --require-hashes --constraint /tmp/lock.txt uv
-# Bytecode that is never compared with its source, since the image's files don't change. A changed
-# lock downloads only what changed: the cache mount keeps the rest.
+# Python never compares this bytecode with its source, because the image's files don't change. The
+# cache mount keeps downloads: after a change of the lock, a build fetches only new packages.
 ENV UV_COMPILE_BYTECODE=1 \
     PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     UV_LINK_MODE=copy
@@ -45,9 +45,9 @@ RUN --mount=type=cache,target=/root/.cache/uv,sharing=locked \
 
 
 FROM base AS system
-# Production installs nothing, so pip goes, and ensurepip, which carries another one. The official
-# image has no bytecode of the standard library: without it each start would compile what it loads.
-# useradd would write the date of the build into /etc/shadow, so the user is written by hand.
+# Production installs nothing, so this removes pip, and ensurepip, which contains a second pip. The
+# official image has no bytecode of the standard library, and each start would compile it again.
+# useradd would write the date of the build into /etc/shadow, so echo adds the user.
 RUN --network=none touch /started \
     && python -m pip uninstall --yes --quiet --root-user-action=ignore --break-system-packages pip \
     && rm -rf "$(python -c 'import ensurepip; print(*ensurepip.__path__)')" \
@@ -65,15 +65,15 @@ WORKDIR /srv
 COPY deploy/probe.py gunicorn.conf.py pyproject.toml ./
 COPY migrations migrations
 COPY app app
-# The same modes and times whoever checked the files out, and when. A network would take a tenth of
-# a second to set up at each edit.
+# Modes and times become the same for each checkout. Without a network each build is a tenth of a
+# second faster.
 RUN --network=none \
     python -m compileall -q --invalidation-mode unchecked-hash app migrations \
     && chmod -R u=rwX,go=rX . && find . -exec touch --no-dereference --date=@0 {} +
 
 
-# From scratch, so that pip is in no layer. A layer on top of the base would only hide it, and would
-# mark the hidden files with the time of the build: each build would be another digest.
+# The stage starts from scratch, so no layer contains pip. A layer on top of the base would only hide
+# it, and would give the hidden files the time of the build, so each build would have its own digest.
 FROM scratch AS runtime
 # hadolint ignore=DL3067
 COPY --from=system / /
@@ -84,11 +84,11 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
-# Root owns packages and code: the service can't change what it runs.
+# Root owns packages and code, so the service can't change them.
 COPY --link --from=builder /opt /opt
 WORKDIR /srv
 COPY --link --from=code /srv /srv
-# Last, because every commit changes it.
+# These lines are last, because every commit changes GIT_SHA.
 ARG GIT_SHA=development
 LABEL org.opencontainers.image.revision="${GIT_SHA}"
 ENV ENVIRONMENT=production \
@@ -104,7 +104,7 @@ CMD ["gunicorn"]
 
 
 FROM builder AS test-builder
-# The development lock holds the runtime's pins too: uv adds what is missing.
+# The development lock has the runtime's pins too. uv adds only the packages that are missing.
 RUN --mount=type=cache,target=/root/.cache/uv,sharing=locked \
     --mount=type=bind,source=requirements-dev.txt,target=/tmp/lock.txt \
     /uv/bin/uv pip install --python /opt/venv/bin/python --require-hashes --no-deps -r /tmp/lock.txt
@@ -114,7 +114,7 @@ FROM runtime AS test
 COPY --link --from=test-builder /opt /opt
 COPY --link .env.example requirements.txt requirements-dev.txt ./
 COPY --link dev dev
-# The tests' Redis reads it.
+# The tests' Redis reads this file.
 COPY --link deploy/redis.conf deploy/redis.conf
 COPY --link tests tests
 HEALTHCHECK NONE
@@ -122,5 +122,5 @@ HEALTHCHECK NONE
 CMD ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "tests"]
 
 
-# The last stage is what `docker build .` makes.
+# `docker build .` builds the last stage.
 FROM runtime

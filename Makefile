@@ -1,30 +1,29 @@
-# Drydock: every task of a developer and of CI, by name. `make` alone lists them.
+# Drydock: the tasks of developers and of CI. `make` alone lists them.
 #
-# Works with GNU make 3.81, which macOS ships: no .ONESHELL, no != assignment.
+# This file works with GNU make 3.81, which macOS ships: no .ONESHELL, no != assignment.
 
-# What may be set, as in: make dev PORT=8010
+# Variables that may be set, as in: make dev PORT=8010
 PYTHON ?= python3
-# docker or embedded: make dev takes the first where a Docker Engine answers.
+# docker or embedded. By default make dev takes docker if a Docker Engine answers.
 RUNTIME ?=
-# Narrows the tests, as in: make test T="tests/test_health.py -k frozen"
+# The tests to run, as in: make test T="tests/test_health.py -k frozen"
 T ?=
-# The commit, with -dirty behind it if anything differs from it.
+# The commit, with -dirty added if any file differs from it.
 TAG ?= $(shell deploy/pipeline/revision 2>/dev/null || echo local)
-# Where `make push` copies to, as in: make push REGISTRY=ghcr.io REPOSITORY=owner/name
+# The registry and the name of the image there, as in: make push REGISTRY=ghcr.io REPOSITORY=owner/name
 REGISTRY ?=
-# REPOSITORY is the name there; what GitHub calls it will do.
 REPOSITORY ?= drydock
-# What scan and sbom look at, and what promote gives its tags.
+# scan and sbom read IMAGE. promote adds tags to FROM.
 BUILT = $(or $(APP_IMAGE),drydock):$(TAG)
 IMAGE ?= $(BUILT)
 FROM ?= $(TAG)
 
-# The runtime that runs already. Asked only where a target uses it.
+# The runtime that runs now. make asks only if a target uses it.
 WHERE = $(or $(RUNTIME),$(if $(shell docker compose ps --quiet --status running db 2>/dev/null),docker,embedded))
 
 VENV := .venv/bin
 DEV := $(VENV)/python -m dev
-# Finds the programs of requirements-tools.txt, which are installed in .venv.
+# For the programs of requirements-tools.txt, which are in .venv.
 WITH_TOOLS = PATH="$(CURDIR)/$(VENV):$$PATH"
 PROD := docker compose -f compose.yaml
 
@@ -33,24 +32,23 @@ PROD := docker compose -f compose.yaml
 ATTACKS := $(wildcard tests/faults tests/test_contract.py tests/test_hostile*.py \
 	tests/features/*/faults tests/features/*/test_hostile*.py)
 PYTEST = $(WITH_TOOLS) $(VENV)/python -m pytest
-# Checks run a failed test once more. The summary names and counts it: "RERUN tests/…", "1 rerun".
+# Checks run a failed test once more. The summary lists it: "RERUN tests/…", "1 rerun".
 CHECK = $(PYTEST) --reruns=1 --reruns-delay=1 -rR
-# One test process more than the machine has cores, since each also waits for its servers.
 PARALLEL = --numprocesses=auto
 COVERED = --cov --cov-report=term:skip-covered
 # Tests against containers that take minutes have the marker `long`.
 STACK = tests/stack $(wildcard tests/features/*/stack)
 
 MAKEFLAGS += --no-print-directory
-# A variable as it was typed after make, and as nothing else: WSL, for one, sets NAME for everybody.
+# The value of a variable on make's command line. WSL sets NAME in the environment.
 typed = $(if $(filter command,$(firstword $(origin $(1)))),"$$$(1)","")
-# Some machines set it. Every start would compile every package again: 16 s instead of 6.
+# If it is set, each start compiles all packages again: 16 s instead of 6.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 
-# The command in the head of a lock file is the one that Renovate runs to update it, so it has only
-# options that Renovate knows. pyproject.toml sets the others: [tool.uv.pip].
-# --no-config would hide that table; the two options keep a machine's own index out of the file.
+# Renovate runs the command in the head of a lock file to update it, so this has only options that
+# Renovate knows. The others are in pyproject.toml: [tool.uv.pip]. The two --no-emit options keep a
+# machine's own index out of the file.
 define lock
 $(VENV)/uv pip compile --quiet --python $(VENV)/python --no-emit-index-url --no-emit-find-links \
 	$(LOCK_FLAGS) --custom-compile-command "uv pip compile $(1)" $(1)
@@ -139,13 +137,13 @@ bench: env ## Measure what requests cost, beside a plain FastAPI route
 
 ##@ Database
 
-# Of the compose stack where that runs, else embedded. RUNTIME=docker or RUNTIME=embedded forces one.
+# These use the compose stack if it runs, and the embedded servers otherwise. RUNTIME= forces one.
 
 .PHONY: migrate
 migrate: ## Bring the schema up to date
 	@exec $(MAKE) migrate-$(WHERE)
 
-# The message travels in the environment, where no quote or dollar in it can do harm.
+# The message stays in the environment, so quotes and dollars in it are safe.
 .PHONY: migration
 migration: ## Write a migration for what the models changed: make migration m="add a column"
 	@test -n "$$m" || { echo 'Say what it does: make migration m="add a column"' >&2; exit 2; }
@@ -187,10 +185,10 @@ shell: ## Open a shell in the app's container
 
 ##@ The pipeline, on this machine
 
-# The workflows call these and add only what GitHub alone can give: .github/workflows.
+# The workflows in .github/workflows call these.
 
 .PHONY: scan
-scan: tools ## Look for what is known to be wrong with an image: make scan [IMAGE=…]
+scan: tools ## Look for known vulnerabilities of an image: make scan [IMAGE=…]
 	@$(WITH_TOOLS) deploy/pipeline/scan "$(IMAGE)" $(PLATFORM)
 
 .PHONY: sbom
@@ -249,8 +247,8 @@ clean: ## Remove caches and .venv; the data stays
 clean-data: ## Remove databases, token and logs, after asking: make clean-data [YES=1]
 	@exec $(PYTHON) dev/bootstrap.py remove-data $(if $(YES),--yes)
 
-# One target for each RUNTIME. Docker is enough for the stack: Python only adds that other clones can
-# run beside it.
+# One target for each RUNTIME. The stack needs no Python. With Python, dev/bootstrap.py gives each
+# clone its own ports and names.
 
 .PHONY: dev-embedded
 dev-embedded: env

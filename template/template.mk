@@ -21,19 +21,20 @@ check-template: env ## Test init, the pages and the pipeline's scripts; lock, re
 	@exec $(COPIES)/init
 	@exec $(COPIES)/hooks
 
+# make check-docker and make check-more run these too: one run builds the images only once.
+STACK += template/tests/containers
+
 .PHONY: check-template-docker
-check-template-docker: tools ## Push, scan, promote; follow docs/operations.md; run two clones in containers
-	@$(CHECK) -m "not long" template/tests/containers
+check-template-docker: tools ## Follow docs/operations.md in a fresh clone
 	@exec $(COPIES)/operations
-	@exec $(COPIES)/clones docker
 
 .PHONY: check-template-more
 check-template-more: tools-template ## Start fresh clones; use the page in Chromium; run the workflows with act
 	@exec $(COPIES)/first-start
 	@exec $(COPIES)/clones embedded
+	@exec $(COPIES)/clones docker
 	@$(CHECK) template/tests/newcomer
 	@$(CHECK) template/tests/workflows
-	@$(CHECK) -m long template/tests/containers
 
 .PHONY: template-lines
 template-lines: env ## Count lines and files by room, here and in clones that init makes

@@ -1,13 +1,13 @@
-"""What stops an image: judges trivy's reports, and the exceptions that were made from them.
+"""Decides from trivy's reports whether an image may be published.
 
     gate.py --exceptions .trivyignore.yaml --database database.json --output gate.json REPORT...
 
-A fixable vulnerability of severity HIGH or CRITICAL stops it, and so do a secret of any severity, a
-misconfiguration, and an exception without a reason, without a date or past it. trivy itself leaves
-out what an exception names, until its date; here the exceptions have to be worth it.
+These findings block it: a vulnerability of severity HIGH or CRITICAL that has a fix, a secret, a
+misconfiguration, and an exception without a reason, without a date, or after its date. trivy leaves
+out the findings that an exception names, until its date.
 
-Exit code 0: nothing stops it. 1: something does. 2: nobody can tell. A report that saw no package,
-or a database that is old or absent, is the latter: silence is a pass only if somebody looked.
+Exit code 0: nothing blocks it. 1: something does. 2: the scan is not valid, because a report lists
+no package, or because the vulnerability database is missing or old.
 """
 
 import argparse
@@ -21,15 +21,15 @@ from typing import Any, NamedTuple
 import yaml
 
 BLOCKING = {"HIGH", "CRITICAL"}
-# trivy's database is made anew every six hours.
+# There is a new database every six hours.
 DATABASE_AGE = timedelta(days=7)
-# An exception is looked at again at least once a year.
+# Somebody has to review each exception once a year.
 EXCEPTION_AGE = timedelta(days=366)
 LOOKED_AT = {"os-pkgs", "lang-pkgs"}
 
 
 class UnknownError(Exception):
-    """The reports don't tell whether anything is wrong."""
+    """The scan is not valid."""
 
 
 class Finding(NamedTuple):
@@ -72,7 +72,7 @@ def findings_of(report: dict[str, Any]) -> Iterator[Finding]:
 
 
 def check_coverage(reports: list[dict[str, Any]]) -> int:
-    """Count the packages that were looked at; raise if a kind of them is missing."""
+    """Count the packages in the reports; raise if they have none of one kind."""
     results = [result for report in reports for result in report.get("Results") or []]
     counts = {
         kind: sum(len(r.get("Packages") or []) for r in results if r.get("Class") == kind)

@@ -1,7 +1,6 @@
-"""`notes.py VERSION`: the section of CHANGELOG.md about a version, without its heading.
+"""`notes.py VERSION`: prints the section of CHANGELOG.md about a version, without its heading.
 
-For the notes of a release. Exit code 1 where there is no such section, or nothing in it: a release
-that nobody wrote a word about is stopped before anything is promoted.
+They become the notes of a release. The exit code is 1 if there is no such section or it is empty.
 """
 
 import re
@@ -12,7 +11,7 @@ CHANGELOG = Path(__file__).parent.parent.parent / "CHANGELOG.md"
 
 
 def section(changelog: str, version: str) -> str:
-    """Return what stands below `## [version]`, up to the next such heading or the links."""
+    """Return the text below `## [version]`, up to the next such heading or the links."""
     heading = rf"^## \[?{re.escape(version)}\]?(?: [^\n]*)?$"
     found = re.search(
         rf"{heading}\n(.*?)(?=^## |^\[[^\]]+\]: |\Z)", changelog, re.MULTILINE | re.DOTALL

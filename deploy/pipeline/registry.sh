@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# What the scripts of this folder ask a registry. Sourced; needs docker buildx and jq.
+# Requests to a registry. The scripts of this folder source it. It needs docker buildx and jq.
 #
-#   REGISTRY     where images are pushed, as in ghcr.io or 127.0.0.1:5000
-#   REPOSITORY   what they are called there, as in Owner/Name on GitHub; in lower case
+#   REGISTRY     the registry's address, as in ghcr.io or 127.0.0.1:5000
+#   REPOSITORY   the image's name there, as in Owner/Name on GitHub; it becomes lower case
 
 : "${REPOSITORY:=drydock}"
 
@@ -12,11 +12,11 @@ say() { printf '%s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 name() { tr '[:upper:]' '[:lower:]' <<<"$REPOSITORY"; }
 target() {
-  printf '%s/%s' "${REGISTRY:?Say where images are: REGISTRY=ghcr.io REPOSITORY=owner/name}" "$(name)"
+  printf '%s/%s' "${REGISTRY:?Name the registry: REGISTRY=ghcr.io REPOSITORY=owner/name}" "$(name)"
 }
 
-# The digest of a name, or nothing where the registry says that it has none. Any other answer is an
-# error: a registry that can't be asked must not look like an empty one.
+# Prints the digest of an image, or nothing if the registry answers that there is none. Any other
+# answer is an error: a registry that does not answer must not look like an empty one.
 digest_of() {
   local said
   if said=$(docker buildx imagetools inspect "$1" --format '{{json .Manifest}}' 2>&1); then
@@ -26,10 +26,10 @@ digest_of() {
   fi
 }
 
-# The manifest that a name leads to: of one image, or of an index.
+# Prints the manifest of an image or of an index.
 manifest_of() { docker buildx imagetools inspect --raw "$1"; }
 
-# The commit that an image says it was built from; an index's images say the same.
+# Prints the commit in an image's label. All images of an index have the same one.
 revision_of() {
   docker buildx imagetools inspect "$1" --format '{{json .Image}}' |
     jq -r '(if has("config") then . else (to_entries[0].value) end).config.Labels["org.opencontainers.image.revision"] // ""'

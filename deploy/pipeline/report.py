@@ -1,7 +1,7 @@
-"""`report.py FOLDER`: an issue about what a scan found in the published image.
+"""`report.py FOLDER`: opens or updates an issue about the findings in the published image.
 
-FOLDER holds a gate.json for each architecture. One issue is open at a time: it is made, or told
-what is new, and left alone when nothing is. Needs gh and GH_TOKEN.
+FOLDER holds a gate.json for each architecture. There is one open issue at a time. It changes only
+if the findings change. Needs gh and GH_TOKEN.
 """
 
 import json
@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 TITLE = "The published image has findings that can be fixed"
-BODY = """A scan of what is deployed as `latest` found:
+BODY = """A scan of the image `latest` found:
 
 | what | where | severity | remedy |
 |---|---|---|---|
 {rows}
 
-A new commit on main builds anew, with a newer base and the packages that are locked; where one of
-those is named, `make lock LOCK_FLAGS=--upgrade` first. What can wait gets a reason and a date in
-`.trivyignore.yaml`."""
+A new commit on main builds a new image, with the newest base and the locked packages. If a locked
+package is named, run `make lock LOCK_FLAGS=--upgrade` first. To accept a finding for some time, add
+it to `.trivyignore.yaml` with a reason and a date."""
 
 
 def gh(*words: str) -> str:
@@ -28,7 +28,7 @@ def gh(*words: str) -> str:
 
 
 def body(folder: Path) -> str:
-    """List what can be fixed, once however many architectures have it."""
+    """List what can be fixed. A finding of several architectures is listed once."""
     found = {
         (finding["kind"], finding["id"], finding["where"], finding["severity"], finding["remedy"])
         for file in folder.glob("*/gate.json")
@@ -54,7 +54,7 @@ def main() -> None:
     else:
         number = str(issue["number"])
         gh("edit", number, "--body", told)
-        gh("comment", number, "--body", "The findings changed; the list above is the one of today.")
+        gh("comment", number, "--body", "The findings changed, and so did the list above.")
         print(f"Issue {number} tells what is new.")
 
 

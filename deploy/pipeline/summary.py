@@ -1,8 +1,7 @@
-"""`summary.py FOLDER`: what a run of the pipeline came to, as Markdown for a person's glance.
+"""`summary.py FOLDER`: prints the results of a run of the pipeline as Markdown.
 
-FOLDER holds what the jobs left: in each folder below it facts.json (deploy/pipeline/measure) and
-gate.json (gate.py) of an image, or the junit*.xml of a test run. PUBLISHED, TAGS, REGISTRY and
-REPOSITORY come from the environment; without PUBLISHED nothing was published.
+Each folder in FOLDER has the facts.json and gate.json of an image. PUBLISHED, TAGS, REGISTRY and
+REPOSITORY come from the environment. Without PUBLISHED nothing was published.
 """
 
 import json
@@ -11,18 +10,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
-
-MEGABYTE = 1_000_000
-
-
-def size(facts: dict[str, Any]) -> str:
-    """Tell a size and how it changed from the image that is published as latest."""
-    now = facts["size"] / MEGABYTE
-    if not facts["before"]:
-        return f"{now:.1f} MB"
-    change = (facts["size"] - facts["before"]) / MEGABYTE
-    return f"{now:.1f} MB ({change:+.1f})"
 
 
 def found(gate: dict[str, Any] | None) -> str:
@@ -39,33 +26,13 @@ def found(gate: dict[str, Any] | None) -> str:
 def images(folder: Path) -> Iterator[str]:
     files = sorted(folder.glob("*/facts.json"))
     if files:
-        yield "| image | digest | size, compressed | scan |"
-        yield "|---|---|---|---|"
+        yield "| image | digest | scan |"
+        yield "|---|---|---|"
     for file in files:
         facts = json.loads(file.read_text(encoding="utf-8"))
         verdict = file.with_name("gate.json")
         gate = json.loads(verdict.read_text(encoding="utf-8")) if verdict.exists() else None
-        row = facts["architecture"], f"`{facts['digest']}`", size(facts), found(gate)
-        yield f"| {' | '.join(row)} |"
-
-
-def tests(folder: Path) -> Iterator[str]:
-    files = sorted(folder.glob("*/junit*.xml"))
-    if files:
-        yield "| tests | passed | failed | skipped | time |"
-        yield "|---|---:|---:|---:|---:|"
-    for file in files:
-        # Written by pytest in a job of the same run, and by nobody else.
-        suites = list(ET.parse(file).getroot().iter("testsuite"))  # noqa: S314 - see above
-        counts = {
-            name: sum(int(suite.get(name, 0)) for suite in suites)
-            for name in ("tests", "failures", "errors", "skipped")
-        }
-        failed = counts["failures"] + counts["errors"]
-        passed = counts["tests"] - failed - counts["skipped"]
-        seconds = sum(float(suite.get("time", 0)) for suite in suites)
-        name = f"{file.parent.name}: {file.stem.removeprefix('junit-')}"
-        yield f"| {name} | {passed} | {failed} | {counts['skipped']} | {seconds:.0f} s |"
+        yield f"| {facts['architecture']} | `{facts['digest']}` | {found(gate)} |"
 
 
 def publication(environment: Mapping[str, str]) -> Iterator[str]:
@@ -84,7 +51,7 @@ def publication(environment: Mapping[str, str]) -> Iterator[str]:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    blocks = (publication(os.environ), images(folder), tests(folder))
+    blocks = (publication(os.environ), images(folder))
     print("\n\n".join(text for block in blocks if (text := "\n".join(block))))
 
 

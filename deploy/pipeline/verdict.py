@@ -1,7 +1,7 @@
-"""Did a run pass? Reads what came of its jobs, GitHub's `needs`, from NEEDS.
+"""Whether a run passed. NEEDS has the results of its jobs: GitHub's `needs` as JSON.
 
-Every job has to succeed. Skipped may be what has nothing to do: publishing elsewhere than on main
-(MAIN is true there), and making an image of a commit that is published.
+Every job must succeed. Publishing may be skipped except on main (MAIN is true there), and building
+an image may be skipped for a commit that is published.
 """
 
 import json

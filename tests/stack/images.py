@@ -1,6 +1,6 @@
-"""The images under test: two versions that work and four that don't, removed at the end.
+"""The images under test: two versions that work and four that don't.
 
-STACK_IMAGE names one that was built already, as the pipeline does, by digest: then that is tested.
+With STACK_IMAGE the tests take that image instead of building one. The pipeline gives a digest.
 """
 
 import os
@@ -13,7 +13,6 @@ from python_on_whales import DockerClient
 
 from tests.stack.source import own_name, run, time_of_commit
 
-BASE = "python:3.14-slim-trixie"
 ONE = "one"
 TWO = "two"  # differs in nothing but its version
 BROKEN = "broken"  # crashes at its start
@@ -22,16 +21,17 @@ WRONG = "wrong"  # answers, with 404 to everything
 LAME = "lame"  # serves, and its worker crashes
 
 GIVEN = os.environ.get("STACK_IMAGE", "")
-# With one of these from the shell, Compose would build another image than the stack asks for.
+# Compose reads these too, and would take another image than the one under test.
 for variable in ("APP_IMAGE", "TAG", "GIT_SHA"):
     os.environ.pop(variable, None)
 
+FAULTS = (BROKEN, SILENT, WRONG, LAME)
 CHANGES = {
     TWO: f"ENV GIT_SHA=sha-of-{TWO}\nLABEL org.opencontainers.image.revision=sha-of-{TWO}",
     BROKEN: """CMD ["python", "-c", "raise SystemExit('the engine room is flooded')"]""",
     SILENT: """CMD ["sleep", "infinity"]""",
     WRONG: """CMD ["python", "-m", "http.server", "8000", "--directory", "/tmp"]""",
-    # The bytecode is what runs: it is never compared with its source.
+    # Python runs the bytecode and does not look at its source, so the bytecode has to go.
     LAME: """USER 0
 RUN rm app/__pycache__/worker.* && echo "raise SystemExit('the stoker is asleep')" > app/worker.py
 USER 10001:10001""",
@@ -66,11 +66,15 @@ class Images:
         run(["docker", "build", "--quiet", "--tag", self.name(tag), "."], cwd=folder)
 
     def version(self, tag: str) -> str:
-        """Return what an image says that it was built from."""
-        words = '{{index .Config.Labels "org.opencontainers.image.revision"}}'
-        return run(
-            ["docker", "inspect", "--format", words, self.name(tag)], cwd=self.source
-        ).strip()
+        """Return the commit in an image's label."""
+        return self.inspect(tag, '{{index .Config.Labels "org.opencontainers.image.revision"}}')
+
+    def id(self, tag: str) -> str:
+        return self.inspect(tag, "{{.Id}}")
+
+    def inspect(self, tag: str, words: str) -> str:
+        command = ["docker", "inspect", "--format", words, self.name(tag)]
+        return run(command, cwd=self.source).strip()
 
 
 @contextmanager
@@ -84,8 +88,6 @@ def built_images(docker: DockerClient, source: Path) -> Iterator[Images]:
         else:
             images.build(ONE)
             images.build(TWO)
-        for fault in (BROKEN, SILENT, WRONG, LAME):
-            images.derive(fault)
         yield images
     finally:
         if GIVEN and docker.image.exists(GIVEN):

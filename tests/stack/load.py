@@ -1,8 +1,8 @@
 """A paced load of many small requests, which counts those that got no answer.
 
-Requests leave on time, however slow the answers are. Connections are kept alive, as a browser keeps
-them. A server may close an idle connection while a GET is on its way on it. Then the GET is sent
-once more, on a new connection, as every client does (RFC 9112, 9.3.1). A POST is lost then.
+The client keeps its connections alive, as a browser does. A server may close an idle connection
+while a GET is on its way on it. Then the client sends the GET once more, on a new connection, as
+every client does (RFC 9112, 9.3.1). A POST counts as lost then.
 """
 
 import asyncio
@@ -89,15 +89,15 @@ async def _send(
 
 
 async def _run(
-    url: str, build: Build, rate: float, outcome: Outcome, stop: threading.Event
+    url: str, build: Build, rate: float, connections: int, outcome: Outcome, stop: threading.Event
 ) -> None:
-    limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
     started, number = time.perf_counter(), 0
-    free = asyncio.Semaphore(CONNECTIONS)
+    free = asyncio.Semaphore(connections)
 
     async def ask(request: httpx.Request) -> None:
         async with free:
-            if not stop.is_set():  # nobody waits for what a slow machine has not sent by then
+            if not stop.is_set():  # a slow machine sends fewer requests, and nobody waits
                 await _ask(client, request, outcome)
 
     async with (
@@ -111,17 +111,19 @@ async def _run(
 
 
 @contextmanager
-def under_load(url: str, build: Build, *, rate: float, seconds: float) -> Iterator[Outcome]:
+def under_load(
+    url: str, build: Build, *, rate: float, seconds: float, connections: int = CONNECTIONS
+) -> Iterator[Outcome]:
     """Send `rate` requests a second during the block, and for so many seconds at least.
 
-    Then the outcome is complete. Less than `rate` is sent by a machine that is too busy for it.
+    The outcome is complete after the block. A busy machine sends fewer requests than `rate`.
     """
     outcome, stop = Outcome(), threading.Event()
     failures: list[BaseException] = []
 
     def work() -> None:
         try:
-            asyncio.run(_run(url, build, rate, outcome, stop))
+            asyncio.run(_run(url, build, rate, connections, outcome, stop))
         except BaseException as error:  # noqa: BLE001 -- raised again below, in the test's thread
             failures.append(error)
 

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +16,6 @@ from tests.polling import until
 from tests.sockets import unused_port
 from tests.stack.source import own_name, run
 
-BASELINE = Path(__file__).with_name("baseline.py")
 PATIENCE = 120  # seconds for everything to become healthy on two loaded cores
 
 
@@ -137,14 +136,16 @@ class Stack:
         until(healthy, within=within)
 
     @contextmanager
-    def beside(self, image: str, *command: str, **variables: str) -> Iterator[Container]:
+    def beside(
+        self, image: str, *command: str, mounts: Mapping[Path, str] | None = None, **variables: str
+    ) -> Iterator[Container]:
         """Run one more container with the app's settings, secrets and networks.
 
-        It has no port on the host: `is_ready` asks it from inside.
+        It has no port on the host, so `is_ready` asks it from inside. `mounts` are more files.
         """
         settings = dict(pair.split("=", 1) for pair in self.container("app").config.env or [])
         del settings["PATH"]
-        secrets = list((self.folder / "secrets").iterdir())
+        files = {file: f"/run/secrets/{file.name}" for file in (self.folder / "secrets").iterdir()}
         container = self.docker.run(
             image,
             command,
@@ -155,8 +156,7 @@ class Stack:
             tmpfs=[Path("/tmp")],
             envs={**settings, **variables},
             networks=[f"{self.name}_back"],
-            volumes=[(file, f"/run/secrets/{file.name}", "ro") for file in secrets]
-            + [(BASELINE, "/srv/baseline.py", "ro")],
+            volumes=[(file, place, "ro") for file, place in {**files, **(mounts or {})}.items()],
         )
         try:
             yield container

@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -12,51 +12,51 @@ from python_on_whales.exceptions import DockerException
 
 from tests.polling import until
 from tests.stack.images import ONE, Images
-from tests.stack.stack import Stack, production
+from tests.stack.stack import Stack
 
 pytestmark = pytest.mark.timeout(300)
 
-REDIS_CLI = 'REDISCLI_AUTH="$(cat /run/secrets/redis_password)" redis-cli'
-
-
-@pytest.fixture(scope="module")
-def own_stack(
-    source: Path, images: Images, stacks: list[Stack], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("backup") / "stack"
-    with production(source, folder, images.repository, ONE) as stack:
-        stacks.append(stack)
-        stack.up()
-        yield stack
-        stacks.remove(stack)
+RELEASE = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()
+"""
 
 
 class TestBackup:
-    """backup, down --volumes, restore brings back what was stored, and nothing from after it."""
+    """A restore brings back what was stored at the backup, and nothing that came later."""
 
-    def test_round(self, own_stack: Stack, tmp_path: Path) -> None:
-        token, file = own_stack.make_token("tokens:write"), tmp_path / "of.dump"
-        with own_stack.client(Authorization=f"Bearer {token}") as api:
-            for number in range(30):
-                make_token(api, f"kept-{number}")
+    def test_in_place(self, stack: Stack, tmp_path: Path) -> None:
+        token, file = stack.make_token("tokens:write"), tmp_path / "of.dump"
+        with stack.client(Authorization=f"Bearer {token}") as api:
+            make_token(api, "kept")
             before = stored(api)
-            own_stack.script("backup", str(file))
+            stack.script("backup", str(file))
             assert file.stat().st_mode & 0o777 == 0o600
             make_token(api, "too late")
-            own_stack.run_in("redis", "sh", "-c", f"{REDIS_CLI} set before-the-restore 1")
-            own_stack.script("restore", str(file), TAG="")
-            assert stored(api) == before
-            # What Redis held was about rows that may be gone.
-            assert (
-                own_stack.run_in("redis", "sh", "-c", f"{REDIS_CLI} get before-the-restore") == ""
-            )
-
-            own_stack.docker.compose.down(volumes=True, quiet=True)
-            own_stack.up()
-            assert api.get("/api/v1/tokens").status_code == 401
-            own_stack.script("restore", str(file), TAG="")
+            redis(stack, "set before-the-restore 1")
+            stack.script("restore", str(file), TAG="")
             until(lambda: api.get("/health").status_code == 200, within=30)
             assert stored(api) == before
+        # Redis held data about rows that may be gone.
+        assert redis(stack, "get before-the-restore") == ""
+
+    @pytest.mark.long
+    def test_after_the_volumes_were_removed(self, stack: Stack, tmp_path: Path) -> None:
+        token, file = stack.make_token("tokens:write"), tmp_path / "of.dump"
+        with stack.client(Authorization=f"Bearer {token}") as api:
+            before = stored(api)
+            stack.script("backup", str(file))
+            stack.docker.compose.down(volumes=True, quiet=True)
+            stack.up()
+            assert api.get("/api/v1/tokens").status_code == 401
+            stack.script("restore", str(file), TAG="")
+            until(lambda: api.get("/health").status_code == 200, within=30)
+            assert stored(api) == before
+
+
+def redis(stack: Stack, command: str) -> str:
+    password = 'REDISCLI_AUTH="$(cat /run/secrets/redis_password)"'
+    return stack.run_in("redis", "sh", "-c", f"{password} redis-cli {command}")
 
 
 def make_token(api: httpx.Client, name: str) -> None:
@@ -72,7 +72,7 @@ def stored(api: httpx.Client) -> dict[str, str]:
 
 @pytest.mark.long
 class TestDamagedBackup:
-    """A file that is no whole backup changes nothing, and the service goes on in its version."""
+    """A damaged file changes nothing, and the service goes on in its version."""
 
     @pytest.mark.parametrize(
         ("damage", "reason"),
@@ -84,58 +84,61 @@ class TestDamagedBackup:
     )
     def test_nothing_changes(
         self,
-        own_stack: Stack,
+        stack: Stack,
         images: Images,
         tmp_path: Path,
         damage: Callable[[bytes], bytes],
         reason: str,
     ) -> None:
-        token = own_stack.make_token("tokens:write")
+        token = stack.make_token("tokens:write")
         file = tmp_path / "of.dump"
-        own_stack.script("backup", str(file))
+        stack.script("backup", str(file))
         file.write_bytes(damage(file.read_bytes()))
-        # Whatever TAG says at that moment: a restore is no deploy.
+        # A restore is no deploy, so TAG has no effect.
         with pytest.raises(AssertionError, match=reason):
-            own_stack.script("restore", str(file), TAG="")
-        own_stack.until_healthy("worker")
-        with own_stack.client(Authorization=f"Bearer {token}") as api:
+            stack.script("restore", str(file), TAG="")
+        stack.until_healthy("worker")
+        with stack.client(Authorization=f"Bearer {token}") as api:
             until(lambda: api.get("/api/v1/tokens").status_code == 200, within=10)
             assert api.get("/health/live").json()["version"] == images.version(ONE)
 
 
 class TestFailedBackup:
-    """What is not complete gets no name."""
+    """An incomplete backup leaves no file."""
 
-    def test_nothing_is_left(self, own_stack: Stack, tmp_path: Path) -> None:
+    def test_nothing_is_left(self, stack: Stack, tmp_path: Path) -> None:
         file, log = tmp_path / "of.dump", tmp_path / "log"
-        hold = "begin; lock table tokens in access exclusive mode; select pg_sleep(8)"
-        database = own_stack.container("db")
-        database.execute(["psql", "-U", "drydock", "-c", hold, "drydock"], detach=True)
-        backup = own_stack.start_script("backup", str(file), log=log)
-        until(lambda: list(tmp_path.glob("of.dump*")), within=10)
-        os.killpg(backup.pid, signal.SIGINT)
-        assert backup.wait(30) == 130, log.read_text()
+        psql = ["psql", "-U", "drydock", "-c"]
+        hold = "begin; lock table tokens in access exclusive mode; select pg_sleep(60)"
+        stack.container("db").execute([*psql, hold], detach=True)
+        try:
+            backup = stack.start_script("backup", str(file), log=log)
+            until(lambda: list(tmp_path.glob("of.dump*")), within=10)
+            os.killpg(backup.pid, signal.SIGINT)
+            assert backup.wait(30) == 130, log.read_text()
+        finally:
+            stack.run_in("db", *psql, RELEASE)
         assert list(tmp_path.glob("of.dump*")) == []
 
 
 @pytest.mark.long
 class TestWrongPassword:
-    """Another password on a volume that exists is recognised, and the remedy is named."""
+    """If the volume has another password than the secret, the message says so."""
 
-    def test_it_is_explained(self, own_stack: Stack) -> None:
-        own_stack.docker.compose.down(quiet=True)
-        secrets = own_stack.folder / "secrets"
-        shutil.copy(secrets / "database_password", own_stack.folder / "kept")
+    def test_it_is_explained(self, stack: Stack) -> None:
+        stack.docker.compose.down(quiet=True)
+        secrets = stack.folder / "secrets"
+        shutil.copy(secrets / "database_password", stack.folder / "kept")
         (secrets / "database_password").unlink()
-        own_stack.script("make-secrets")
+        stack.script("make-secrets")
         try:
             with pytest.raises(DockerException):
-                own_stack.up()
-            said = str(own_stack.docker.compose.logs(["migrate"]))
+                stack.up()
+            said = str(stack.docker.compose.logs(["migrate"]))
             assert "password" in said
             assert "volume" in said
             assert "Traceback" not in said
         finally:
-            shutil.copy(own_stack.folder / "kept", secrets / "database_password")
-            own_stack.docker.compose.down(quiet=True)
-            own_stack.up()
+            shutil.copy(stack.folder / "kept", secrets / "database_password")
+            stack.docker.compose.down(quiet=True)
+            stack.up()

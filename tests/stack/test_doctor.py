@@ -1,4 +1,4 @@
-"""`make doctor` against a real Docker, in states that were made for it."""
+"""`make doctor` against a real Docker and a development stack, in states that were made for it."""
 
 import shutil
 import subprocess
@@ -12,7 +12,9 @@ from dev.doctor import docker, machine
 from dev.doctor.findings import Finding, State, look
 from tests.stack.source import copy_of_repository, run
 from tests.stack.stack import Stack
-from tests.stack.test_development import development
+
+MODULES = (launcher, docker, machine)
+PASSWORD = Path("deploy/development/database_password")
 
 
 def told(checks: str) -> dict[str, Finding]:
@@ -22,24 +24,14 @@ def told(checks: str) -> dict[str, Finding]:
     return {said.what: said for check in found if checks in check.__name__ for said in check(seen)}
 
 
-@pytest.fixture(scope="module")
-def database(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A clone whose development database runs, and nothing else."""
-    folder = tmp_path_factory.mktemp("doctor")
-    clone = copy_of_repository(folder / "clone", source)
-    with development(clone, folder / "stack", "unused") as stack:
-        stack.docker.compose.up(["db"], detach=True, wait=True, quiet=True)
-        yield stack
-
-
 @pytest.fixture
-def here(database: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
-    """The clone is where doctor looks."""
-    for module in (launcher, docker, machine):
-        monkeypatch.setattr(module, "ROOT", database.source)
-    for name, value in database.environment.items():
+def here(dev: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    """The clone whose stack runs is where doctor looks."""
+    for module in MODULES:
+        monkeypatch.setattr(module, "ROOT", dev.source)
+    for name, value in dev.environment.items():
         monkeypatch.setenv(name, value)
-    return database
+    return dev
 
 
 class TestEngine:
@@ -66,28 +58,26 @@ class TestEngine:
 class TestPassword:
     """A volume with another password than the secret is found, and each remedy mends it."""
 
-    def change(self, stack: Stack) -> Path:
-        secret = stack.source / "deploy" / "development" / "database_password"
-        kept = Path(shutil.copy(secret, stack.folder / "kept"))
-        secret.write_text("changed-development-only")
-        return kept
-
-    def test_the_old_one_is_put_back(self, here: Stack) -> None:
+    @pytest.fixture
+    def changed(self, here: Stack) -> Iterator[tuple[Stack, Path]]:
+        """A stack whose secret was changed, and a file with the old one."""
         assert told("password")["password"].state is State.OK
-        kept = self.change(here)
+        kept = Path(shutil.copy(here.source / PASSWORD, here.folder / "kept"))
+        (here.source / PASSWORD).write_text("changed-development-only")
+        yield here, kept
+        assert told("password")["password"].state is State.OK
+
+    def test_the_old_one_is_put_back(self, changed: tuple[Stack, Path]) -> None:
+        here, kept = changed
         found = told("password")["password"]
         assert found.state is State.BAD
         assert found.says.startswith(f"the volume {here.name}_db was made with another")
-        shutil.copy(kept, here.source / "deploy" / "development" / "database_password")
-        assert told("password")["password"].state is State.OK
+        shutil.copy(kept, here.source / PASSWORD)
 
-    def test_the_database_gets_the_new_one(self, here: Stack) -> None:
-        self.change(here)
-        found = told("password")["password"]
-        assert found.state is State.BAD
-        _, paste = found.remedy.splitlines()
+    def test_the_database_gets_the_new_one(self, changed: tuple[Stack, Path]) -> None:
+        here, _ = changed
+        _, paste = told("password")["password"].remedy.splitlines()
         run(["sh", "-c", paste], cwd=here.source)
-        assert told("password")["password"].state is State.OK
 
 
 class TestOwnAndOther:
@@ -102,7 +92,7 @@ class TestOwnAndOther:
         self, here: Stack, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         other = copy_of_repository(tmp_path / "other", source)
-        for module in (launcher, docker, machine):
+        for module in MODULES:
             monkeypatch.setattr(module, "ROOT", other)
         found = told("name")["stack"]
         assert found.state is State.BAD

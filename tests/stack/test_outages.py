@@ -15,9 +15,9 @@ from tests.stack.images import ONE, Images
 from tests.stack.stack import Stack, is_ready, signal_worker
 
 LIMIT = 2.0  # seconds within which probes answer, and notice
-HUNG = 10  # seconds until gunicorn takes a worker for hung, here; 30 by default; loading takes 2
+HUNG = 10  # seconds until gunicorn replaces a silent worker, 30 by default; loading takes 2
 SLOW_CLIENTS = 500
-# What each has sent when the rest begins to trickle.
+# Each client sends this at once, and then one byte after the other.
 HALF_A_HEAD = b"POST /api/v1/tokens HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 HALF_A_BODY = (
     b"POST /api/v1/tokens HTTP/1.1\r\nHost: localhost\r\n"
@@ -54,21 +54,24 @@ def client(stack: Stack) -> Iterator[httpx.Client]:
         yield client
 
 
-class TestFrozenPostgres:
-    """live goes on, ready and health say 503 within two seconds, and come back as fast."""
+class TestFrozen:
+    """Probes notice a frozen server within two seconds, and its return as fast. None restarts."""
 
-    def test_probes_tell(self, stack: Stack, client: httpx.Client) -> None:
+    @pytest.mark.parametrize(("service", "ready"), [("db", 503), ("redis", 200)])
+    def test_probes_tell(
+        self, stack: Stack, client: httpx.Client, service: str, ready: int
+    ) -> None:
         before = stack.starts()
-        with paused(stack, "db"):
-            until(becomes(client, "/health/ready", 503), within=LIMIT)
-            assert answer(client, "/health") == 503
+        with paused(stack, service):
+            until(becomes(client, "/health", 503), within=LIMIT)
+            until(becomes(client, "/health/ready", ready), within=LIMIT)
             assert answer(client, "/health/live") == 200
         until(becomes(client, "/health", 200), within=LIMIT)
         assert answer(client, "/health/ready") == 200
         assert stack.starts() == before
 
     @pytest.mark.long
-    def test_a_long_one_restarts_nothing(self, stack: Stack, client: httpx.Client) -> None:
+    def test_a_long_time_restarts_nothing(self, stack: Stack, client: httpx.Client) -> None:
         before = stack.starts()
         with paused(stack, "db"):
             until(lambda: health_of(stack, "app") == "unhealthy", within=60)
@@ -78,23 +81,10 @@ class TestFrozenPostgres:
         assert stack.starts() == before
 
 
-class TestFrozenRedis:
-    """live and ready go on; health says 503 within two seconds, and comes back as fast."""
-
-    def test_probes_tell(self, stack: Stack, client: httpx.Client) -> None:
-        before = stack.starts()
-        with paused(stack, "redis"):
-            until(becomes(client, "/health", 503), within=LIMIT)
-            assert answer(client, "/health/ready") == 200
-            assert answer(client, "/health/live") == 200
-        until(becomes(client, "/health", 200), within=LIMIT)
-        assert stack.starts() == before
-
-
 class TestUnreachableRedis:
-    """Off the network its name is unknown and its address silent: nothing else gets slow."""
+    """Without a network its name is unknown and its address silent. Nothing else gets slow."""
 
-    def test_redirects_go_on(self, stack: Stack, client: httpx.Client) -> None:
+    def test_the_rest_goes_on(self, stack: Stack, client: httpx.Client) -> None:
         before, network = stack.starts(), f"{stack.name}_back"
         redis = stack.container("redis")
         stack.docker.network.disconnect(network, redis)
@@ -119,8 +109,8 @@ class TestHungProcess:
     """A worker process that no longer gets through its event loop is replaced."""
 
     def test_it_is_replaced(self, stack: Stack, images: Images) -> None:
-        options = {"GUNICORN_CMD_ARGS": f"--timeout {HUNG}"}
-        with stack.beside(images.name(ONE), **options) as container:
+        options = f"--timeout {HUNG}"
+        with stack.beside(images.name(ONE), GUNICORN_CMD_ARGS=options) as container:
             until(partial(is_ready, container), within=30)
             stopped = signal_worker(container, "STOP")
             until(lambda: "WORKER TIMEOUT" in str(container.logs()), within=30)

@@ -46,6 +46,7 @@ def both_exist(stack: Stack) -> None:
     until(lambda: len(stack.containers("app")) == 2, within=60)
 
 
+@pytest.mark.usefixtures("faulty_images")
 class TestBrokenVersion:
     """A version that does not become ready is removed, and says why. The old one serves on."""
 

@@ -1,5 +1,3 @@
 """The images and stacks of tests/stack, for the tests of the pipeline's scripts."""
 
-from tests.stack.conftest import docker, images, pytest_runtest_makereport, source, stacks
-
-__all__ = ["docker", "images", "pytest_runtest_makereport", "source", "stacks"]
+pytest_plugins = ["tests.stack.fixtures"]

@@ -1,21 +1,13 @@
-"""A production stack for the sample's tests, as tests/stack has one."""
+"""The stack of tests/stack, and a client that may make links in it."""
 
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.stack.conftest import (
-    docker,
-    images,
-    pytest_runtest_makereport,
-    source,
-    stack,
-    stacks,
-)
 from tests.stack.stack import Stack
 
-__all__ = ["docker", "images", "pytest_runtest_makereport", "source", "stack", "stacks"]
+pytest_plugins = ["tests.stack.fixtures"]
 
 
 @pytest.fixture(scope="session")
