@@ -16,12 +16,7 @@ def remedy() -> str:
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         for name in KNOWN:
             if os.access(os.path.join(folder, name), os.X_OK):  # noqa: PTH118 - see above
-                return (
-                    "This machine has one: make PYTHON="
-                    + name
-                    + " with the target, as in: make dev PYTHON="
-                    + name
-                )
+                return "This machine has one. Name it, as in: make dev PYTHON=" + name
     return "Install Python 3.11 or newer. Or use Docker alone: docker compose up"
 
 

@@ -1,8 +1,8 @@
-"""How Alembic runs migrations: one run at a time, and without waiting long for locks.
+"""How Alembic runs migrations: one run at a time, and with a limit on waiting for locks.
 
-An advisory lock makes simultaneous runs wait for each other. With a lock_timeout, a migration that
-has to wait for a table's lock fails and changes nothing, instead of blocking the service behind it.
-It can be run again.
+An advisory lock makes simultaneous runs wait for each other. A lock_timeout ends a migration that
+waits too long for a table's lock, because queries of the service would queue behind it. A migration
+that was ended has changed nothing, and can be run again.
 """
 
 import time
@@ -56,10 +56,10 @@ def _check_version(connection: Connection) -> None:
 
 
 def _wait_for_turn(connection: Connection) -> None:
-    """Take the lock. The end of the session releases it."""
+    """Take the advisory lock. The end of the session releases it."""
     give_up = time.monotonic() + QUEUE_FOR
-    # Polling, because a session that waits in the server holds a snapshot, and CREATE INDEX
-    # CONCURRENTLY in the other run would wait for that.
+    # This polls, because a session that waits in the server holds a snapshot. CREATE INDEX
+    # CONCURRENTLY in the other run would wait for that snapshot.
     while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK}):
         connection.commit()
         if time.monotonic() > give_up:

@@ -3,13 +3,14 @@
 Revision ID: ${up_revision}
 Revises: ${down_revision | comma,n}
 
-Before you merge this, think of the version that is still running while it is applied:
-- Add first, remove later: a column that old code reads goes away one release after it stopped.
-- A new NOT NULL column needs a server_default, a new constraint NOT VALID and a later VALIDATE.
-- An index on a table in use: postgresql_concurrently=True inside
+The old version still runs during this migration. Before you merge, check:
+- Add first, remove later: drop a column one release after the code stopped using it.
+- A new NOT NULL column needs a server_default.
+- A new constraint needs NOT VALID, and VALIDATE in a later migration.
+- An index on a table in use needs postgresql_concurrently=True inside
   `with op.get_context().autocommit_block():`, alone in its migration.
-- Moving data: in batches, from a job; a migration holds its locks until it ends.
-Then delete this list and say above what changes and why.
+- Move data in batches, in a job. A migration holds its locks until it ends.
+Then replace this list with a sentence that says what changes and why.
 """
 
 from collections.abc import Sequence

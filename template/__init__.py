@@ -1,4 +1,4 @@
-"""What makes, proves and hands on the template. This folder leaves a clone: see README.md."""
+"""Makes and tests the template. `make init` removes this folder from a clone: see README.md."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""The image's figures: `python -m template.figures`. Measured, not asserted: they need quiet.
+"""Measures the image: `python -m template.figures`. Run it on a quiet machine; it asserts nothing.
 
-Each is a median. Start and memory are measured in turns with a baseline, since a ratio says more of
-the image than a time, which is this machine's.
+Each figure is a median. Start and memory alternate with those of a baseline, because the ratio
+depends less on the machine.
 """
 
 import json
@@ -63,7 +63,7 @@ def added(docker: DockerClient, images: Images) -> float:
 
 
 def rebuild(images: Images) -> float:
-    """Seconds of a build after one module got a comment."""
+    """Return the seconds of a build after a change of one module."""
     module = images.source / "app/main.py"
     module.write_text(f"{module.read_text()}# {time.time()}\n")
     started = time.perf_counter()
@@ -86,7 +86,7 @@ def held(container: Container) -> int:
 
 
 def start(stack: Stack, image: str, *command: str) -> tuple[float, float]:
-    """Seconds from docker run to the first answer, and the megabytes of an idle container."""
+    """Return the seconds from docker run to the first answer, and the idle megabytes."""
     started = time.perf_counter()
     with stack.beside(image, *command, mounts=BASELINE) as container:
         until(partial(is_ready, container), within=30, every=0.005)
@@ -107,7 +107,7 @@ def main() -> None:
             production(source, Path(folder) / "stack", images.repository, ONE) as stack,
         ):
             report("image over its base", [added(docker, images)], "MB")
-            rebuild(images)  # the first one warms what the later ones find warm
+            rebuild(images)  # the first run fills the caches
             report("rebuild after an edit", [rebuild(images) for _ in range(RUNS)], "s")
             stack.up()
             for service in ("app", "worker"):

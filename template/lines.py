@@ -1,7 +1,7 @@
-"""`make template-lines`: who owns how many lines, of this commit and of the clones that init makes.
+"""`make template-lines`: counts lines and files by room, here and in the clones that init makes.
 
-A path belongs to the first room that names it. Generated locks and pages for people are counted
-apart: nobody maintains the one, and the other costs nothing to run. The last line is the goal.
+A path belongs to the first room that matches it. Locks and pages of documentation are counted
+separately. The last row is the goal.
 """
 
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from template import ROOT
 
-# In this order. What none of them names is machinery: Makefile, settings of tools and editors.
+# The first match counts. All other files are machinery: Makefile, settings of tools and editors.
 ROOMS = {
     "locks": r".*requirements[^/]*\.txt",
     "template": r"template/.*",

@@ -2,7 +2,7 @@
 
 COPIES := template/checks
 
-# Each of these also checks what only the template promises.
+# These add the template's own checks to the three checks.
 check: check-template
 check-docker: check-template-docker
 check-more: check-template-more
@@ -11,7 +11,7 @@ test: $(if $(filter template/%,$(T)),tools-template)
 ##@ The template: make init takes this part out
 
 .PHONY: init
-init: env ## Make it yours: make init NAME=orders [SAMPLE=no]
+init: env ## Give the service your name, and remove template/: make init NAME=orders [SAMPLE=no]
 	@exec $(VENV)/python -m template.init $(call typed,NAME) $(call typed,SAMPLE)
 
 .PHONY: check-template
@@ -40,7 +40,7 @@ check-template-more: tools-template ## Start fresh clones; use the page in Chrom
 template-lines: env ## Count lines and files by room, here and in clones that init makes
 	@exec $(VENV)/python -m template.lines
 
-# Its constraints are those of the last lock: after a new pin in requirements-dev.txt run it again.
+# This uses the pins of requirements-dev.txt. After a new pin there, run it again.
 lock: lock-template
 .PHONY: lock-template
 lock-template: env

@@ -1,4 +1,4 @@
-"""Tokens: who may use the API.
+"""Tokens, which authenticate callers of the API.
 
 Revision ID: 0001
 Revises:

@@ -1,6 +1,7 @@
-"""Links remember the request that made them: the sample.
+"""Links store the idempotency key and the digest of the request that made them: the sample.
 
-Nothing reads the table here: 0004 does, under locks that let others write.
+The constraints are NOT VALID, so this does not read the table. 0004 validates them, under locks
+that allow writes.
 
 Revision ID: 0003
 Revises: 0002

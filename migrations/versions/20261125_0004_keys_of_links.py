@@ -1,4 +1,4 @@
-"""One link for each key of a token, while others write: the sample.
+"""One link for each token and idempotency key, without blocking writes: the sample.
 
 Revision ID: 0004
 Revises: 0003
@@ -21,7 +21,7 @@ def upgrade() -> None:
     op.execute("ALTER TABLE links VALIDATE CONSTRAINT ck_links_idempotency_key_length")
     op.execute("ALTER TABLE links VALIDATE CONSTRAINT ck_links_key_has_digest")
     with op.get_context().autocommit_block():
-        # One that an earlier try left unfinished is there, and of no use.
+        # An interrupted attempt leaves an invalid index.
         op.drop_index(INDEX, table_name="links", if_exists=True, postgresql_concurrently=True)
         op.create_index(
             INDEX,

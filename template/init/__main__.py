@@ -1,4 +1,4 @@
-"""The command itself: check, change, format, take template/ out, stage, tell."""
+"""The command: check, change, format, remove template/, stage, and print what was done."""
 
 import re
 import shutil
@@ -14,14 +14,14 @@ from template.init.names import check_name, spelled_like
 from template.init.tree import Refused, Tree, git
 
 USAGE = """\
-Say how the service is to be called: make init NAME=orders
-SAMPLE=no leaves the sample feature out, and everything that only it needs."""
+Give the service a name: make init NAME=orders
+SAMPLE=no also removes the sample feature."""
 
 PYPROJECT = PurePosixPath("pyproject.toml")
 ROOM = PurePosixPath("template")
-# Each file in there takes the place of the one of the same path at the root.
+# Each file in this folder replaces the file of the same path at the root.
 CLONE = ROOM / "clone"
-# Holds what is being done, so that an init that was killed can be run again.
+# Contains the arguments of this run, so that an init that was killed can be run again.
 UNDER_WAY = ROOM / ".init"
 
 # Files and folders of the sample. Its lines in other files are marked: see marks.py.
@@ -36,7 +36,7 @@ SAMPLE = (
 
 
 def main(words: Sequence[str]) -> int:
-    """Take the name and yes or no for the sample; return the exit code."""
+    """Take the name, and yes or no for the sample; return the exit code."""
     name, sample = (*words, "", "")[:2]
     if not name or sample not in {"", "yes", "no"}:
         print(USAGE, file=sys.stderr)
@@ -58,14 +58,14 @@ def init(root: Path, name: str, *, keeps_sample: bool) -> None:
     told = change(tree, old, name, keeps_sample=keeps_sample)
     tree.apply()
     reformat(root)
-    # Last: until here everything can be done again.
+    # Last, because until here a run that was killed can be repeated.
     shutil.rmtree(root / ROOM)
     git(root, "add", "--all", ".")
     print("\n".join([*told, *next_steps(root, old, name)]))
 
 
 def begin(root: Path, present: str, name: str, sample: str) -> str:
-    """Return the name to replace. Refuse to start where git could not undo the outcome."""
+    """Return the name to replace. Refuse to start if git could not undo the changes."""
     note = root / UNDER_WAY
     if note.exists():  # the first run has looked for unsaved work
         old, *rest = note.read_text().split()
@@ -78,7 +78,7 @@ def begin(root: Path, present: str, name: str, sample: str) -> str:
     if unsaved := git(root, "status", "--porcelain").splitlines():
         shown = "\n".join(f"  {line}" for line in unsaved[:5])
         raise Refused(
-            "There are changes that are not committed. Undoing init would undo them too:\n"
+            "There are changes that are not committed. If you undo init, git would undo them too:\n"
             f"{shown}\nCommit or stash them first: git stash --include-untracked"
         )
     note.write_text(f"{present} {name} {sample}\n")
@@ -86,7 +86,7 @@ def begin(root: Path, present: str, name: str, sample: str) -> str:
 
 
 def change(tree: Tree, old: str, name: str, *, keeps_sample: bool) -> list[str]:
-    """Do everything in memory; return what was done, a sentence each."""
+    """Change the tree in memory; return what was done, one sentence for each step."""
     told = []
     if not keeps_sample:
         tree.texts = {path: text for path, text in tree.texts.items() if not is_sample(path)}
@@ -98,15 +98,15 @@ def change(tree: Tree, old: str, name: str, *, keeps_sample: bool) -> list[str]:
     told.append(f"{ROOM}/ is gone: {len(room)} files, and {places} places in others.")
     for path in room:
         text = tree.texts.pop(path)
-        del tree.before[path]  # `apply` leaves the room alone: it goes last
+        del tree.before[path]  # `apply` must not write there; the folder is deleted last
         if path.is_relative_to(CLONE):
             tree.texts[path.relative_to(CLONE)] = text
-            told.append(f"{path.relative_to(CLONE)} speaks of the service, no more of a template.")
+            told.append(f"{path.relative_to(CLONE)} is now the file of a clone: {path}.")
     return [f"{old} is {name} now, in {rename(tree, old, name)} files.", *told]
 
 
 def is_sample(path: PurePosixPath) -> bool:
-    """Whether SAMPLE names the file, or a folder that it lies in."""
+    """Whether SAMPLE names the file or a folder above it."""
     return any(
         whole.match(pattern) and len(whole.parts) == len(PurePosixPath(pattern).parts)
         for whole in (path, *path.parents)
@@ -129,7 +129,7 @@ def take_out(tree: Tree, word: str) -> int:
 
 
 def rename(tree: Tree, old: str, name: str) -> int:
-    """Replace the name in every spelling; return in how many files it stood."""
+    """Replace the name in every letter case; return the number of changed files."""
     word = re.compile(re.escape(old), re.IGNORECASE)
     renamed = 0
     for path, text in tree.texts.items():
@@ -139,16 +139,16 @@ def rename(tree: Tree, old: str, name: str) -> int:
 
 
 def reformat(root: Path) -> None:
-    """Have ruff wrap lines that got longer or shorter."""
+    """Format the code, because the length of lines has changed."""
     ruff = [str(root / ".venv" / "bin" / "ruff"), "format", "--quiet", "--exclude", str(ROOM)]
     subprocess.run(ruff, check=True, cwd=root)
 
 
 def next_steps(root: Path, old: str, name: str) -> list[str]:
-    """Return what is left to a person."""
+    """Return what the user has to do now."""
     steps = [
         "",
-        "All of it is staged, nothing is committed:",
+        "All changes are staged, and nothing is committed. Next:",
         "  git diff --cached --stat    look at it",
         "  git reset --hard            undo it",
         f"  git commit --message 'Call it {name}'",
@@ -156,7 +156,9 @@ def next_steps(root: Path, old: str, name: str) -> list[str]:
         "Next:",
     ]
     if (root / ".local" / "postgres").exists() and old != name:
-        steps.append(f"  make clean-data      the development data in .local/ is called {old}")
+        steps.append(
+            f"  make clean-data      removes the development data in .local/, which is called {old}"
+        )
     if old != name:
         steps += [
             f"  docker compose --project-name {old} down --volumes",
@@ -164,7 +166,7 @@ def next_steps(root: Path, old: str, name: str) -> list[str]:
         ]
     return [
         *steps,
-        "  Say whose it is in LICENSE, README.md and the description in pyproject.toml.",
+        "  Write your own LICENSE, README.md and description in pyproject.toml.",
         "  make lint test",
         "  make dev",
     ]

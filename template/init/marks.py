@@ -1,8 +1,8 @@
-"""Comments that say which lines are only for some clones.
+"""Comments that mark lines of the sample and of the template.
 
-A line that ends in the comment `sample`, and the lines between the comments `begin sample` and
-`end sample`, belong to the sample. The word `template` marks what no clone keeps. A file in which
-nothing else stands goes as a whole.
+A line that ends in the comment `sample` belongs to the sample, and so do the lines between the
+comments `begin sample` and `end sample`. The word `template` marks lines that no clone keeps. A
+file that has only marked lines is deleted.
 """
 
 import re
@@ -14,7 +14,7 @@ CLOSE = r"\s*(?:-->|\#\}|\*/)?\s*\|?\s*"
 
 
 def without(text: str, word: str) -> tuple[str, int]:
-    """Return the text less the places marked with the word, and how many places these were."""
+    """Return the text without the places that the word marks, and the number of places."""
     if word not in text:
         return text, 0
     # A reason may follow the word: `# sample: why`.
@@ -25,7 +25,7 @@ def without(text: str, word: str) -> tuple[str, int]:
     inside = parted = False
     for line in text.splitlines(keepends=True):
         bare = line.rstrip("\r\n")
-        # Of the blank lines around what is gone, those on one side are enough.
+        # Keep the blank lines on one side of the removed lines only.
         surplus = parted and not bare and (not kept or not kept[-1].strip())
         if (end if inside else begin).match(bare):
             places += not inside

@@ -1,4 +1,4 @@
-"""The repository as git sees it: its text files, and writing what is to become of them."""
+"""The text files of the repository: read them, change them in memory, write them."""
 
 import shutil
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 
 class Refused(Exception):
-    """Nothing was changed. The message says why, and what to do."""
+    """init did not start, and nothing was changed. The message has the reason and the remedy."""
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Tree:
 
     @classmethod
     def read(cls, root: Path) -> "Tree":
-        """Read what git tracks or would take. Binary files and links stay as they are."""
+        """Read the files that git does not ignore. Binary files and links stay unchanged."""
         names = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
         found = {PurePosixPath(name): read_text(root / name) for name in names.split("\0") if name}
         before = {path: text for path, text in found.items() if text is not None}
@@ -37,7 +37,7 @@ class Tree:
         return {path for path, text in self.texts.items() if text != self.before.get(path)}
 
     def apply(self) -> None:
-        """Write and remove files. Whenever this is killed, each is the old one or the new one."""
+        """Write and remove files. Each write is atomic, so a kill leaves no half-written file."""
         for path in sorted(self.changed):
             file = self.root / path
             written = file.with_name(f"{file.name}.new")
@@ -50,7 +50,7 @@ class Tree:
             self._drop_empty_folders(path)
 
     def _drop_empty_folders(self, path: PurePosixPath) -> None:
-        """Remove the folders that hold nothing now but bytecode."""
+        """Remove folders that contain only bytecode now."""
         for parent in list(path.parents)[:-1]:
             folder = self.root / parent
             if any(entry.name != "__pycache__" for entry in folder.iterdir()):
@@ -59,7 +59,7 @@ class Tree:
 
 
 def read_text(path: Path) -> str | None:
-    """Return what a file holds, its line ends as they are; None for anything but text."""
+    """Return the text of a file with its line ends, or None if it is not text."""
     if path.is_symlink() or not path.is_file():
         return None
     data = path.read_bytes()
@@ -76,10 +76,12 @@ def git(root: Path, *words: str) -> str:
             ["git", "-C", root, *words], check=False, capture_output=True, text=True
         )
     except FileNotFoundError:
-        raise Refused("git is not installed. It undoes what init changes.") from None
+        raise Refused(
+            "git is not installed. init needs it, so that you can undo its changes."
+        ) from None
     if done.returncode:
         raise Refused(
             f"git {words[0]} failed: {done.stderr.strip()}\n"
-            "It needs a clone. In a folder without history: git init && git add --all && git commit"
+            "init needs a clone. If there is no history: git init && git add --all && git commit"
         )
     return done.stdout

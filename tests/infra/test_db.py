@@ -36,19 +36,6 @@ async def count(resources: Resources) -> int:
         return int(await session.scalar(COUNT) or 0)
 
 
-async def insert(
-    resources: Resources, *, then: asyncio.Event, fault: Exception | None = None
-) -> None:
-    async def set_event() -> None:
-        then.set()
-
-    async with transaction(resources.sessions) as session:
-        await session.execute(INSERT)
-        after_commit(session, set_event)
-        if fault is not None:
-            raise fault
-
-
 class TestTransaction:
     """The end of the block commits, and runs the hooks. An exception rolls back, and runs none."""
 
@@ -65,19 +52,28 @@ class TestTransaction:
             assert await count(live.resources) == 0
         assert seen == [("first", 1), ("second", 1)]
 
-    async def test_an_exception_rolls_back(self, resources: Resources) -> None:
+    @pytest.mark.parametrize("at_commit", [True, False])
+    async def test_a_failure_rolls_back_and_runs_no_hook(
+        self, live: Live, *, at_commit: bool
+    ) -> None:
         hook = asyncio.Event()
-        with pytest.raises(LookupError):
-            await insert(resources, then=hook, fault=LookupError())
-        assert await count(resources) == 0
-        assert not hook.is_set()
 
-    async def test_a_commit_that_fails_runs_no_hook(self, live: Live) -> None:
-        async with live.resources.engine.begin() as connection:
-            await connection.exec_driver_sql(REFUSE_AT_COMMIT)
-        hook = asyncio.Event()
-        with pytest.raises(exc.DBAPIError, match="refused at the commit"):
-            await insert(live.resources, then=hook)
+        async def run() -> None:
+            hook.set()
+
+        async def fail() -> None:
+            async with transaction(live.resources.sessions) as session:
+                await session.execute(INSERT)
+                after_commit(session, run)
+                if not at_commit:
+                    raise LookupError
+
+        if at_commit:
+            async with live.resources.engine.begin() as connection:
+                await connection.exec_driver_sql(REFUSE_AT_COMMIT)
+        with pytest.raises(exc.DBAPIError if at_commit else LookupError):
+            await fail()
+        assert await count(live.resources) == 0
         assert not hook.is_set()
 
 

@@ -1,4 +1,4 @@
-"""A registry of our own on 127.0.0.1, and what a stranger sees of it."""
+"""A registry on 127.0.0.1, and what its clients see."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,7 +56,7 @@ def running_registry(docker: DockerClient) -> Iterator[Registry]:
 
 
 def pulled_digest(docker: DockerClient, image: str) -> str:
-    """Pull an image as someone does who deploys it; return the digest that Docker tells."""
+    """Pull an image as a deploy does; return the digest that Docker reports."""
     docker.pull(image, quiet=True)
     words = "{{range .RepoDigests}}{{println .}}{{end}}"
     found = run(["docker", "inspect", "--format", words, image], cwd=ROOT).split()

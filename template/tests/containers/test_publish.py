@@ -1,6 +1,6 @@
 """push and promote against a real registry: digests first, tags last, and nothing twice.
 
-The image is a small one: what it holds is the business of other tests.
+The image is a small one. Other tests check the content of the real image.
 """
 
 import shutil
@@ -70,14 +70,14 @@ class TestPush:
             assert run(words, cwd=ROOT).strip() == built
         finally:
             extra.unlink()
-        # The tree is clean again; what was built from it while it was not is still refused.
+        # The tree is clean again, but the image was built while it was dirty.
         staged = clone.script("pipeline/stage", f"{clone.app_image}:{commit}-dirty")
         with pytest.raises(AssertionError, match=f"was built from {commit}-dirty"):
             clone.push(staged.splitlines()[-1])
 
 
 class TestPromote:
-    """Tags come to a digest that is there, and stay; only latest moves, and only forward."""
+    """A tag names a pushed digest and never moves. Only latest moves, and only forward."""
 
     def test_one_digest(self, clone: Clone, docker: DockerClient) -> None:
         commit = clone.git("rev-parse", "HEAD")

@@ -13,7 +13,7 @@ from template.tests.containers.trivy_database import Planted, write_database
 from tests.stack.images import ONE, Images
 from tests.stack.source import copy_of_repository, run
 
-# Not in one piece, so that scanners of this repository find none here.
+# In two parts, so that scanners of this repository do not find it.
 TOKEN = "ghp_" + "1bT9" * 9
 CRITICAL = Planted("CVE-2099-0001", "fastapi")
 
@@ -31,7 +31,7 @@ class Scanned(NamedTuple):
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Layers are analysed once for all tests; the database is each test's own."""
+    """A cache of analysed layers for all tests. Each test has its own database."""
     return tmp_path_factory.mktemp("scanner")
 
 
@@ -107,7 +107,7 @@ class TestMisconfigurations:
 
 
 class TestUnseen:
-    """Nothing is taken for clean that nobody looked at."""
+    """An image that was not scanned does not pass."""
 
     def test_a_database_out_of_reach(self, source: Path, images: Images, tmp_path: Path) -> None:
         environment = {"TRIVY_CACHE_DIR": str(tmp_path), "TRIVY_DB_REPOSITORY": "127.0.0.1:1/none"}

@@ -1,4 +1,4 @@
-"""From two commits to two images in a registry, onto a host, and back: /health says which."""
+"""Two commits become two images, are deployed and rolled back. /health reports the version."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +51,7 @@ class TestTwoCommits:
             started = [line for line in stack.logs().splitlines() if '"started"' in line]
             assert started
             assert all(first in line for line in started)
-            # Fetched from the registry: the host that runs it has built nothing.
+            # The host pulled it from the registry, and built nothing.
             stack.script("release", second)
             assert version(stack) == second
             make = ["make", "rollback"]

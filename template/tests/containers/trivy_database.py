@@ -1,6 +1,6 @@
-"""A vulnerability database for trivy, small and of our own making: what it holds is what it finds.
+"""A small vulnerability database for trivy, so that a test decides what trivy finds.
 
-The real one is fetched from a registry and has a million entries. The file is a bolt database
+The real one comes from a registry and has a million entries. The file is a bolt database
 (go.etcd.io/bbolt): here two meta pages, an empty list of free pages and one leaf page, with every
 bucket written inline.
 """
@@ -79,7 +79,7 @@ def document(**fields: object) -> bytes:
 
 
 def write_database(cache: Path, *planted: Planted, age: timedelta = timedelta()) -> dict[str, str]:
-    """Write it where trivy looks for it; return the environment in which trivy uses it as it is."""
+    """Write the database; return the environment that makes trivy use it without an update."""
     advisories: dict[str, dict[str, bytes]] = {}
     for found in planted:
         advisories.setdefault(found.package, {})[found.id] = document(

@@ -1,6 +1,6 @@
-"""Follows a page to the letter: `python -m template.tests.docs.follow docs/page.md` in a copy.
+"""Runs every step of a page: `python -m template.tests.docs.follow docs/page.md` in a copy.
 
-Stops at the first step that does not do what the page says.
+It stops at the first step that fails.
 """
 
 import os
@@ -15,13 +15,13 @@ from pathlib import Path
 
 from template.tests.docs.guide import Commands, steps_of
 
-# The page names the usual port; where that is taken `make dev` says which one it took instead.
+# The page names the default port. If that is taken, `make dev` prints the port that it took.
 USUAL = "http://127.0.0.1:8000"
 UP = "Ctrl-C stops everything"
 START_SECONDS = 120.0
 POLL_EVERY = 0.05
 
-# The copy may have no template/ any more; then this module comes from elsewhere. Nothing else may.
+# The copy may have no template/, so this module may come from another folder. Nothing else may.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
@@ -41,13 +41,13 @@ def follow(page: Path) -> int:
 
 
 def run(commands: str) -> None:
-    # -x shows each command. The token in one of them opens a database that is about to go.
+    # -x prints each command, with a token. The database of that token is deleted soon.
     subprocess.run(["bash", "-euxc", commands], env=ENVIRONMENT, check=True)
 
 
 @contextmanager
 def running(command: str) -> Iterator[str]:
-    """What a person leaves running in another terminal, until Ctrl-C; its address."""
+    """Run a command until the end of the block, as in another terminal; return its address."""
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
             ["bash", "-euc", command],

@@ -1,11 +1,11 @@
-"""Reading a page as a person does who follows it: what to write, to change, to run, to find.
+"""Reads the steps of a page: files to write, changes, commands, and text to find.
 
-Four kinds of fenced blocks count, each by the words around it that a reader goes by too:
+Four kinds of fenced blocks are steps:
 
-- a file: after a line that is its name and a colon, such as `app/x.py`:
-- a change: marked diff, with the file's name in its first line
-- commands: marked sh
-- what a file holds: after a line that is a pattern of names and ends in "holds:"
+- a file, after a line with its name and a colon, such as `app/x.py`:
+- a change, marked diff, with the file's name in its first line
+- commands, marked sh
+- text that a generated file contains, after a line with a pattern of names and "holds:"
 """
 
 import re
@@ -32,7 +32,7 @@ class NewFile:
 
 @dataclass(frozen=True)
 class Change:
-    """One hunk. Its context says where, as it does to a person; the path may be a pattern."""
+    """One hunk of a diff. Its context is its place. The path may be a pattern."""
 
     path: str
     old: str
@@ -47,7 +47,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Holding:
-    """What a file that was generated must hold."""
+    """Text that a generated file must contain."""
 
     pattern: str
     text: str
@@ -68,7 +68,7 @@ Step = NewFile | Change | Holding | Commands
 
 
 def steps_of(page: str) -> Iterator[Step]:
-    """The steps in the order of the page. A block of another kind is for reading only."""
+    """The steps of the page in order. Blocks of other kinds are not steps."""
     for block in BLOCK.finditer(page):
         body, name = block["body"], NAME.fullmatch(block["lead"])
         if block["kind"] == "sh":

@@ -1,4 +1,4 @@
-"""What editors and git are told of this repository agrees with what is there."""
+"""The configurations of editors and git hooks match the repository."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from template import ROOT
 
 
 def read_json(name: str) -> Any:
-    """Editors take comments, each on a line of its own here."""
+    """Read JSON with comments, each on its own line."""
     return json.loads(re.sub(r"^\s*//.*$", "", (ROOT / name).read_text(), flags=re.MULTILINE))
 
 
@@ -19,7 +19,7 @@ def read_yaml(name: str) -> Any:
 
 
 class TestHooks:
-    """git runs what CI runs, and no list of its own."""
+    """The git hook runs what CI runs."""
 
     def test_the_hook_is_make_lint(self) -> None:
         [repository] = read_yaml(".pre-commit-config.yaml")["repos"]
@@ -30,7 +30,7 @@ class TestHooks:
 
 
 class TestLaunch:
-    """The debugger finds the code where the containers and the embedded runtime have it."""
+    """The debugger's paths and ports match those of the containers."""
 
     def test_attaching_fits_compose(self) -> None:
         attach = [
@@ -56,7 +56,7 @@ class TestLaunch:
 
 
 class TestDevContainer:
-    """The workspace is a service on the networks, and with the passwords, of the stack."""
+    """The workspace uses the networks and passwords of the stack."""
 
     def test_its_files_and_services_exist(self) -> None:
         container = read_json(".devcontainer/devcontainer.json")

@@ -1,4 +1,4 @@
-"""docs/your-first-feature.md: what can be said of it without following it, which CI does."""
+"""docs/your-first-feature.md: checks without running its steps. template/checks/init runs them."""
 
 import ast
 import re
@@ -45,7 +45,7 @@ make test
 
 
 class TestReading:
-    """A page is read as a person reads it."""
+    """The reader finds each kind of step."""
 
     def test_each_kind_of_block(self) -> None:
         assert list(steps_of(EXAMPLE)) == [
@@ -57,7 +57,7 @@ class TestReading:
 
 
 class TestFollowing:
-    """A step that can't be followed stops, and says why."""
+    """A step that can't be done raises an error with the reason."""
 
     def test_a_file_is_written_and_never_over_another(self, tmp_path: Path) -> None:
         step = NewFile("x.py", "x = 1\n")
@@ -84,7 +84,7 @@ class TestFollowing:
 
 
 class TestFirstFeature:
-    """The page is whole, and its changes fit the files as they are."""
+    """The page shows all files of a feature, and its changes apply to the current files."""
 
     def test_it_shows_a_whole_feature(self) -> None:
         files = {Path(step.path).name for step in STEPS if isinstance(step, NewFile)}
@@ -93,7 +93,7 @@ class TestFirstFeature:
         assert files == {f"{layer}.py" for layer in (*layers, "__init__")} | others
 
     def test_every_block_counts(self) -> None:
-        """Nothing that looks like a step is left out by the script."""
+        """The reader skips no block that looks like a step."""
         blocks = re.findall(r"^```(?:python|html|diff|sh)$", PAGE, re.MULTILINE)
         assert len(STEPS) == len(blocks)
 
@@ -114,6 +114,6 @@ class TestFirstFeature:
         assert (ROOT / step.path).read_text().count(step.old) == 1
 
     def test_what_it_deletes_from_a_migration_is_the_template_s(self) -> None:
-        """The new one is made when the page is followed; what it is made from is here."""
+        """The migration does not exist yet, so this compares with its template."""
         [deleted] = [step.old for step in STEPS if isinstance(step, Change) and not step.new[4:]]
         assert deleted in (ROOT / "migrations" / "script.py.mako").read_text()

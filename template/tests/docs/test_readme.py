@@ -1,4 +1,4 @@
-"""The pages: commands, files and links that they name exist, in a clone too."""
+"""The commands, files and links that the pages name exist, in a clone too."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ LISTED = subprocess.run(
     ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
 )
 PAGES = [ROOT / name for name in LISTED.stdout.split() if (ROOT / name).exists()]
-# Those which no clone keeps.
+# Pages that no clone keeps.
 OURS = {ROOT / "README.md", ROOT / "CHANGELOG.md"}
 CLONE = ROOT / "template" / "clone"
 TARGET = re.compile(r"^([a-z][a-z-]*):.*## ", re.MULTILINE)
@@ -27,7 +27,7 @@ def is_of_a_clone(page: Path) -> bool:
 
 
 def anchors(page: Path) -> set[str]:
-    """As GitHub makes them of headings."""
+    """The anchors of the headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
@@ -46,7 +46,7 @@ def test_targets_exist(page: Path) -> None:
 
 @pages
 def test_links_lead_somewhere(page: Path) -> None:
-    """To a file that is there, where the page lies in the end, and to a heading in it."""
+    """The target file and heading exist, seen from the page's place in a clone."""
     folder = ROOT if page.is_relative_to(CLONE) else page.parent
     for link in LINK.findall(page.read_text()):
         if "://" in link:

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: what it quotes of ours is what we say."""
+"""docs/troubleshooting.md quotes our messages word for word."""
 
 import ast
 import re
@@ -14,12 +14,12 @@ PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 OWN, _, _FOREIGN = PAGE.partition("## Other programs")
 QUOTED = re.findall(r"^\| `([^`]+)` \|", OWN, re.MULTILINE)
 
-# What a shell or make puts in while it runs.
+# Variables and commands that a shell or make replaces.
 EXPANSION = re.compile(r"\$\$?\{[^{}]*\}|\$\$?\([^()]*\)|\$\w+")
 
 
 def python_texts(path: Path) -> Iterator[str]:
-    """The strings of a module, with … for what is only known when it runs."""
+    """The strings of a module, with … for each value of an f-string."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.JoinedStr):
             parts = (part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
@@ -42,7 +42,7 @@ def is_said(message: str) -> bool:
 
 
 class TestQuotes:
-    """Every message in the parts about ourselves is one that the sources hold, word for word."""
+    """Each quoted message of ours is in the sources."""
 
     def test_there_are_some(self) -> None:
         assert len(QUOTED) == OWN.count("\n| `") > 30

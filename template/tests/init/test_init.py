@@ -62,7 +62,7 @@ class TestSample:
 
     @pytest.mark.parametrize("pattern", SAMPLE)
     def test_what_is_listed_exists(self, pattern: str) -> None:
-        """A file that was moved must not stay behind."""
+        """If a file of the sample moves, the list must move with it."""
         assert list(ROOT.glob(pattern))
 
     def test_a_folder_of_the_same_name_elsewhere_stays(self) -> None:
@@ -118,7 +118,7 @@ class TestUndo:
 
     @pytest.mark.parametrize("name", ["new.txt", "app/main.py"])
     def test_unsaved_work_is_refused(self, clone: Path, name: str, capsys: Said) -> None:
-        """Git could not bring it back."""
+        """Git could not restore it."""
         (clone / name).write_text("mine, of drydock\n")
         assert main(["seamark"]) == 1
         said = capsys.readouterr().err
@@ -143,7 +143,7 @@ class TestUndo:
 
 
 class TestSaid:
-    """It says what it did and what comes next; without a name, how it is used."""
+    """It prints what it did and what comes next. Without a name, it prints its usage."""
 
     def test_what_it_did(self, clone: Path, capsys: Said) -> None:
         main(["seamark", "no"])
@@ -151,7 +151,7 @@ class TestSaid:
             "drydock is seamark now, in 5 files.",
             "The sample is gone: 2 files, and 1 places in others.",
             "template/ is gone: 2 files, and 2 places in others.",
-            "README.md speaks of the service, no more of a template.",
+            "README.md is now the file of a clone: template/clone/README.md.",
         ]
 
     def test_the_name_that_it_has(self, clone: Path) -> None:
@@ -165,7 +165,7 @@ class TestSaid:
         assert "make init NAME=" in capsys.readouterr().err
 
     def test_a_name_that_was_not_typed_is_none(self) -> None:
-        """WSL sets NAME to the machine's own for every program."""
+        """WSL sets NAME to the name of the machine."""
         done = subprocess.run(
             ["make", "init"],
             check=False,
@@ -175,7 +175,7 @@ class TestSaid:
             env={**os.environ, "NAME": "desktop", "SAMPLE": "no"},
         )
         assert done.returncode == 2
-        assert "Say how the service is to be called" in done.stderr
+        assert "Give the service a name" in done.stderr
 
 
 def dying(function: object, calls: int) -> object:

@@ -1,4 +1,4 @@
-"""A line or a region goes by its comment, in any syntax that the repository has."""
+"""init removes marked lines and regions, in every comment syntax of the repository."""
 
 from pathlib import PurePosixPath
 
@@ -9,7 +9,7 @@ from template.init.__main__ import is_sample
 from template.init.marks import without
 from template.init.tree import Tree
 
-# A feature brings its own. Where many lines elsewhere know of one, it can't be removed by hand.
+# If many lines elsewhere know of a feature, nobody can remove it by hand.
 MOST = 20
 
 
@@ -66,7 +66,7 @@ def marked(word: str) -> dict[PurePosixPath, int]:
 
 
 class TestHere:
-    """Few places outside the sample know of it, and few outside template/ know of that."""
+    """Few places outside the sample, or outside template/, know of it."""
 
     @pytest.mark.parametrize("word", ["sample", "template"])
     def test_few_places_are_marked(self, word: str) -> None:

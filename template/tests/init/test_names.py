@@ -1,4 +1,4 @@
-"""Which names are refused, and what is said to whoever tries."""
+"""Which names init refuses, and its messages."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from template.tests.init.conftest import git
 
 
 class TestRefusals:
-    """A bad name changes nothing; the message has the rule, and a name that keeps it."""
+    """A bad name changes nothing. The message has the rule and a good name."""
 
     @pytest.mark.parametrize(
         ("name", "rule"),

@@ -1,4 +1,4 @@
-"""Chromium, and a record of what it complains about and whom it talks to."""
+"""Chromium, and a record of its errors and of the hosts that it contacts."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ WIDTHS = (390, 768, 1440)
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-MISSING = "No Chromium here. On Debian: apt install chromium. Or name one: CHROMIUM=/path/to/it"
+MISSING = "There is no Chromium. On Debian: apt install chromium. Or set CHROMIUM=/path/to/it"
 
 
 def find_chromium() -> str:
@@ -32,7 +32,7 @@ def find_chromium() -> str:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    # Its sandbox refuses root, and there is nothing here but our own pages.
+    # The sandbox refuses root, and the browser opens only our own pages.
     options = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=options)
@@ -42,7 +42,7 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Window:
-    """One person's window. What went wrong in it and where it asked is kept."""
+    """A browser window that records errors and requests."""
 
     page: Page
     url: str
@@ -59,7 +59,7 @@ class Window:
         self.page.get_by_role("button", name="Sign out").wait_for()
 
     def look(self, shot: Path) -> None:
-        """Photograph the page; nothing may be cut off, and axe-core must find nothing."""
+        """Take a screenshot. Nothing may be cut off, and axe-core must find no fault."""
         self.page.wait_for_load_state("networkidle")
         self.page.screenshot(path=shot, full_page=True)
         assert self.overflow() == 0
@@ -83,7 +83,7 @@ class Window:
 
 @contextmanager
 def window(browser: Browser, url: str, **options: Any) -> Iterator[Window]:
-    """At the end nothing may have been complained about, and nobody else been asked."""
+    """Open a window. At the end, it must have no errors and no requests to other hosts."""
     context: BrowserContext = browser.new_context(**options)
     page = context.new_page()
     opened = Window(page, url)

@@ -1,4 +1,4 @@
-"""`make dev` in a fresh clone, embedded or in containers, and what it leaves behind: nothing."""
+"""`make dev` in a fresh clone, embedded or in containers. It leaves nothing behind."""
 
 import html
 import os
@@ -30,7 +30,7 @@ PASSED_ON = re.compile(r"PATH|LANG|(PIP|UV|DOCKER)_.*|SSL_CERT_FILE|.*_PROXY|.*_
 
 @dataclass(frozen=True)
 class Clone:
-    """A running `make dev`: where it is, and a token that it gave."""
+    """A running `make dev`: its address and a token."""
 
     url: str
     token: str
@@ -39,7 +39,7 @@ class Clone:
 
 @contextmanager
 def fresh_clone() -> Iterator[Path]:
-    """What a person gets who clones the last commit."""
+    """A clone of the last commit."""
     with tempfile.TemporaryDirectory(prefix="newcomer-") as folder:
         Path(folder).chmod(0o755)  # as root, Postgres is started as another user from here
         clone = Path(folder) / "drydock"
@@ -105,7 +105,7 @@ def _wait_until_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path)
 
 
 def _token(runtime: Runtime, url: str, clone: Path, environment: Mapping[str, str]) -> str:
-    """As the page says: the one that `make dev` keeps, or one made by the command it shows."""
+    """The token that `make dev` stores, or one made with the command on the page."""
     if runtime == "embedded":
         kept = clone / ".local" / "token"
         until(kept.exists, within=STOP_SECONDS)

@@ -13,7 +13,7 @@ PATIENCE = 15_000  # ms; a page asks every four seconds
 
 
 class TestToken:
-    """A token opens the page until it is given back, and no script can read it."""
+    """A token opens the page until the user signs out, and no script can read it."""
 
     def test_a_token_that_is_none_is_refused(self, open_window: OpenWindow) -> None:
         with open_window() as window:
@@ -38,7 +38,7 @@ class TestToken:
 
 
 class TestLive:
-    """An open page says when it can't ask, and goes on once it can."""
+    """An open page shows that it can't reach the service, and goes on when it can."""
 
     def test_without_a_network(self, open_window: OpenWindow) -> None:
         with open_window() as window:
@@ -53,7 +53,7 @@ class TestLive:
 
 
 class TestKeyboard:
-    """Whoever has no mouse gets everywhere, and sees where."""
+    """The keyboard reaches everything, and the focus is visible."""
 
     def test_from_the_top_to_the_first_form(self, open_window: OpenWindow, clone: Clone) -> None:
         with open_window() as window:

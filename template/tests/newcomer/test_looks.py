@@ -1,6 +1,6 @@
-"""How the page looks, in every width and both schemes, and whether everybody can use it.
+"""How the page looks in every width and both colour schemes, and whether it is accessible.
 
-The screenshots are for people's eyes: .local/screenshots.
+The screenshots are in .local/screenshots, for people to look at.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A machine with a clone on it, whose programs are stand-ins that note what they are told."""
+"""A clone, and fake programs that record their arguments."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from template.tests.pipeline.scripts import SCRIPTS, Said, run_script, stand_in
 
 
 class Machine:
-    """A folder with a copy of the scripts, a commit, and programs of our own first on PATH."""
+    """A folder with a copy of the scripts, a commit, and fake programs first on PATH."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "clone"

@@ -1,4 +1,4 @@
-"""Runs the scripts of deploy/pipeline as a workflow does, with stand-ins for what they call."""
+"""Runs the scripts of deploy/pipeline as a workflow does, with fake programs."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ def run_script(name: str, *words: object, folder: Path = ROOT, **environment: st
 
 
 def stand_in(folder: Path, name: str, script: str) -> None:
-    """Write a program that is found before the real one where PATH begins with the folder."""
+    """Write a fake program. It replaces the real one if PATH begins with the folder."""
     folder.mkdir(exist_ok=True)
     program = folder / name
     program.write_text(f"#!/usr/bin/env bash\n{script}\n")

@@ -1,4 +1,4 @@
-"""The gate stops what can be fixed, secrets and misconfigurations, and passes nothing unseen."""
+"""The gate stops fixable vulnerabilities, secrets, misconfigurations and images without a scan."""
 
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -77,7 +77,7 @@ def scan(tmp_path: Path) -> Scan:
 
 
 class TestFindings:
-    """What can be fixed and matters stops it; the rest is told."""
+    """A fixable, severe finding stops the image. Other findings are reported."""
 
     def test_a_clean_image(self, scan: Scan) -> None:
         said = scan.judge()
@@ -122,7 +122,7 @@ class TestFindings:
 
 
 class TestUnseen:
-    """Where nobody looked there is no pass, and the reason is told."""
+    """Without a complete scan the image does not pass, and the gate prints the reason."""
 
     def test_no_database(self, scan: Scan) -> None:
         scan.database = {"Version": "0.76.0"}

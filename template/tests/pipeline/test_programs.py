@@ -1,6 +1,6 @@
-"""What the pipeline's scripts ask docker, cosign and gh, told by programs that stand in for those.
+"""How the pipeline's scripts call docker, cosign and gh. Fake programs record the calls.
 
-No Engine is needed, but jq is, as by whoever pushes images.
+This needs jq, and no Docker Engine.
 """
 
 import json
@@ -19,7 +19,7 @@ INDEX = {
         {"digest": ARM64, "platform": {"architecture": "arm64"}},
     ]
 }
-# `docker buildx imagetools inspect` of one image that is there, and of nothing else.
+# A fake `docker buildx imagetools inspect` that knows one image.
 DOCKER = f"""case "$* " in
   *:gone*) echo "ERROR: $4: not found" >&2; exit 1 ;;
   *:away*) echo "ERROR: dial tcp: connection refused" >&2; exit 1 ;;

@@ -1,4 +1,4 @@
-"""One issue tells what a scan of the published image found."""
+"""One issue reports what a scan of the published image found."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 class TestReport:
-    """One issue tells what was found; it is left alone while that stays the same."""
+    """One issue reports the findings. It changes only when they change."""
 
     TITLE = "The published image has findings that can be fixed"
 

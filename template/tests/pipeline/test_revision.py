@@ -1,4 +1,4 @@
-"""A version is a commit, and says so if anything differs from it."""
+"""The version is the commit, with -dirty if the tree differs from it."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 class TestRevision:
-    """It is the commit, and says so if anything differs from it."""
+    """It is the commit, with -dirty if the tree differs from it."""
 
     def test_clean(self, machine: Machine) -> None:
         assert machine.run("revision").out.strip() == machine.git("rev-parse", "HEAD")

@@ -1,4 +1,4 @@
-"""The summary of a run says at a glance what came of it."""
+"""The summary of a run shows its result."""
 
 import json
 from pathlib import Path

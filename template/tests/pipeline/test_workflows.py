@@ -1,4 +1,4 @@
-"""The workflows keep to what makes them safe to copy: pins, rights, limits, and no name of ours."""
+"""The workflows are safe to copy: they have pins, few rights and limits, and none of our names."""
 
 import re
 from collections import defaultdict
@@ -14,7 +14,7 @@ FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
 USES = re.compile(
     r"^\s*(?:- )?uses: (?P<action>[^@\s]+)@(?P<commit>\S+)(?P<comment>.*)$", re.MULTILINE
 )
-# Triggers that hand a stranger's pull request the rights of this repository.
+# Triggers that give a pull request from outside the rights of this repository.
 DANGEROUS = {"pull_request_target", "workflow_run", "issue_comment"}
 
 
@@ -64,7 +64,7 @@ class TestActions:
 
 
 class TestRights:
-    """Nothing is granted to all jobs, and each grant of one says what it is for."""
+    """No right is granted to all jobs, and each grant has a reason."""
 
     def test_none_at_the_top(self, workflow: dict[Any, Any]) -> None:
         assert workflow["permissions"] == {}
@@ -92,7 +92,7 @@ class TestRights:
 
 
 class TestLimits:
-    """No job runs for ever, no run waits for another without need, and no pipe hides a failure."""
+    """Each job has a time limit, runs are grouped, and no pipe hides a failure."""
 
     def test_each_job_ends(self, workflow: dict[Any, Any]) -> None:
         for name, job in workflow["jobs"].items():
@@ -106,7 +106,7 @@ class TestLimits:
 
 
 class TestRequired:
-    """One job stands for all others, whatever came of them."""
+    """One required job depends on all others and runs even if they fail."""
 
     def test_it_needs_every_job(self) -> None:
         jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]

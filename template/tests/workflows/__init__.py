@@ -1,1 +1,1 @@
-"""The workflows themselves, run on this machine: `make test-workflows`. Needs a Docker Engine."""
+"""Runs the workflows on this machine with act: `make check-more`. Needs a Docker Engine."""

@@ -1,7 +1,7 @@
-"""A workflow of a copy of the repository, run by act as GitHub would, up to a registry of our own.
+"""Runs a workflow of a copy of the repository with act, against our own registry.
 
-Only what needs GitHub itself is replaced, by stubs/: its artifact store, its signing and attesting,
-its code scanning, its login. Everything else is what the workflow says.
+Stubs replace what needs GitHub: artifact store, signing, attesting, code scanning and login. All
+other steps are those of the workflow.
 """
 
 import json
@@ -15,14 +15,14 @@ from typing import Any
 import yaml
 
 STUBS = Path(__file__).parent / "stubs"
-# What of this machine's environment a step needs to reach Docker and the package index.
+# The variables that a step needs to reach Docker and the package index.
 KEPT = ("PATH", "HOME", "SSL_", "PIP_", "UV_", "NPM_", "REQUESTS_", "DOCKER_", "HTTP", "NO_PROXY")
 MINUTES = 14
 
 
 @dataclass
 class Run:
-    """What came of a workflow: the result of each job, and every line that was printed."""
+    """The result of a workflow: of each job, and all printed lines."""
 
     code: int
     jobs: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Somebody's own service, made by `make init`: pushed under another name, with its own history."""
+"""A service that `make init` has made, with another name and its own history."""
 
 import os
 import re
@@ -8,9 +8,9 @@ from pathlib import Path
 from template import ROOT
 from tests.stack.source import copy_of_repository, run
 
-# Every test, as on GitHub: half an hour. By default the copy carries a few of each suite.
+# Set it to run every test, as GitHub does, in half an hour. By default, a few of each suite run.
 WHOLE = bool(os.environ.get("WORKFLOWS_WHOLE"))
-# Without lint and the tests that need no container: half the time, for work on the other jobs.
+# Set it to skip lint and the tests without containers, in half the time.
 QUICK = bool(os.environ.get("WORKFLOWS_QUICK"))
 KEPT = "test_registry or test_commit or test_production"
 NAME = "Some-One/Their-Links"
@@ -18,7 +18,7 @@ IDENTITY = ("-c", "user.name=Some One", "-c", "user.email=someone@example.com")
 
 
 class Clone:
-    """A clone whose remote is a bare repository, that GitHub is said to host."""
+    """A clone. Its remote is a bare repository that stands for GitHub."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "links"
@@ -38,7 +38,7 @@ class Clone:
         self.git("remote", "add", "origin", str(bare))
         self.commit("Call it theirlinks")
         self.git("push", "--quiet", "origin", "main")
-        # act reads the repository's name from it, as GitHub knows its own.
+        # act reads the name of the repository from it.
         self.git("remote", "set-url", "origin", f"https://github.com/{NAME}.git")
 
     def git(self, *words: str) -> str:
@@ -54,19 +54,19 @@ class Clone:
         return self.git("rev-parse", "HEAD")
 
     def carry_fewer_tests(self) -> None:
-        """Run a few of each suite; all stay, since lint reads them and some import others."""
+        """Run only a few tests. The others stay, because lint reads them and some import others."""
         narrowed = f'addopts = ["-k", "{KEPT}", "--strict-markers"]'
         self.edit("pyproject.toml", 'addopts = ["--strict-markers"]', narrowed)
         self.edit("pyproject.toml", "fail_under = 95", "fail_under = 0")
 
     def skip_checks(self) -> None:
-        """Leave out the job before the image: what is asked is what stops that one."""
+        """Skip the checks of the job before the image, to test what stops the image."""
         makefile = (self.folder / "Makefile").read_text()
         rule = re.compile(r"^check: .*\n(?:\t.*\n)+", re.MULTILINE)
         self.write("Makefile", rule.sub("check:\n\t@echo skipped\n", makefile))
 
     def test_only(self, test: str) -> None:
-        """Have one test of the containers, given as its source."""
+        """Replace the container tests with one, given as source."""
         for old in self.folder.glob("tests/stack/test_*.py"):
             old.unlink()
         self.write("tests/stack/test_production.py", test)

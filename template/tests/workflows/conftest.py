@@ -1,4 +1,4 @@
-"""What the workflows run in: a copy, a registry, a database for the scanner, and a notebook."""
+"""What the workflows need: a copy, a registry, a vulnerability database, and a file for notes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from template.tests.workflows.act import Run, run_workflow
 from template.tests.workflows.clone import NAME, Clone
 from tests.sockets import unused_port
 
-# Has neither issues nor releases.
+# A fake gh. It has no issues and no releases.
 GH = """echo "gh $*" >>"$NOTES"
 case "$1 $2" in
   "issue list") echo "[]" ;;
@@ -25,7 +25,7 @@ esac"""
 
 @dataclass
 class Hub:
-    """What stands for GitHub: its artifact store, its variables, what it was told to sign."""
+    """A fake GitHub: artifact store, variables, and notes of what was signed."""
 
     folder: Path
     clone: Clone
@@ -63,7 +63,7 @@ class Hub:
 
     @property
     def notes(self) -> list[str]:
-        """What would have been signed, attested, uploaded or told, in order."""
+        """What the workflow would have signed, attested, uploaded or reported, in order."""
         file = self.folder / "notes"
         return file.read_text().splitlines() if file.exists() else []
 

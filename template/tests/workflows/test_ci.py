@@ -1,7 +1,7 @@
-"""ci.yml from a commit to its tags: one digest, through every gate, and none around one.
+"""ci.yml publishes one digest for a commit, and only if every step passes.
 
-Each run takes a minute or more: `make test-workflows`. WORKFLOWS_WHOLE=1 has the first one run
-every test as well, WORKFLOWS_QUICK=1 only those of the containers.
+Each run takes a minute or more: `make check-more`. With WORKFLOWS_WHOLE=1 the first one runs every
+test, with WORKFLOWS_QUICK=1 only those of the containers.
 """
 
 import json
@@ -20,7 +20,7 @@ GREEN = dict.fromkeys(JOBS, "success")
 pytestmark = pytest.mark.timeout(900)
 
 ONE_TEST = "def test_the_image(images):\n    assert images.version('one')\n"
-# Not in one piece, so that scanners of this repository find none here.
+# In two parts, so that scanners of this repository do not find it.
 TOKEN = "ghp_" + "1bT9" * 9
 
 
@@ -41,7 +41,7 @@ class TestMain:
         repository = f"{hub.registry.host}/{hub.name}"
         for tag in (commit, "latest"):
             assert pulled_digest(docker, f"{repository}:{tag}") == digest
-        # When it was signed and attested no tag named it yet.
+        # It was signed and attested before a tag named it.
         assert hub.notes == [
             "upload 0 findings | tags: []",
             f"cosign sign --yes --recursive {repository}@{digest} | tags: []",
@@ -67,7 +67,7 @@ class TestMain:
         hub.private = False
         assert run.jobs == GREEN, run.output
         assert hub.tags()["latest"] == hub.tags()[commit] == digest_under_test(hub)
-        # Nothing went where strangers could read it, and notices say so.
+        # Nothing was published outside the registry, and notices say so.
         assert hub.notes == notes
         assert "Neither signed nor attested" in run.output
         assert "not uploaded to code scanning" in run.output
@@ -88,12 +88,12 @@ class TestPullRequest:
         assert run.jobs.get("publish", "skipped") == "skipped"
         assert not hub.registry.holds(hub.name, digest_under_test(hub))
         assert (hub.tags(), hub.notes) == (before, notes)
-        # Not even the job that may publish could have got it.
+        # The job that may publish could not get it.
         assert not (hub.folder / "artifacts/image-amd64").exists()
 
 
 class TestStopped:
-    """What fails a gate gets no tag, and nothing of it reaches the registry."""
+    """An image that fails a step gets no tag and does not reach the registry."""
 
     @pytest.fixture(autouse=True)
     def short(self, hub: Hub) -> None:

@@ -1,4 +1,4 @@
-"""release.yml names a digest that is there already; rescan.yml tells what came to light."""
+"""release.yml tags a published digest. rescan.yml reports new findings."""
 
 import pytest
 

@@ -1,1 +1,1 @@
-"""The sample in a real browser, as a newcomer meets it: `make test-browser`."""
+"""The sample in a real browser: `make check-more`."""

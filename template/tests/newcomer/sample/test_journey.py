@@ -31,7 +31,7 @@ def row(page: Page, slug: str) -> str:
 
 
 class TestJourney:
-    """What the page offers works, at the first try and without a reload."""
+    """The forms of the page work without a reload."""
 
     def test_a_link_is_made_followed_and_counted(
         self, open_window: OpenWindow, clone: Clone

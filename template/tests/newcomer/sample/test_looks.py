@@ -1,4 +1,4 @@
-"""How the sample looks on the page, in every width and both schemes, and to everybody."""
+"""How the sample looks on the page, in every width and both colour schemes."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ CLICKS = {
 
 @pytest.fixture(scope="module")
 def life(clone: Clone) -> None:
-    """A service that people have used a little."""
+    """A service with some links and clicks."""
     headers = {"Authorization": f"Bearer {clone.token}"}
     with httpx.Client(base_url=clone.url, headers=headers, timeout=20) as api:
         for slug, (url, title, clicks) in CLICKS.items():
