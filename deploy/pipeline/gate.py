@@ -39,35 +39,30 @@ class Finding(NamedTuple):
     where: str
     what: str
     remedy: str
-    blocks: bool
+    blocks: bool = True
 
 
 def findings_of(report: dict[str, Any]) -> Iterator[Finding]:
     for result in report.get("Results") or []:
         target = result["Target"]
         for found in result.get("Vulnerabilities") or []:
+            id_, severity = found["VulnerabilityID"], found["Severity"]
+            where = f"{found['PkgName']} {found['InstalledVersion']}"
             fixed = found.get("FixedVersion", "")
-            yield Finding(
-                "vulnerability",
-                found["VulnerabilityID"],
-                found["Severity"],
-                f"{found['PkgName']} {found['InstalledVersion']}",
-                found.get("Title", ""),
-                f"fixed in {fixed}" if fixed else "no fix yet",
-                bool(fixed) and found["Severity"] in BLOCKING,
-            )
+            remedy = f"fixed in {fixed}" if fixed else "no fix yet"
+            blocks = bool(fixed) and severity in BLOCKING
+            title = found.get("Title", "")
+            yield Finding("vulnerability", id_, severity, where, title, remedy, blocks)
         for found in result.get("Secrets") or []:
-            yield Finding(
-                *("secret", found["RuleID"], found["Severity"]),
-                *(f"{target}:{found['StartLine']}", found["Title"], "take it out and revoke it"),
-                blocks=True,
-            )
+            id_, severity = found["RuleID"], found["Severity"]
+            where, remedy = f"{target}:{found['StartLine']}", "take it out and revoke it"
+            yield Finding("secret", id_, severity, where, found["Title"], remedy)
         for found in result.get("Misconfigurations") or []:
+            id_, severity = found["ID"], found["Severity"]
             line = found.get("CauseMetadata", {}).get("StartLine")
+            where = f"{target}:{line}" if line else target
             yield Finding(
-                *("misconfiguration", found["ID"], found["Severity"]),
-                *(f"{target}:{line}" if line else target, found["Title"], found["Resolution"]),
-                blocks=True,
+                "misconfiguration", id_, severity, where, found["Title"], found["Resolution"]
             )
 
 
@@ -110,7 +105,7 @@ def bad_exceptions(exceptions: dict[str, Any], today: date) -> Iterator[Finding]
                 wrong, remedy = f"it lasts until {until}", "a year at most"
             else:
                 continue
-            yield Finding("exception", entry["id"], "-", kind, wrong, remedy, blocks=True)
+            yield Finding("exception", entry["id"], "-", kind, wrong, remedy)
 
 
 def judge(options: argparse.Namespace, now: datetime) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A copy of the repository to build and run from: what git knows, and nothing of a developer."""
+"""A copy of the repository, without the files that git ignores, to build and run from."""
 
 import os
 import secrets
@@ -42,5 +42,5 @@ def run(
 
 
 def own_name() -> str:
-    """Name a project, its volumes and images so that they can be nobody else's."""
+    """Return a new name for a project, its volumes and its images."""
     return f"drydock-test-{secrets.token_hex(4)}"

@@ -1,4 +1,4 @@
-"""One compose project of our own: its name, ports, volumes and secrets are nobody else's."""
+"""A Compose project with its own name, ports, volumes and secrets."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ def execute(container: Container, *command: str) -> str:
     return said.strip()
 
 
-# gunicorn's worker is the process of that name that is no other's parent.
+# Of the gunicorn processes, the worker is the one that is not the parent of another.
 SIGNAL_WORKER = """
 import os, pathlib, signal, sys
 proc = pathlib.Path("/proc")
@@ -42,13 +42,13 @@ print(worker)
 def signal_worker(container: Container, name: str) -> str:
     """Signal the one gunicorn worker of a container; return its process id there.
 
-    CONT does nothing to one that runs: it only asks who it is.
+    CONT has no effect on a running process, so it only returns the id.
     """
     return execute(container, "python", "-c", SIGNAL_WORKER, name)
 
 
 def is_ready(container: Container) -> bool:
-    """Ask a container as its own health check does."""
+    """Run the container's health check."""
     try:
         execute(container, "python", "-S", "-E", "/srv/probe.py", "web")
     except DockerException:
@@ -190,7 +190,7 @@ class Stack:
 def project(
     source: Path, folder: Path, *, files: tuple[str, ...], variables: dict[str, str]
 ) -> Iterator[Stack]:
-    """A project that is not up yet; whatever came of it is removed at the end."""
+    """A project that is not up yet. The end removes everything of it."""
     folder.mkdir()
     stack = Stack(source, folder, files, variables)
     stack.change()

@@ -20,7 +20,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def runs(stack: Stack) -> str:
-    """Return the tag that both sides run, each in one container."""
+    """Return the tag that app and worker run, each in one container."""
     images = {stack.container(name).config.image for name in ("app", "worker")}
     [image] = images
     assert image is not None
@@ -111,7 +111,7 @@ class TestInterrupted:
         says(log, "Letting")
         release.kill()
         release.wait(10)
-        # What the killed one had started still stops the old ones, and holds the lock meanwhile.
+        # Its child process still stops the old containers, and holds the lock until then.
         said = until(lambda: released(stack, before), within=60)
         assert "Cleaning up behind a release that was killed" in said
         assert runs(stack) == before
@@ -119,7 +119,7 @@ class TestInterrupted:
 
 
 class TestSameVersion:
-    """Releasing what runs makes new containers of it, and forgets nothing."""
+    """A release of the running version makes new containers, and keeps the version before."""
 
     def test_it_is_made_anew(self, stack: Stack) -> None:
         before, container = runs(stack), stack.container("app").id
@@ -135,7 +135,7 @@ class TestScaled:
 
     def test_two_by_two(self, stack: Stack) -> None:
         before = runs(stack)
-        # What compose sees as changed it would make anew: it gets the tag that runs.
+        # With another tag compose would replace the containers, so it gets the tag that runs.
         stack.change(TAG=before)
         stack.scale(2)
         old = {found.id for found in stack.containers("app")}
