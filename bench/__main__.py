@@ -22,7 +22,7 @@ COLUMNS = "{:<32}{:>9}{:>17}{:>8}{:>9}{:>8}{:>6}"
 CONDITIONS = f"""
 {CONNECTIONS} connections; one uvicorn worker each with uvloop and httptools; every middleware on, a
 log line for each request into a file; Redis writes each append to disk before it answers. load: the
-share of a core that the load took; near 100 % the load is what was measured."""
+share of a core that the load took; near 100 % the load was the limit, not the service."""
 
 
 def main() -> int:

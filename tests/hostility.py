@@ -88,7 +88,7 @@ def assert_refused(answer: Answer, status: int, code: str, field: str | None = N
 
 @contextmanager
 def unharmed(served: App) -> Iterator[None]:
-    """The block leaves the process alive and well, and no secret in what it logs."""
+    """The process must survive the block, and must not log a secret."""
     begin = len(served.output())
     yield
     assert served.is_running

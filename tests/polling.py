@@ -1,4 +1,4 @@
-"""Waiting for what no event tells: a container's health, a count that arrives."""
+"""Polls until a condition holds."""
 
 import asyncio
 import time

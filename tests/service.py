@@ -222,7 +222,7 @@ class Service:
     def another_app(
         self, *, server: Literal["uvicorn", "gunicorn"] = "uvicorn", **overrides: str
     ) -> App:
-        """One more, started, on the same Postgres and Redis unless `overrides` say otherwise."""
+        """Start another app, on the same Postgres and Redis unless `overrides` name others."""
         name = f"app{len(self.extras) + 2}"
         environment = {**self.environment, **overrides}
         app = App(environment, self.folder, token=self.token, name=name, server=server)

@@ -50,7 +50,7 @@ class TestContract:
         assert (warnings["unresolvable_reference"], warnings["missing_auth"]) == ([], [])
 
     def test_every_operation_accepted_something(self, report: dict[str, Any], served: App) -> None:
-        """Else the run was about refusals alone: a token that it revoked itself would do that."""
+        """Some requests succeed. If all are refused, for a revoked token say, nothing is proven."""
         accepted = {
             operation
             for operation, phases in report["valid_rates"].items()

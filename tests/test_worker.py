@@ -53,7 +53,7 @@ async def is_seen(worker: asyncio.Task[None], redis: Redis) -> bool:
 
 
 def stop(worker: asyncio.Task[None]) -> None:
-    """Tell it as a platform does. It listens to signals before it can be seen in Redis."""
+    """Send SIGTERM. The worker handles signals before its heartbeat is in Redis."""
     if not worker.done():
         signal.raise_signal(signal.SIGTERM)
 

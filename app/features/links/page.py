@@ -100,7 +100,7 @@ async def start_import(
 async def show_import(
     import_id: UUID, request: Request, _reader: Reader, session: SessionDep
 ) -> Response:
-    """Show an import. Until it is finished, the page reloads its content every second."""
+    """Show an import. Until it is finished, the page reloads its content twice a second."""
     found = await imports.read_import(session, import_id=import_id, errors_after=0)
     return page(
         request,
