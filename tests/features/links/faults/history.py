@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import NamedTuple
 
 import httpx
@@ -14,7 +15,6 @@ from app.features.links.cache import KEY, TOMBSTONE
 from tests.features.links.faults.visitors import Answer, Visitors
 from tests.polling import eventually
 
-SLUG = "moving"
 READERS = 4
 BETWEEN_EXPIRIES = 0.002  # seconds: about as long as a reader takes to fill the cache again
 
@@ -42,6 +42,7 @@ class History:
     """What the link was made to say, and what its readers heard at any moment."""
 
     redis: Redis
+    slug: str = field(default_factory=lambda: f"moving-{token_hex(3)}")
     changes: list[Change] = field(default_factory=list)
     heard: list[list[Answer]] = field(default_factory=lambda: [[] for _ in range(READERS)])
 
@@ -71,7 +72,7 @@ class History:
 
         async def repeat() -> None:
             while not over.is_set():
-                await expire(keys=[KEY + SLUG], args=[end])
+                await expire(keys=[KEY + self.slug], args=[end])
                 await asyncio.sleep(BETWEEN_EXPIRIES)
 
         async with asyncio.TaskGroup() as parallel:
@@ -88,7 +89,7 @@ class History:
 
         async def read(visitors: Visitors, heard: list[Answer]) -> None:
             while True:
-                heard.append(await visitors.follow(SLUG))
+                heard.append(await visitors.follow(self.slug))
 
         readers = [
             asyncio.create_task(read(apps[number % len(apps)], heard))

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from secrets import token_hex
 
 import httpx
 import pytest
@@ -85,7 +86,7 @@ class Phase:
             await self._make_link(api)
 
     async def _make_link(self, api: httpx.AsyncClient) -> None:
-        slug = f"{self.name}-{len(self.slugs)}"
+        slug = f"{self.name}-{token_hex(4)}"
         body = {"slug": slug, "url": f"https://example.com/{slug}"}
         try:
             answer = await api.post("/api/v1/links", json=body)

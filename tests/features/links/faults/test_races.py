@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
+from secrets import token_hex
 
 import httpx
 import pytest
 from redis.asyncio import Redis
 
-from tests.features.links.faults.history import READERS, SLUG, History, told
+from tests.features.links.faults.history import READERS, History, told
 from tests.features.links.faults.visitors import Answer, Visitors
 from tests.service import App, Service
 
@@ -29,27 +30,28 @@ class TestOneSlug:
     """Of fifty simultaneous creations of one slug one succeeds, and the others are told why."""
 
     async def test_created_fifty_times_at_once(self, service: Service, other_app: App) -> None:
+        slug = f"once-{token_hex(3)}"
         async with service.client(other_app) as client:
-            bodies = [{"url": f"https://example.com/{n}", "slug": "once"} for n in range(50)]
+            bodies = [{"url": f"https://example.com/{n}", "slug": slug} for n in range(50)]
             answers = await asyncio.gather(*(client.post(LINKS, json=body) for body in bodies))
             assert sorted(answer.status_code for answer in answers) == [201] + [409] * 49
             [made] = [answer.json() for answer in answers if answer.status_code == 201]
             refusals = [answer.json()["code"] for answer in answers if answer.status_code == 409]
             assert set(refusals) == {"slug_taken"}
-            redirect = await client.get("/once")
+            redirect = await client.get(f"/{slug}")
         assert redirect.headers["location"] == made["url"]
 
 
 async def retarget(history: History, client: httpx.AsyncClient, url: str) -> None:
-    await history.change(client.patch(f"{LINKS}/{SLUG}", json={"url": url}), says=url)
+    await history.change(client.patch(f"{LINKS}/{history.slug}", json={"url": url}), says=url)
 
 
 async def make(history: History, client: httpx.AsyncClient, url: str) -> None:
-    await history.change(client.post(LINKS, json={"url": url, "slug": SLUG}), says=url)
+    await history.change(client.post(LINKS, json={"url": url, "slug": history.slug}), says=url)
 
 
 async def remake(history: History, client: httpx.AsyncClient, url: str) -> None:
-    await history.change(client.delete(f"{LINKS}/{SLUG}"), says=404)
+    await history.change(client.delete(f"{LINKS}/{history.slug}"), says=404)
     await history.until_heard_again()
     await make(history, client, url)
 
@@ -75,10 +77,12 @@ class TestRedirectsNeverLie:
                     await change(history, (one, other)[number % 2], f"https://example.com/{number}")
                     await history.until_heard_again()
                 await retarget(history, one, "https://example.com/last")
-            answers = await asyncio.gather(*(follow_often(there) for _ in range(READERS)))
+            answers = await asyncio.gather(
+                *(follow_often(there, history.slug) for _ in range(READERS))
+            )
         assert {told(answer) for some in answers for answer in some} == {"https://example.com/last"}
         assert history.lies() == []
 
 
-async def follow_often(visitors: Visitors) -> list[Answer]:
-    return [await visitors.follow(SLUG) for _ in range(REDIRECTS // READERS)]
+async def follow_often(visitors: Visitors, slug: str) -> list[Answer]:
+    return [await visitors.follow(slug) for _ in range(REDIRECTS // READERS)]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from secrets import token_hex
 
 import httpx
 import pytest
@@ -22,7 +23,7 @@ RATE = 200  # requests a second; nearly all are redirects from the cache
 POST_EVERY = 20  # one of so many requests makes a link, which may not be made twice
 LINKS = "/api/v1/links"
 MADE = "https://example.com/made-under-load"
-SLUGS = [f"loaded-{number}" for number in range(20)]
+SLUGS = [f"loaded-{token_hex(3)}" for _ in range(20)]
 KILLS = 3
 
 pytestmark = pytest.mark.timeout(240 + SECONDS)

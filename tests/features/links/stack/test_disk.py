@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 import httpx
 import pytest
@@ -71,10 +72,13 @@ def full(holder: Container, disk: str) -> Iterator[None]:
         execute(holder, "rm", f"/{disk}/filler")
 
 
-def click(api: httpx.Client, slug: str) -> None:
+def click(api: httpx.Client) -> str:
+    """Make a link, and follow it CLICKS times; return its slug."""
+    slug = f"followed-{token_hex(3)}"
     assert api.post("/api/v1/links", json={"url": "https://example.com/", "slug": slug}).is_success
     for _ in range(CLICKS):
         assert api.get(f"/{slug}").status_code == 302
+    return slug
 
 
 def counted(api: httpx.Client, slug: str, clicks: int) -> Callable[[], bool]:
@@ -86,14 +90,14 @@ class TestFullRedis:
 
     def test_no_click_is_lost(self, small: Stack, holder: Container, api: httpx.Client) -> None:
         with full(holder, "redis"):
-            click(api, "redis-full")
+            first = click(api)
             until(lambda: api.get("/health").status_code == 503, within=15)
-            click(api, "redis-gone")
+            second = click(api)
             assert api.get("/health/ready").status_code == 200
         until(lambda: api.get("/health").status_code == 200, within=60)
         assert small.container("redis").restart_count
         # What was on its way when Redis stopped is settled fifteen seconds later.
-        for slug in ("redis-full", "redis-gone"):
+        for slug in (first, second):
             until(counted(api, slug, CLICKS), within=40)
 
 
@@ -101,7 +105,7 @@ class TestFullPostgres:
     """Cached redirects go on, writes answer 503, and neither needs a restart to come back."""
 
     def test_writes_wait(self, small: Stack, holder: Container, api: httpx.Client) -> None:
-        click(api, "before")
+        slug = click(api)
         before = small.starts()
 
         def write() -> int:
@@ -112,7 +116,7 @@ class TestFullPostgres:
             until(lambda: write() == 503, within=30, every=0.0)
             problem = api.post("/api/v1/links", json={"url": f"https://example.com/{'x' * 1500}"})
             assert problem.json()["code"] == "dependency_unavailable"
-            assert api.get("/before").status_code == 302
+            assert api.get(f"/{slug}").status_code == 302
         until(lambda: write() == 201, within=10)
-        until(counted(api, "before", CLICKS + 1), within=40)
+        until(counted(api, slug, CLICKS + 1), within=40)
         assert small.starts() == before
