@@ -32,8 +32,8 @@ PROD := docker compose -f compose.yaml
 ATTACKS := $(wildcard tests/faults tests/test_contract.py tests/test_hostile*.py \
 	tests/features/*/faults tests/features/*/test_hostile*.py)
 PYTEST = $(WITH_TOOLS) $(VENV)/python -m pytest
-# Checks run a failed test once more. The summary lists it: "RERUN tests/…", "1 rerun".
-CHECK = $(PYTEST) --reruns=1 --reruns-delay=1 -rR
+# Checks run a failed test up to two more times. The summary lists it: "RERUN tests/…", "1 rerun".
+CHECK = $(PYTEST) --reruns=2 --reruns-delay=2 -rR
 PARALLEL = --numprocesses=auto
 COVERED = --cov --cov-report=term:skip-covered
 # Tests against containers that take minutes have the marker `long`.
