@@ -72,15 +72,16 @@ def assert_up(stack: Stack) -> None:
         assert len(re.findall(rf"started +process={process}", said)) == 1, said
 
 
+@pytest.fixture(scope="module")
+def soon(dev: Stack) -> float:
+    """Seconds in which this machine serves an edit: the app stops, is imported and starts."""
+    started = time.monotonic()
+    dev.run_in("app", "python", "-c", "import app.main")
+    return RELOADS * (time.monotonic() - started)
+
+
 class TestReload:
     """An edit is served at once. A syntax error is logged, and the next edit mends it."""
-
-    @pytest.fixture(scope="class")
-    def soon(self, dev: Stack) -> float:
-        """Seconds in which this machine serves an edit: it stops the app, imports and starts it."""
-        started = time.monotonic()
-        dev.run_in("app", "python", "-c", "import app.main")
-        return RELOADS * (time.monotonic() - started)
 
     def test_an_edit(self, dev: Stack, checkout: Path, soon: float) -> None:
         until(titled(dev, "Drydock"), within=30)
