@@ -174,7 +174,7 @@ class Stack:
         return f"https://localhost:{port}" if port else f"http://127.0.0.1:{self.variables['PORT']}"
 
     def client(self, **options: str) -> httpx.Client:
-        """Talk as a stranger does. Caddy's certificate is its own: DOMAIN is localhost."""
+        """Return a client without a token, which accepts Caddy's certificate for localhost."""
         return httpx.Client(base_url=self.url, verify=False, timeout=10, headers=options)
 
     def versions(self) -> set[str]:
