@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m app", description="Run and tend Drydock.")
+    parser = argparse.ArgumentParser(prog="python -m app", description="Run and operate Drydock.")
     commands = parser.add_subparsers(required=True, metavar="command")
 
     migrate = commands.add_parser("migrate", help="bring the database's schema up to this code")

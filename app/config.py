@@ -240,10 +240,10 @@ def _explain(faults: Sequence[ErrorDetails]) -> str:
     lines = []
     for fault in faults:
         name = str(fault["loc"][0]).upper() if fault["loc"] else "SETTINGS"
-        message = fault_message(fault)
-        if fault["type"] == "missing":
-            message = "is not set"
-        set_as = "set" if name in os.environ else "not set"
-        lines.append(f"  {name}: {message} (now {set_as} in the environment)")
+        message = "is not set"
+        if fault["type"] != "missing":
+            set_as = "set" if name in os.environ else "not set"
+            message = f"{fault_message(fault)} (now {set_as} in the environment)"
+        lines.append(f"  {name}: {message}")
     head = f"Drydock can't start: {len(lines)} setting(s) need attention."
     return "\n".join([head, *lines, "Each setting is explained in .env.example."])

@@ -57,13 +57,13 @@ class BadRequest(AppError):
 class NotFound(AppError):
     code = "not_found"
     status = 404
-    title = "Nothing is here"
+    title = "Not found"
 
 
 class MethodNotAllowed(AppError):
     code = "method_not_allowed"
     status = 405
-    title = "This method is not offered here"
+    title = "Method not allowed"
 
 
 class BodyTooLarge(AppError):
@@ -75,7 +75,7 @@ class BodyTooLarge(AppError):
 class UnsupportedMediaType(AppError):
     code = "unsupported_media_type"
     status = 415
-    title = "This content type is not understood here"
+    title = "Unsupported media type"
 
 
 class RateLimited(AppError):
@@ -98,4 +98,4 @@ class DependencyUnavailable(AppError):
 class InternalError(AppError):
     code = "internal_error"
     status = 500
-    title = "Something failed here"
+    title = "Internal server error"

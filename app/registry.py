@@ -1,4 +1,7 @@
-"""The features of this service. To remove one, delete its two lines here and its folder."""
+"""The features of this service.
+
+To remove one, delete its two lines here, its folder, its tests and its migrations.
+"""
 
 from collections.abc import Sequence
 

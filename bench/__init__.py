@@ -1,4 +1,4 @@
-"""How fast the service is, beside the least that FastAPI can do: `make bench`.
+"""How fast the service is, compared with a minimal FastAPI app: `make bench`.
 
 It knows the service by HTTP alone. `scenarios/` says what is measured; `laboratory` is where.
 """

@@ -143,7 +143,7 @@ def document(settings: Settings) -> dict[str, Any]:
 async def app(
     created: ASGIApp, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[WithState]:
-    monkeypatch.setattr("app.home.router.LIMIT", 30)  # as with Redis's: no measure of a timeout
+    monkeypatch.setattr("app.home.router.LIMIT", 30)  # a busy machine may exceed the real one
     async with Health.opened(resources) as health:
         yield WithState(created, {"resources": resources, "health": health})
 

@@ -22,7 +22,7 @@ def captured_logs() -> Iterator[list[dict[str, Any]]]:
 
 
 def forget_first_use() -> None:
-    """Each logger keeps the configuration of its first use: in a test that was another test's."""
+    """Reset what structlog has cached: a logger keeps the configuration of its first use."""
     for name, module in list(sys.modules.items()):
         log = getattr(module, "log", None) if name.partition(".")[0] == "app" else None
         if log is not None:

@@ -96,7 +96,7 @@ class TestBadConfiguration:
         with pytest.raises(ConfigurationError) as caught:
             Settings.load([Ship])
         database, rate, masts = str(caught.value).splitlines()[1:-1]
-        assert database == "  DATABASE_URL: is not set (now not set in the environment)"
+        assert database == "  DATABASE_URL: is not set"
         assert rate == (
             "  RATE_LIMIT_WRITE: must look like 300/minute (second, minute or hour) "
             "(now set in the environment)"

@@ -1,4 +1,4 @@
-"""What a feature consists of. `app.registry` lists the features; no other module names one."""
+"""What a feature consists of. `app.registry` lists the features."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager

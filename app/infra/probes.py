@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 LIMIT = 1.5  # seconds a check may take; the whole answer then comes within two
-FRESH = 1.0  # seconds that a result answers further probes
+FRESH = 1.0  # seconds that a result is cached
 
 
 class Status(StrEnum):

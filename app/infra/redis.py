@@ -36,9 +36,8 @@ class RedisUnavailable(Exception):
 class CircuitBreaker:
     """A circuit breaker around Redis: after a failure it is open, and callers fail at once.
 
-    While it is open, one command a second is tried, and a success closes it. So a frozen Redis
-    costs one request a second its timeout of `limit` seconds; the others use their fallback at
-    once.
+    Once a second it is half-open: one command is tried, for at most `limit` seconds, and a success
+    closes it. All others fail at once, so that their callers use the fallback.
     """
 
     def __init__(self, limit: float) -> None:

@@ -152,7 +152,7 @@ def main() -> int:
         return 2
     options.output.write_text(json.dumps(verdict, indent=2), encoding="utf-8")
     for found in sorted(verdict["findings"], key=lambda found: not found["blocks"]):
-        mark = "STOPS " if found["blocks"] else "      "
+        mark = "BLOCKS " if found["blocks"] else "       "
         words = (found["kind"], found["id"], found["severity"], found["where"], found["what"])
         print(f"{mark}{'  '.join(words)}  ({found['remedy']})")
     stopping = sum(found["blocks"] for found in verdict["findings"])

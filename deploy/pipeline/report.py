@@ -50,12 +50,12 @@ def main() -> None:
     if issue is None:
         print(gh("create", "--title", TITLE, "--body", told))
     elif issue["body"].replace("\r", "") == told:
-        print(f"Issue {issue['number']} tells it already.")
+        print(f"Issue {issue['number']} is up to date.")
     else:
         number = str(issue["number"])
         gh("edit", number, "--body", told)
         gh("comment", number, "--body", "The findings changed, and so did the list above.")
-        print(f"Issue {number} tells what is new.")
+        print(f"Issue {number} is updated.")
 
 
 if __name__ == "__main__":

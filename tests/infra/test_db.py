@@ -28,7 +28,7 @@ REFUSE_AT_COMMIT = """
 INSERT = text("INSERT INTO tokens (name, scopes, hash) VALUES ('new', '{a}', sha256('a'))")
 COUNT = text("SELECT count(*) FROM tokens WHERE name = 'new'")
 PID = text("SELECT pg_backend_pid()")
-MANY_TIMES = 10  # a limit may be exceeded so often on a loaded machine; the defaults take longer
+MANY_TIMES = 10  # a busy machine may exceed a limit by this factor; the defaults take longer
 
 
 async def count(resources: Resources) -> int:

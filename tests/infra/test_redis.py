@@ -17,7 +17,7 @@ from tests.logs import captured_logs
 from tests.sockets import frozen_server, unused_port, with_redis_at
 
 LIMIT = 0.1
-MANY_TIMES = 30  # a limit may be exceeded so often on a loaded machine; the defaults take longer
+MANY_TIMES = 30  # a busy machine may exceed a limit by this factor; the defaults take longer
 
 
 @asynccontextmanager

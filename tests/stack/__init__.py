@@ -1,1 +1,1 @@
-"""Tests against running containers: `make test-stack`. They import nothing of app."""
+"""Tests against running containers: `make check-docker`."""

@@ -15,7 +15,6 @@ def shell_scripts() -> list[str]:
     "command",
     [
         ["hadolint", "Dockerfile", "Dockerfile.dev", ".devcontainer/Dockerfile"],
-        ["npx", "--yes", "dclint@3.1.0", "--max-warnings", "0", "."],
         ["actionlint", "-shellcheck", "shellcheck"],
         ["zizmor", "--offline", "--quiet", "--persona", "pedantic", ".github"],
         ["shellcheck", "--external-sources", *shell_scripts()],

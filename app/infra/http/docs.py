@@ -95,6 +95,6 @@ def _describe(answers: dict[str, Any]) -> None:
         content = answer.get("content", {})
         schema = content.get("application/json", {}).get("schema", {})
         if schema.get("$ref", "").endswith("/HTTPValidationError"):
-            del answers[status]  # FastAPI's guess for an operation that refuses no input
+            del answers[status]  # FastAPI's own; this operation declares no ValidationFailed
         if schema.get("$ref", "").endswith("/Problem"):
             content[MEDIA_TYPE] = content.pop("application/json")

@@ -70,7 +70,7 @@ def decode_cursor(cursor: str) -> UUID:
         if encode_cursor(decoded) == cursor:
             return decoded
     except (ValueError, binascii.Error):
-        pass  # the answer is the same as for a cursor that decodes to something else
+        pass  # falls through to the error below
     raise ValidationFailed(
         "The cursor is malformed.",
         errors=[{"field": "query.cursor", "detail": "use next_cursor of a page, unchanged"}],

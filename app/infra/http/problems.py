@@ -105,7 +105,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(AppError, _handle)
     app.add_exception_handler(HTTPException, _handle)
     app.add_exception_handler(RequestValidationError, _handle)
-    # Not by the handler of Exception alone: Starlette raises an error again after that one.
+    # These need handlers of their own: Starlette raises again after the handler for Exception.
     app.add_exception_handler(SQLAlchemyError, _handle)
     app.add_exception_handler(PostgresError, _handle)
     app.add_exception_handler(Exception, _handle)

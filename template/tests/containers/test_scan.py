@@ -55,10 +55,10 @@ class TestVulnerabilities:
         )
         found = scan(source, images.name(ONE), write_database(cache, CRITICAL, *harmless))
         assert not found.passed
-        assert found.finds("STOPS", "CVE-2099-0001", "fastapi", "fixed in 999.0")
+        assert found.finds("BLOCKS", "CVE-2099-0001", "fastapi", "fixed in 999.0")
         for planted in harmless:
             assert found.finds(planted.id, planted.package)
-            assert not found.finds("STOPS", planted.id)
+            assert not found.finds("BLOCKS", planted.id)
         sarif = json.loads((found.reports / "scan.sarif").read_text())
         told = {result["ruleId"] for run in sarif["runs"] for result in run["results"]}
         assert told == {"CVE-2099-0001", "CVE-2099-0002", "CVE-2099-0003"}
@@ -78,8 +78,8 @@ class TestVulnerabilities:
         found = scan(source, images.name(ONE), environment)
         assert found.passed == (days > 0), found.said
         assert found.finds("1 accepted") == (days > 0)
-        assert found.finds("STOPS exception", "it ended on") == (days < 0)
-        assert found.finds("STOPS vulnerability", "CVE-2099-0001") == (days < 0)
+        assert found.finds("BLOCKS exception", "it ended on") == (days < 0)
+        assert found.finds("BLOCKS vulnerability", "CVE-2099-0001") == (days < 0)
 
 
 class TestSecrets:
@@ -93,7 +93,7 @@ class TestSecrets:
         run(["docker", "build", "--quiet", "--tag", images.name("leak"), "."], cwd=tmp_path)
         found = scan(source, images.name("leak"), write_database(cache))
         assert not found.passed
-        assert found.finds("STOPS secret", "github-pat", "leaked.txt")
+        assert found.finds("BLOCKS secret", "github-pat", "leaked.txt")
         assert TOKEN not in found.said
 
 
@@ -103,7 +103,7 @@ class TestMisconfigurations:
         (copy / "Dockerfile.planted").write_text("FROM scratch\nCMD ['true']\n")
         found = scan(copy, images.name(ONE), write_database(cache))
         assert not found.passed
-        assert found.finds("STOPS misconfiguration", "DS-0002", "Dockerfile.planted")
+        assert found.finds("BLOCKS misconfiguration", "DS-0002", "Dockerfile.planted")
 
 
 class TestUnseen:

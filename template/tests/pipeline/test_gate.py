@@ -97,14 +97,14 @@ class TestFindings:
         scan.packages["Vulnerabilities"] = [planted]
         said = scan.judge()
         assert said.code == code
-        assert ("STOPS" in said.out) == bool(code)
+        assert ("BLOCKS" in said.out) == bool(code)
         assert "CVE-2099-0001" in said.out
 
     def test_a_secret(self, scan: Scan) -> None:
         scan.system["Secrets"] = [SECRET]
         said = scan.judge()
         assert said.code == 1
-        assert "STOPS secret  github-pat" in said.out
+        assert "BLOCKS secret  github-pat" in said.out
 
     def test_a_misconfiguration(self, scan: Scan) -> None:
         scan.files["Misconfigurations"] = [WRONG]
@@ -189,10 +189,10 @@ class TestExceptions:
         said = scan.judge()
         assert said.code == (1 if wrong else 0)
         assert wrong in said.out
-        assert ("STOPS exception  CVE-2099-0001" in said.out) == bool(wrong)
+        assert ("BLOCKS exception  CVE-2099-0001" in said.out) == bool(wrong)
 
     def test_ours_are_sound(self, scan: Scan) -> None:
         own = ROOT / ".trivyignore.yaml"
         scan.exceptions = own.read_text()
         said = scan.judge()
-        assert (said.code, said.out.count("STOPS")) == (0, 0)
+        assert (said.code, said.out.count("BLOCKS")) == (0, 0)

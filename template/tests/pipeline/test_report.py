@@ -55,7 +55,7 @@ class TestReport:
         self.report(machine, [])
         issue = {"number": 7, "title": self.TITLE, "body": self.body(machine)}
         machine.noted.unlink()
-        assert "Issue 7 tells it already." in self.report(machine, [issue])
+        assert "Issue 7 is up to date." in self.report(machine, [issue])
         assert [call.split()[2] for call in machine.calls if call.startswith("gh")] == ["list"]
 
     def test_something_new(self, machine: Machine) -> None:
