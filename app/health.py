@@ -40,10 +40,12 @@ class Health:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._lock = asyncio.Lock()
         self._redis = redis
-        self.postgres = Probe(self._check_postgres)
-        self.migrations = Probe(self._check_migrations)
-        self.redis = Probe(self._check_redis)
-        self.worker = Probe(self._check_worker)
+        self._probes = {
+            "postgres": Probe(self._check_postgres),
+            "migrations": Probe(self._check_migrations),
+            "redis": Probe(self._check_redis),
+            "worker": Probe(self._check_worker),
+        }
 
     @classmethod
     @asynccontextmanager
@@ -58,10 +60,10 @@ class Health:
             await redis.aclose()
 
     async def report(self, *names: str) -> Report:
-        """Run the named checks concurrently."""
-        probes: dict[str, Probe] = {name: getattr(self, name) for name in names}
-        found = await asyncio.gather(*(probe() for probe in probes.values()))
-        checks = dict(zip(probes, found, strict=True))
+        """Run the named checks, or else all, concurrently."""
+        chosen = names or tuple(self._probes)
+        found = await asyncio.gather(*(self._probes[name]() for name in chosen))
+        checks = dict(zip(chosen, found, strict=True))
         return Report(status=_worst(checks), version=self.version, checks=checks)
 
     async def _check_postgres(self) -> Check:
@@ -176,8 +178,7 @@ async def ready(health: HealthDep, response: Response) -> Report:
 @health_router.get("", responses=UNAVAILABLE, response_model_exclude_none=True)
 async def health(health: HealthDep, response: Response) -> Report:
     """All checks, for people and monitors. 503 if one of them fails."""
-    report = await health.report("postgres", "migrations", "redis", "worker")
-    return _answer(report, response)
+    return _answer(await health.report(), response)
 
 
 def _answer(report: Report, response: Response) -> Report:

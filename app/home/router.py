@@ -26,7 +26,6 @@ from app.registry import FEATURES
 log = structlog.get_logger(__name__)
 
 TEMPLATES = Path(__file__).parent / "templates"
-CHECKS = ("postgres", "migrations", "redis", "worker")
 LIMIT = 1.5  # seconds for all panels together, as long as a health check may take
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -41,7 +40,7 @@ async def home(request: Request) -> Response:
     await resources.limiter.hit("read", request.client.host if request.client else "-")
     views: dict[str, Mapping[str, Any]] = {}
     report, _ = await asyncio.gather(
-        health.report(*CHECKS), finish_within(LIMIT, _load_panels(request, views))
+        health.report(), finish_within(LIMIT, _load_panels(request, views))
     )
     production = resources.settings.environment == "production"
     checks = show_checks(report)

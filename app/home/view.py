@@ -51,10 +51,10 @@ def show_checks(report: Report) -> list[CheckView]:
 def _show(name: str, check: Check) -> CheckView:
     works = check.status is Status.OK
     return CheckView(
-        name=NAMES[name],
+        name=NAMES.get(name, name),
         status=check.status,
         word="works" if works else check.status,
-        means="" if works else MEANS[name],
+        means="" if works else MEANS.get(name, ""),
         latency="" if check.latency_ms is None else f"{check.latency_ms:.1f} ms",
         note=check.error or (f"revision {check.revision}" if check.revision else ""),
     )
