@@ -40,8 +40,6 @@ COVERED = --cov --cov-report=term:skip-covered
 STACK = tests/stack $(wildcard tests/features/*/stack)
 
 MAKEFLAGS += --no-print-directory
-# The value of a variable on make's command line. WSL sets NAME in the environment.
-typed = $(if $(filter command,$(firstword $(origin $(1)))),"$$$(1)","")
 # If it is set, each start compiles all packages again: 16 s instead of 6.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
@@ -189,11 +187,11 @@ shell: ## Open a shell in the app's container
 
 .PHONY: scan
 scan: tools ## Look for known vulnerabilities of an image: make scan [IMAGE=…]
-	@$(WITH_TOOLS) deploy/pipeline/scan "$(IMAGE)" $(PLATFORM)
+	@$(WITH_TOOLS) deploy/pipeline/scan "$(IMAGE)"
 
 .PHONY: sbom
 sbom: tools ## List every package of an image with its version: make sbom [IMAGE=…]
-	@$(WITH_TOOLS) deploy/pipeline/sbom "$(IMAGE)" $(PLATFORM)
+	@$(WITH_TOOLS) deploy/pipeline/sbom "$(IMAGE)"
 
 .PHONY: stage
 stage: image ## Build this commit into a registry on 127.0.0.1; its name there has its digest

@@ -1,6 +1,8 @@
 # The targets of this folder. The root Makefile includes this file where it is.
 
 COPIES := template/checks
+# The value of a variable on make's command line. WSL sets NAME in the environment.
+typed = $(if $(filter command,$(firstword $(origin $(1)))),"$$$(1)","")
 
 # These add the template's own checks to the three checks.
 check: check-template
