@@ -1,4 +1,4 @@
-"""A dependency that freezes, a process that hangs, clients that never finish."""
+"""A dependency that freezes, a process that hangs, clients that send too much or never finish."""
 
 import asyncio
 import ssl
@@ -133,17 +133,48 @@ class TestSlowClients:
         assert worst < LIMIT
 
 
-async def flood(port: int, client: httpx.Client, start: bytes) -> tuple[int, float]:
-    """Hold so many half-sent requests; return how many, and how long /health took at worst."""
+class TestManyHeaders:
+    """A header section of a megabyte is refused by the proxy, and no process runs out of memory."""
+
+    def test_eight_at_once(self, stack: Stack, client: httpx.Client) -> None:
+        before = stack.starts()
+        port = int(stack.variables["HTTPS_PORT"])
+        for line in asyncio.run(heads(port, 8)):
+            assert line.startswith(b"HTTP/1.1 431 ")
+        assert answer(client, "/health") == 200
+        assert stack.starts() == before
+
+
+async def heads(port: int, clients: int) -> list[bytes]:
+    """Send 245,000 header lines over each of so many connections; return the status lines."""
+
+    async def send() -> bytes:
+        reader, writer = await connect(port)
+        try:
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * 245_000 + b"\r\n")
+            return await asyncio.wait_for(reader.readline(), 30)
+        finally:
+            writer.transport.abort()
+
+    return await asyncio.gather(*(send() for _ in range(clients)))
+
+
+async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a connection to the proxy, whatever its certificate."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    return await asyncio.open_connection(
+        "127.0.0.1", port, ssl=context, server_hostname="localhost"
+    )
+
+
+async def flood(port: int, client: httpx.Client, start: bytes) -> tuple[int, float]:
+    """Hold so many half-sent requests; return how many, and how long /health took at worst."""
     writers: list[asyncio.StreamWriter] = []
     try:
         for _ in range(SLOW_CLIENTS):
-            _, writer = await asyncio.open_connection(
-                "127.0.0.1", port, ssl=context, server_hostname="localhost"
-            )
+            _, writer = await connect(port)
             writer.write(start)
             writers.append(writer)
         worst = 0.0
