@@ -135,14 +135,17 @@ def fetch_uv() -> str | None:
 
 def run(command: Sequence[str]) -> bool:
     """Run uv or pip, and return whether it succeeded."""
-    told = {"UV_PYTHON_DOWNLOADS": "never", "PIP_USER": "0"}
+    extra = {"UV_PYTHON_DOWNLOADS": "never", "PIP_USER": "0"}
     paths = ssl.get_default_verify_paths()
     if paths.cafile or (paths.capath and any(Path(paths.capath).iterdir())):
         # Behind a company's proxy, only the system's certificates work.
-        told["UV_SYSTEM_CERTS"] = "1"
+        extra["UV_SYSTEM_CERTS"] = "1"
     if not os.access(Path("~").expanduser(), os.W_OK):  # no cache can be written there
-        told |= {"UV_CACHE_DIR": str(LOCAL / "cache/uv"), "PIP_CACHE_DIR": str(LOCAL / "cache/pip")}
-    return subprocess.run(command, check=False, env={**told, **os.environ}).returncode == 0
+        extra |= {
+            "UV_CACHE_DIR": str(LOCAL / "cache/uv"),
+            "PIP_CACHE_DIR": str(LOCAL / "cache/pip"),
+        }
+    return subprocess.run(command, check=False, env={**extra, **os.environ}).returncode == 0
 
 
 def say(text: str) -> None:

@@ -13,7 +13,7 @@ import structlog
 from fastapi import APIRouter, Request, Response
 
 from app.features.tokens.auth import known_visit, visit_of
-from app.features.tokens.browser import forget_lapsed
+from app.features.tokens.browser import forget_invalid
 from app.health import Health
 from app.home.view import headline, show_checks, show_commands
 from app.infra.feature import Panel
@@ -49,13 +49,13 @@ async def home(request: Request) -> Response:
         "home/home.html",
         environment=resources.settings.environment,
         version=report.version,
-        insider=not production or known_visit(request).token is not None,
+        show_details=not production or known_visit(request).token is not None,
         headline=headline(checks),
         checks=checks,
         panels=[(name, panel, views.get(name)) for name, panel in _panels()],
         commands=show_commands(resources.settings, FEATURES),
     )
-    forget_lapsed(request, answer)
+    forget_invalid(request, answer)
     return answer
 
 

@@ -45,15 +45,15 @@ def open_issue() -> dict[str, Any] | None:
 
 
 def main() -> None:
-    told = body(Path(sys.argv[1]))
+    text = body(Path(sys.argv[1]))
     issue = open_issue()
     if issue is None:
-        print(gh("create", "--title", TITLE, "--body", told))
-    elif issue["body"].replace("\r", "") == told:
+        print(gh("create", "--title", TITLE, "--body", text))
+    elif issue["body"].replace("\r", "") == text:
         print(f"Issue {issue['number']} is up to date.")
     else:
         number = str(issue["number"])
-        gh("edit", number, "--body", told)
+        gh("edit", number, "--body", text)
         gh("comment", number, "--body", "The findings changed, and so did the list above.")
         print(f"Issue {number} is updated.")
 

@@ -1,4 +1,4 @@
-"""`make doctor`: what a spoilt machine is told, and that the remedy, pasted, mends it.
+"""`make doctor` finds each fault of a machine, and its remedy, pasted, repairs it.
 
 A real Docker Engine is asked in tests/stack.
 """
@@ -83,7 +83,7 @@ class TestOwner:
 
 
 class TestDisk:
-    """A disk without room is told, by how much it lacks."""
+    """A full disk is a fault. The message says how much room is needed."""
 
     @pytest.mark.parametrize(("runtime", "count"), [("embedded", 1), ("docker", 2)])
     def test_a_full_one(
@@ -98,7 +98,7 @@ class TestDisk:
 
 
 class TestPorts:
-    """A taken port is told with its holder, and with one that is free."""
+    """For a taken port, the message names the program that has it, and a free port."""
 
     def test_one_that_was_asked_for(self, taken: int) -> None:
         found = machine.check_port(looked_at(environment={"PORT": str(taken)}), "PORT")
@@ -117,7 +117,7 @@ class TestPorts:
     def test_ones_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
         announced = {"PORT": "8001", "DATABASE_URL": "postgresql://d:p@127.0.0.1:5434/d"}
         monkeypatch.setattr(machine, "announced_environment", lambda _patience, **_: announced)
-        found = {told.what: told.state for told in machine.check_ports(looked_at())}
+        found = {found.what: found.state for found in machine.check_ports(looked_at())}
         assert found == {"port 8001": State.OK, "port 5434": State.OK}
 
 
@@ -142,14 +142,14 @@ VERSIONS = {
 
 
 class TestDocker:
-    """A Docker that is missing, silent, closed to us or old is told apart, with a remedy."""
+    """A Docker that is missing, hangs, refuses us or is old has a remedy of its own."""
 
-    def told(self, engine: Mapping[str, Any], runtime: str = "docker") -> Finding:
+    def finding(self, engine: Mapping[str, Any], runtime: str = "docker") -> Finding:
         config = {} if "Fault" in engine else {"name": "drydock"}
         return worst(docker.check_docker(looked_at(runtime, engine=engine, config=config)))
 
     def test_a_current_one(self) -> None:
-        assert self.told(VERSIONS).state is State.OK
+        assert self.finding(VERSIONS).state is State.OK
 
     @pytest.mark.parametrize(
         ("engine", "says"),
@@ -163,11 +163,11 @@ class TestDocker:
         ],
     )
     def test_another(self, engine: Mapping[str, Any], says: str) -> None:
-        found = self.told(engine)
+        found = self.finding(engine)
         assert found.state is State.BAD
         assert says in found.says
         assert "RUNTIME=embedded" in found.remedy
-        assert self.told(engine, "embedded").state is State.NOTE
+        assert self.finding(engine, "embedded").state is State.NOTE
 
     def test_an_address_where_nobody_listens(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DOCKER_HOST", "tcp://nowhere:1")

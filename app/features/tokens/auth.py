@@ -94,10 +94,10 @@ async def identify(request: Request, session: AsyncSession, text: str | None) ->
 
 @dataclass(frozen=True)
 class Visit:
-    """The visitor of a page. `lapsed`: the browser sent a token that is no longer valid."""
+    """The visitor of a page. `invalid`: the browser sent a token that is no longer valid."""
 
     token: Token | None = None
-    lapsed: bool = False
+    invalid: bool = False
 
 
 async def visit_of(request: Request) -> Visit:
@@ -123,7 +123,7 @@ async def _find_visit(request: Request) -> Visit:
         async with transaction(resources.sessions) as session:
             return Visit(token=await identify(request, session, text))
     except TokenInvalid:
-        return Visit(lapsed=True)
+        return Visit(invalid=True)
 
 
 def cookie_name(settings: Settings) -> str:

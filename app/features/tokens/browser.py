@@ -47,9 +47,9 @@ async def sign_out(resources: ResourcesDep) -> Response:
     return response
 
 
-def forget_lapsed(request: Request, response: Response) -> None:
+def forget_invalid(request: Request, response: Response) -> None:
     """Have the browser forget a token that is no longer valid."""
-    if known_visit(request).lapsed:
+    if known_visit(request).invalid:
         _set_cookie(response, request.state.resources.settings, "")
 
 

@@ -26,7 +26,7 @@ async def load_panel(request: Request) -> Mapping[str, Any]:
     development = resources.settings.environment == "development"
     return {
         "token": visit.token,
-        "lapsed": visit.lapsed,
+        "invalid": visit.invalid,
         "tokens": tokens,
         "development": development,
     }

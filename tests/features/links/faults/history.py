@@ -1,4 +1,4 @@
-"""One link that changes, and readers who must never be told what is over."""
+"""One link that changes, and clients that read it. No client may get an old target."""
 
 import asyncio
 import time
@@ -24,30 +24,30 @@ local held = redis.call('GET', KEYS[1])
 if held and string.sub(held, -#ARGV[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 """
 
-Told = str | int  # where a redirect leads, or the status of another answer
+Outcome = str | int  # where a redirect leads, or the status of another answer
 
 
-def told(answer: Answer) -> Told:
+def outcome(answer: Answer) -> Outcome:
     return answer.location or answer.status
 
 
 class Change(NamedTuple):
     sent: float
     answered: float
-    told: Told
+    outcome: Outcome
 
 
 @dataclass
 class History:
-    """What the link was made to say, and what its readers heard at any moment."""
+    """The changes of the link, and the answers that its readers got, each with its time."""
 
     redis: Redis
     slug: str = field(default_factory=lambda: f"moving-{token_hex(3)}")
     changes: list[Change] = field(default_factory=list)
     heard: list[list[Answer]] = field(default_factory=lambda: [[] for _ in range(READERS)])
 
-    async def change(self, request: Awaitable[httpx.Response], *, says: Told) -> None:
-        """Make it say something else, while what it says now is read and expires all the time."""
+    async def change(self, request: Awaitable[httpx.Response], *, says: Outcome) -> None:
+        """Send a change, while clients read the link and its cache entry expires all the time."""
         async with self._expiring():
             sent = time.monotonic()
             answer = await request
@@ -65,7 +65,7 @@ class History:
         if not self.changes:
             yield
             return
-        now = self.changes[-1].told
+        now = self.changes[-1].outcome
         end = f"|{now if isinstance(now, str) else TOMBSTONE}"
         expire = self.redis.register_script(EXPIRE)
         over = asyncio.Event()
@@ -114,17 +114,17 @@ class History:
 
         await eventually("the readers go on", more, seconds=10)
 
-    def lies(self) -> list[tuple[Told, set[Told]]]:
-        """What was told that no longer held, or did not hold yet, with what could be said then."""
+    def lies(self) -> list[tuple[Outcome, set[Outcome]]]:
+        """The answers that were wrong at their time, each with those that were right."""
         return [
-            (told(answer), possible)
+            (outcome(answer), possible)
             for heard in self.heard
             for answer in heard
-            if told(answer) not in (possible := self._possible(answer))
+            if outcome(answer) not in (possible := self._possible(answer))
         ]
 
-    def _possible(self, answer: Answer) -> set[Told]:
+    def _possible(self, answer: Answer) -> set[Outcome]:
         """What was answered last before the request began, and all that was sent until it ended."""
         over = sum(change.answered < answer.started for change in self.changes)
         begun = [change for change in self.changes if change.sent < answer.ended]
-        return {change.told for change in begun[max(0, over - 1) :]}
+        return {change.outcome for change in begun[max(0, over - 1) :]}

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from tests.features.links.faults.history import READERS, History, told
+from tests.features.links.faults.history import READERS, History, outcome
 from tests.features.links.faults.visitors import Answer, Visitors
 from tests.service import App, Service
 
@@ -27,7 +27,7 @@ def other_app(running: Service) -> Iterator[App]:
 
 
 class TestOneSlug:
-    """Of fifty simultaneous creations of one slug one succeeds, and the others are told why."""
+    """Of fifty simultaneous creations of one slug one succeeds, and the others answer 409."""
 
     async def test_created_fifty_times_at_once(self, service: Service, other_app: App) -> None:
         slug = f"once-{token_hex(3)}"
@@ -57,7 +57,7 @@ async def remake(history: History, client: httpx.AsyncClient, url: str) -> None:
 
 
 class TestRedirectsNeverLie:
-    """After a change was answered nobody is told what was before it, by whichever app."""
+    """After the answer to a change, no app redirects to what was before it."""
 
     async def test_while_a_link_is_changed_and_deleted_and_made_again(
         self, service: Service, other_app: App
@@ -80,7 +80,9 @@ class TestRedirectsNeverLie:
             answers = await asyncio.gather(
                 *(follow_often(there, history.slug) for _ in range(READERS))
             )
-        assert {told(answer) for some in answers for answer in some} == {"https://example.com/last"}
+        assert {outcome(answer) for some in answers for answer in some} == {
+            "https://example.com/last"
+        }
         assert history.lies() == []
 
 
