@@ -2,6 +2,9 @@
 
 import re
 
+import pytest
+from python_on_whales.exceptions import DockerException
+
 from tests.stack.images import ONE, Images
 from tests.stack.stack import Stack, execute
 
@@ -94,6 +97,47 @@ class TestLimits:
             assert host.restart_policy.name == "unless-stopped"
             assert host.log_config is not None
             assert set(host.log_config.config or {}) == {"max-size", "max-file"}
+
+
+class TestDurability:
+    """Redis runs with the settings that keep acknowledged writes, or it does not run."""
+
+    def test_an_unreadable_file_keeps_redis_from_starting(self, stack: Stack) -> None:
+        settings = stack.source / "deploy/redis.conf"
+        mode = settings.stat().st_mode
+        settings.chmod(0o600)  # as in a clone made under umask 077
+        try:
+            with pytest.raises(DockerException, match="Permission denied"):
+                stack.docker.compose.run(
+                    "redis", dependencies=False, remove=True, tty=False, use_aliases=False
+                )
+        finally:
+            settings.chmod(mode)
+
+    def test_healthy_means_that_writes_are_kept(self, stack: Stack) -> None:
+        set_to = (
+            'REDISCLI_AUTH="$(cat /run/secrets/redis_password)" redis-cli config set appendonly '
+        )
+        check = stack.container("redis").config.healthcheck
+        assert check is not None
+        assert check.test is not None
+        probe = check.test[1]
+        stack.run_in("redis", "sh", "-c", probe)
+        stack.run_in("redis", "sh", "-c", set_to + "no")
+        try:
+            with pytest.raises(DockerException):
+                stack.run_in("redis", "sh", "-c", probe)
+        finally:
+            stack.run_in("redis", "sh", "-c", set_to + "yes")
+
+    def test_redis_ends_in_order(self, stack: Stack) -> None:
+        """SIGTERM reaches it, so it closes its append-only file."""
+        stack.docker.compose.stop(["redis"])
+        [redis] = stack.containers("redis", every=True)
+        ended = redis.state.exit_code, str(redis.logs(tail=5))
+        stack.up()
+        assert ended[0] == 0
+        assert "bye bye" in ended[1]
 
 
 class TestScale:
