@@ -9,11 +9,15 @@ import httpx
 
 T = TypeVar("T")
 
+# Ten times what the slowest of these waits takes on two idle cores. It decides nothing about speed:
+# `tests.pace.within` judges a promise in seconds.
+PATIENCE = 60.0  # seconds
+
 # A service that starts, stops or is frozen fails a request in one of these ways.
 NOT_YET = (httpx.TransportError,)
 
 
-def until(look: Callable[[], T], *, within: float, every: float = 0.1) -> T:
+def until(look: Callable[[], T], *, within: float = PATIENCE, every: float = 0.1) -> T:
     """Return what `look` finds once that is truthy.
 
     A connection that fails counts as not yet. After `within` seconds it raises `AssertionError`
@@ -33,7 +37,9 @@ def until(look: Callable[[], T], *, within: float, every: float = 0.1) -> T:
         time.sleep(every)
 
 
-async def eventually(what: str, holds: Callable[[], Awaitable[bool]], *, seconds: float) -> None:
+async def eventually(
+    what: str, holds: Callable[[], Awaitable[bool]], *, seconds: float = PATIENCE
+) -> None:
     """`until`, for what has to be awaited."""
     limit = time.monotonic() + seconds
     while not await holds():

@@ -27,11 +27,10 @@ from dev.guardian import release, spawn
 from dev.processes import end
 from dev.servers import PostgresServer, RedisServer, scratch_folder, start_postgres, start_redis
 from tests.live import ROOT, issue_token
-from tests.polling import until
+from tests.polling import PATIENCE, until
 from tests.sockets import unused_port
 
-START_SECONDS = 30.0  # two loaded cores, coverage on
-STOP_SECONDS = 30.0  # the service promises 25
+STOP_SECONDS = 60.0  # the service promises 25 of its own
 LOG_LINES, LOG_COLUMNS = 60, 400
 UNLIMITED = "1000000/minute"  # the tests of rate limits set their own
 
@@ -181,7 +180,7 @@ class App(Program):
         finally:
             connection.close()
 
-    def wait_until(self, path: str, *, seconds: float = START_SECONDS) -> None:
+    def wait_until(self, path: str, *, seconds: float = PATIENCE) -> None:
         """Return once it answers this path with 200."""
 
         def holds() -> bool:

@@ -10,11 +10,11 @@ import pytest
 
 from app.config import Settings
 from app.infra.lifespan import Resources
-from app.infra.probes import LIMIT, Check, Probe, Status
+from app.infra.probes import Check, Probe, Status
 from app.infra.queue import HEARTBEAT_KEY, write_heartbeat
 from app.infra.schema import list_revisions
 from tests.live import Live, run_service
-from tests.polling import eventually
+from tests.polling import PATIENCE, eventually
 from tests.sockets import unused_port, with_postgres_at, with_redis_at
 
 # Other tests' services are connected to other databases of the same server.
@@ -143,7 +143,7 @@ class TestSchema:
         async with run_service(own_settings) as service:
             assert not await is_ready(service)
             set_revision(own_settings, list_revisions()[-1])
-            await eventually("ready", lambda: is_ready(service), seconds=10)
+            await eventually("ready", lambda: is_ready(service))
 
 
 class TestCost:
@@ -175,7 +175,7 @@ class TestCost:
                 other.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
                 status, report = await ask(service, "/health/ready")
             assert (status, statuses(report)["migrations"]) == (503, "unavailable")
-            await eventually("ready", lambda: is_ready(service), seconds=20)
+            await eventually("ready", lambda: is_ready(service))
 
     async def test_a_connection_that_the_server_closed_is_replaced(
         self, live: Live, monkeypatch: pytest.MonkeyPatch
@@ -215,4 +215,4 @@ class TestCost:
 
         check = await Probe(hang)()
         assert (check.status, check.error) == (Status.UNAVAILABLE, "no answer within 0.05 s")
-        await asyncio.wait_for(cancelled.wait(), LIMIT)
+        await asyncio.wait_for(cancelled.wait(), PATIENCE)

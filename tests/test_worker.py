@@ -18,7 +18,7 @@ from app.infra.queue import heartbeat_age, make_queue
 from app.infra.redis import make_redis
 from app.worker import run_worker
 from tests.logs import captured_logs, named
-from tests.polling import eventually
+from tests.polling import PATIENCE, eventually
 
 # SAQ is behind redis-py, which would like another command's name, and behind Python 3.14.
 pytestmark = [
@@ -37,10 +37,10 @@ async def working(settings: Settings, feature: Feature) -> AsyncIterator[asyncio
         worker = asyncio.create_task(run_worker(settings))
         try:
             async with make_redis(settings) as redis:
-                await eventually("a worker", lambda: is_seen(worker, redis), seconds=20)
+                await eventually("a worker", lambda: is_seen(worker, redis))
             yield worker
             stop(worker)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 await worker
         finally:
             worker.cancel()  # harmless when it has stopped
@@ -91,7 +91,7 @@ class TestJobs:
         work = Work(jobs=[load], crons=[Cron(tide, "* * * * * *")])
         async with working(own_settings, Feature(name="ships", work=work)):
             await enqueue(own_settings, load.__qualname__, cargo="tea", retries=3)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 resources = await done
                 await flooded.wait()
             async with resources.engine.connect():
@@ -120,7 +120,7 @@ class TestLoops:
         async with working(own_settings, feature):
             with captured_logs() as events:
                 go_on.set()
-                await asyncio.wait_for(recovered.wait(), 20)
+                await asyncio.wait_for(recovered.wait(), PATIENCE)
         assert ended.is_set()
         failed = named(events, "loop_failed")
         errors = ["ConnectionError: away", "ValueError: a bug", "ValueError: a bug"]
@@ -137,7 +137,7 @@ class TestHeartbeat:
         file = tmp_path / "heartbeat"
         settings = own_settings.model_copy(update={"heartbeat_file": file})
         async with make_redis(settings) as redis, working(settings, Feature(name="ships")):
-            await eventually("a heartbeat", lambda: is_fresh(redis), seconds=30)
+            await eventually("a heartbeat", lambda: is_fresh(redis))
             assert file.exists()
 
 
@@ -155,12 +155,12 @@ class TestStop:
         feature = Feature(name="ships", work=Work(jobs=[load]))
         async with working(own_settings, feature) as worker:
             await enqueue(own_settings, load.__qualname__)
-            await asyncio.wait_for(begun.wait(), 20)
+            await asyncio.wait_for(begun.wait(), PATIENCE)
             stop(worker)
             await asyncio.sleep(0.1)  # time to stop at once, if it were wrong
             assert not worker.done()
             go_on.set()
-            await asyncio.wait_for(asyncio.shield(worker), 20)
+            await asyncio.wait_for(asyncio.shield(worker), PATIENCE)
         assert finished.is_set()
 
     async def test_one_that_takes_longer_goes_back_into_the_queue(
@@ -176,6 +176,6 @@ class TestStop:
         settings = own_settings.model_copy(update={"shutdown_grace": 0.1})
         async with working(settings, feature):
             await enqueue(own_settings, load.__qualname__)
-            await asyncio.wait_for(begun.wait(), 20)
+            await asyncio.wait_for(begun.wait(), PATIENCE)
         async with make_redis(own_settings) as redis:
             assert await make_queue(redis).count("incomplete") == 1

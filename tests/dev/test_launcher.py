@@ -37,7 +37,7 @@ class TestServers:
             assert launcher.stdout is not None
             server = int(launcher.stdout.readline())
             launcher.kill()
-        until(lambda: not running([server]), within=30)
+        until(lambda: not running([server]))
 
     def test_redis_has_the_settings_of_production(self) -> None:
         wanted = {"appendfsync": "always", "maxmemory-policy": "volatile-ttl", "save": ""}

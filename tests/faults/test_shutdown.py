@@ -34,7 +34,7 @@ class TestShutdown:
             await halfway.wait()
             started = time.monotonic()
             app.terminate()
-            await eventually("no new connections", lambda: refuses(app), seconds=5)
+            await eventually("no new connections", lambda: refuses(app))
             go_on.set()
             answer = await request
         assert answer.status_code == 201

@@ -183,15 +183,15 @@ class TestPool:
     async def test_one_that_came_back_or_was_closed_in_time_is_left_alone(
         self, migrated: Settings, *, closed: bool
     ) -> None:
-        async with engine_of(migrated, checkout_limit=0.2) as engine:
+        async with engine_of(migrated, checkout_limit=0.5) as engine:
             with captured_logs() as events:
                 async with engine.connect() as connection:
                     first = await connection.scalar(PID)
                     if closed:
                         await (await driver_of(connection)).close()
-                        await asyncio.sleep(0.3)
+                        await asyncio.sleep(0.6)
                         await connection.invalidate()
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(0.6)
             assert events == []
             async with engine.connect() as connection:
                 assert (await connection.scalar(PID) != first) is closed

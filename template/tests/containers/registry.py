@@ -49,7 +49,7 @@ def running_registry(docker: DockerClient) -> Iterator[Registry]:
     registry, name = Registry(unused_port()), own_name()
     docker.run("registry:2", detach=True, name=name, publish=[(f"127.0.0.1:{registry.port}", 5000)])
     try:
-        until(lambda: registry.ask("").status_code == 200, within=30)
+        until(lambda: registry.ask("").status_code == 200)
         yield registry
     finally:
         docker.container.remove(name, force=True, volumes=True)

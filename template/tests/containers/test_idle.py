@@ -27,7 +27,7 @@ class TestMemory:
             stack.beside(images.name(ONE), *LEAST, mounts=BASELINE) as least,
         ):
             for container in (ours, least):
-                until(partial(is_ready, container), within=30)
+                until(partial(is_ready, container))
             sizes = [held(container) for container in (ours, least)]
         log.info("memory: %.1f MB, the least service's %.1f MB", *(size / 1e6 for size in sizes))
         assert sizes[0] <= MORE * sizes[1]

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from app.features.links.batching import Batcher
+from tests.polling import PATIENCE
 
 
 class Runs:
@@ -98,7 +99,7 @@ class TestFailure:
     ) -> None:
         runs.fault = asyncio.CancelledError()
         tasks = await ask(batcher, 1, 2)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*tasks, return_exceptions=True)
         assert all(task.cancelled() for task in tasks)
 

@@ -143,8 +143,14 @@ class TestResume:
         for expected in ([stalled["id"]], []):
             with captured_logs() as events:
                 async with looping(resume_imports, live.resources):
+
+                    async def resumed() -> bool:
+                        return bool(named(events, "import_resumed"))
+
                     # The loop looks at once, and then again in a while.
                     await asyncio.sleep(0.5)
+                    if expected:
+                        await eventually("resumed", resumed)
             assert [event["import_id"] for event in named(events, "import_resumed")] == expected
             assert await enqueued(live.resources) == expected
 

@@ -17,6 +17,7 @@ from tests.conftest import MakeToken
 from tests.features.tokens.conftest import TOKENS, Issue, Issued
 from tests.live import Live
 from tests.logs import captured_logs, named
+from tests.polling import PATIENCE
 from tests.problems import check_problem
 
 
@@ -127,5 +128,5 @@ class TestLastUsed:
         async with transaction(live.resources.sessions) as session:
             await session.execute(update(Token).values(name="held"))
             # The row is locked by the transaction above.
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 assert (await live.client.get(TOKENS)).status_code == 200

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.infra.http.draining import LINGER, DrainingServer
-from tests.polling import eventually
+from tests.polling import PATIENCE, eventually
 
 POST = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\nhi"
 CLIENTS = 5
@@ -67,7 +67,7 @@ async def not_read_yet(server: uvicorn.Server, port: int) -> list[socket.socket]
     async def accepted() -> bool:
         return len(server.server_state.connections) == CLIENTS
 
-    await eventually("every client is accepted", accepted, seconds=10)
+    await eventually("every client is accepted", accepted)
     for client in clients:
         client.sendall(POST)
     return clients
@@ -83,7 +83,7 @@ async def stop(connect: Connect) -> list[bytes]:
         except ConnectionRefusedError:
             late.append(b"refused")
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         async with serving() as (server, port):
             clients = await connect(server, port)
             asyncio.get_running_loop().call_later(LINGER / 2, come_late, port)

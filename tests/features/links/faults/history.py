@@ -112,7 +112,7 @@ class History:
                 len(heard) >= length + 2 for heard, length in zip(self.heard, lengths, strict=True)
             )
 
-        await eventually("the readers go on", more, seconds=10)
+        await eventually("the readers go on", more)
 
     def lies(self) -> list[tuple[Outcome, set[Outcome]]]:
         """The answers that were wrong at their time, each with those that were right."""

@@ -39,7 +39,7 @@ class TestShutdown:
                 await halfway.wait()
                 started = time.monotonic()
                 app.terminate()
-                await eventually("no new connections", lambda: refuses(app), seconds=5)
+                await eventually("no new connections", lambda: refuses(app))
                 go_on.set()
                 assert (await sending).status_code == 202
                 service.worker.start()

@@ -54,7 +54,7 @@ async def until_begun(client: httpx.AsyncClient, path: str) -> None:
         done: int = (await client.get(path)).json()["done"]
         return done > 0
 
-    await eventually(f"{path} begins", begun, seconds=30)
+    await eventually(f"{path} begins", begun)
 
 
 async def until_finished(client: httpx.AsyncClient, path: str, *, seconds: float) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def nothing_lost(stack: Stack, api: httpx.Client, *, held: int = 0) -> Iterator[
     slugs = {link["slug"] for link in outcome.made}
     assert links_made(stack) - links == len(slugs) == len(outcome.made)
     redirects = outcome.statuses[302]
-    until(lambda: clicks(api) - before >= redirects, within=30, every=0.5)
+    until(lambda: clicks(api) - before >= redirects, every=0.5)
     assert 0 <= clicks(api) - before - redirects <= held
     stack.until_healthy("app")
 
@@ -95,4 +95,4 @@ class TestCrashes:
                     signal_worker(app, "KILL")
                 finally:
                     database.unpause()
-                until(partial(is_ready, app), within=30)
+                until(partial(is_ready, app))
