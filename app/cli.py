@@ -132,9 +132,10 @@ def _work(settings: Settings, _options: argparse.Namespace) -> int:
 
 
 def _openapi(settings: Settings, _options: argparse.Namespace) -> int:
+    from app.infra.metrics import Metrics
     from app.main import create_api
 
-    print(json.dumps(create_api(settings).openapi(), indent=2))
+    print(json.dumps(create_api(settings, Metrics(settings)).openapi(), indent=2))
     return 0
 
 

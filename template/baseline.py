@@ -14,8 +14,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 for name in (
-    *("jinja2", "limits.aio.storage", "limits.aio.strategies", "orjson", "pydantic_settings"),
-    *("opentelemetry.exporter.prometheus", "opentelemetry.sdk.metrics", "python_multipart"),
+    *("jinja2", "orjson", "prometheus_client", "pydantic_settings", "python_multipart"),
     *("saq", "structlog"),
 ):
     import_module(name)

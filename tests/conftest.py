@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 
 from app.config import Settings
 from app.health import Health
-from app.infra.db import make_engine
+from app.infra.db import Sessions, make_engine
 from app.infra.feature import open_features
 from app.infra.lifespan import Resources, open_resources
 from app.infra.metrics import Metrics
@@ -119,7 +119,7 @@ async def resources(migrated: Settings) -> AsyncIterator[Resources]:
             autoflush=False,
             join_transaction_mode="create_savepoint",
         )
-        isolated = replace(opened, sessions=sessions)
+        isolated = replace(opened, sessions=Sessions(sessions, sessions))
         async with open_features(isolated, FEATURES):
             await isolated.redis.flushall()
             yield isolated
@@ -136,7 +136,7 @@ def created(migrated: Settings) -> ASGIApp:
 @pytest.fixture(scope="session")
 def document(settings: Settings) -> dict[str, Any]:
     """The OpenAPI document."""
-    return create_api(settings).openapi()
+    return create_api(settings, Metrics(settings)).openapi()
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ async def home(request: Request) -> Response:
     """`/page/live` answers the same page: an open page polls it, and the log leaves it out."""
     resources: Resources = request.state.resources
     health: Health = request.state.health
-    await resources.limiter.hit("read", request.client.host if request.client else "-")
+    resources.limiter.hit("read", request.client.host if request.client else "-")
     views: dict[str, Mapping[str, Any]] = {}
     report, _ = await asyncio.gather(
         health.report(), finish_within(LIMIT, _load_panels(request, views))
@@ -49,7 +49,7 @@ async def home(request: Request) -> Response:
         "home/home.html",
         environment=resources.settings.environment,
         version=report.version,
-        show_details=not production or known_visit(request).token is not None,
+        show_details=not production or known_visit(request).caller is not None,
         headline=headline(checks),
         checks=checks,
         panels=[(name, panel, views.get(name)) for name, panel in _panels()],

@@ -3,6 +3,9 @@
 Three limits bound how long a request waits for Postgres: to connect, to get a connection from the
 pool, and to keep one checked out. The last one is enforced by shutting down the socket, because a
 frozen server does not answer a cancel request either.
+
+Connections are in autocommit mode, so a request that only reads needs one round trip for a query
+and no BEGIN and COMMIT. A transaction that writes begins with a BEGIN of its own.
 """
 
 import asyncio
@@ -10,30 +13,33 @@ import os
 import select
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import psycopg
 import structlog
 from fastapi import Depends, Request
 from psycopg.conninfo import make_conninfo
-from sqlalchemy import MetaData, event, exc, text
+from sqlalchemy import Connection, MetaData, event, exc, text
 from sqlalchemy.ext.asyncio import (
-    AsyncConnection,
     AsyncEngine,
     AsyncSession,
     async_sessionmaker,
     create_async_engine,
 )
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+from sqlalchemy.util import await_only
 
 from app.config import Settings
 
 log = structlog.get_logger(__name__)
 
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+READS = "drydock_reads"  # the execution option of connections that need no transaction
 RESERVED_CONNECTIONS = 5  # outside the pools: health checks, psql, migrations, backups
 
-Sessions = async_sessionmaker[AsyncSession]
 Hook = Callable[[], Awaitable[None]]
 
 
@@ -68,9 +74,44 @@ async def open_connection(conninfo: str, *, limit: float) -> psycopg.AsyncConnec
     """Connect within `limit` seconds or raise `psycopg.OperationalError`."""
     try:
         async with asyncio.timeout(limit):
-            return await psycopg.AsyncConnection.connect(conninfo)
+            return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
     except TimeoutError:
         raise psycopg.errors.ConnectionTimeout(f"no connection within {limit} s") from None
+
+
+class FairPool(AsyncAdaptedQueuePool):
+    """A pool that lends connections in the order in which they were asked for.
+
+    SQLAlchemy's own serves newcomers before those who wait. Under load some requests would wait
+    for seconds.
+    """
+
+    def __init__(self, creator: Any, pool_size: int, **options: Any) -> None:
+        super().__init__(creator, pool_size, **options)
+        self._turns = asyncio.Semaphore(pool_size)
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        await_only(self._take_turn())
+        try:
+            return super()._do_get()
+        except BaseException:
+            self._turns.release()
+            raise
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        super()._do_return_conn(record)
+        self._turns.release()
+
+    async def _take_turn(self) -> None:
+        if not self._turns.locked():
+            await self._turns.acquire()  # at once
+            return
+        limit = self.timeout()
+        try:
+            async with asyncio.timeout(limit):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise exc.TimeoutError(f"no connection was free within {limit} s") from None
 
 
 def make_engine(
@@ -91,6 +132,7 @@ def make_engine(
         "postgresql+psycopg://",
         async_creator=connect,
         hide_parameters=True,  # errors are logged, and values may be secret
+        poolclass=FairPool,
         pool_size=settings.database_pool_size,
         max_overflow=0,
         pool_timeout=settings.database_pool_timeout,
@@ -98,7 +140,13 @@ def make_engine(
     event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
     event.listen(engine.sync_engine, "checkout", _CheckoutLimit(limit).start)
     event.listen(engine.sync_engine, "checkin", _CheckoutLimit.stop)
+    event.listen(engine.sync_engine, "begin", _begin)
     return engine
+
+
+def _begin(connection: Connection) -> None:
+    if not connection.get_execution_options().get(READS):
+        connection.exec_driver_sql("BEGIN")
 
 
 def _descriptor(dbapi_connection: Any) -> int:
@@ -158,15 +206,31 @@ class _CheckoutLimit:
             handle.cancel()
 
 
-def make_sessions(bind: AsyncEngine | AsyncConnection) -> Sessions:
-    return async_sessionmaker(bind, expire_on_commit=False, autoflush=False)
+@dataclass(frozen=True)
+class Sessions:
+    """Makes the sessions of a process. `transaction` and `reading` use it."""
+
+    writers: async_sessionmaker[AsyncSession]
+    readers: async_sessionmaker[AsyncSession]
+
+
+def make_sessions(engine: AsyncEngine) -> Sessions:
+    options: dict[str, Any] = {"expire_on_commit": False, "autoflush": False}
+    reads = engine.execution_options(**{READS: True})
+    return Sessions(
+        writers=async_sessionmaker(engine, **options),
+        readers=async_sessionmaker(reads, info={READS: True}, **options),
+    )
 
 
 def after_commit(session: AsyncSession, hook: Hook) -> None:
     """Await `hook` after the session's transaction was committed; never if it fails.
 
-    Use it to enqueue a job or to write to a cache.
+    Use it to enqueue a job or to write to a cache. Raises `RuntimeError` for a session that only
+    reads, such as that of a GET.
     """
+    if READS in session.info:
+        raise RuntimeError("This session only reads, so no commit will follow.")
     session.info.setdefault("after_commit", []).append(hook)
 
 
@@ -176,7 +240,7 @@ async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
 
     If the block raises, the transaction is rolled back, and no hook runs.
     """
-    async with sessions() as session:
+    async with sessions.writers() as session:
         yield session
         await session.commit()
         hooks: list[Hook] = session.info.pop("after_commit", [])
@@ -184,11 +248,22 @@ async def transaction(sessions: Sessions) -> AsyncIterator[AsyncSession]:
         await hook()
 
 
+def reading(sessions: Sessions) -> AbstractAsyncContextManager[AsyncSession]:
+    """A session for queries that change nothing. Each sees what is committed when it starts.
+
+    That is the same as in a transaction, whose isolation is READ COMMITTED here. Only `now()` and
+    locks differ: they last as long as one statement.
+    """
+    return sessions.readers()
+
+
 async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
-    async with transaction(request.state.resources.sessions) as session:
+    begin = reading if request.method in SAFE_METHODS else transaction
+    async with begin(request.state.resources.sessions) as session:
         yield session
 
 
+# GET and HEAD get a session that reads; the other methods a transaction.
 # scope="function" commits before the response is sent. By default FastAPI ends a dependency after
 # the response: a client would get a 201 although the commit then fails.
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]

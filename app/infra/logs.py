@@ -66,6 +66,8 @@ def logging_config(level_name: str, *, json: bool) -> dict[str, Any]:
             "gunicorn.error": {"handlers": ["stdout"], "level": level, "propagate": False},
             # `infra.http.middleware` logs each request with its id.
             "uvicorn.access": {"handlers": [], "level": logging.WARNING, "propagate": False},
+            # SQLAlchemy's pool logs under the name of its class.
+            "app.infra.db.FairPool": {"level": logging.WARNING},
             # SAQ logs a line for each job and each second of cron.
             "saq": {"level": logging.WARNING if level >= logging.INFO else level},
         },

@@ -1,6 +1,7 @@
-"""The metrics of a process: recorded with OpenTelemetry, served to Prometheus on a separate port.
+"""The metrics of a process, served to Prometheus on a separate port.
 
-FastAPI itself records the requests.
+Names and labels of the requests follow OpenTelemetry's conventions. Prometheus' own library
+records them: OpenTelemetry's takes ten times as long.
 """
 
 from collections.abc import Iterator
@@ -8,11 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.metrics import Meter
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.resources import Resource
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Histogram,
+    Info,
+    ProcessCollector,
+    start_http_server,
+)
 
 from app.config import Settings
 
@@ -20,28 +23,37 @@ log = structlog.get_logger(__name__)
 
 METRICS_PORTS = 64  # ports to try from METRICS_PORT on: each process on a host takes one
 
-# The buckets of FastAPI's request histogram. With the same ones a query can add up both.
 REQUEST_DURATION_BUCKETS = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25),
     *(0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
 )
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Metrics:
-    """The metrics of this process."""
+    """The metrics of this process.
+
+    A feature makes its own with `registry=resources.metrics.registry`, when it is opened.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.registry = CollectorRegistry()
-        self.provider = MeterProvider(
-            resource=Resource({"service.name": "drydock", "service.version": settings.git_sha}),
-            metric_readers=[PrometheusMetricReader(registry=self.registry)],
-            shutdown_on_exit=False,
+        ProcessCollector(registry=self.registry)
+        about = Info("target", "The service of this process.", registry=self.registry)
+        about.info({"service_name": "drydock", "service_version": settings.git_sha})
+        self._requests = Histogram(
+            "http_server_request_duration_seconds",
+            "Duration of HTTP requests.",
+            ["http_request_method", "http_route", "http_response_status_code"],
+            buckets=REQUEST_DURATION_BUCKETS,
+            registry=self.registry,
         )
 
-    @property
-    def meter(self) -> Meter:
-        return self.provider.get_meter("drydock")
+    def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Record one request. `route` is the template of its path, "" if no route matched."""
+        known = method if method in METHODS else "_OTHER"
+        self._requests.labels(known, route, status).observe(seconds)
 
     @contextmanager
     def served(self) -> Iterator[None]:
@@ -57,7 +69,6 @@ class Metrics:
             if server is not None:
                 server.shutdown()
                 server.server_close()
-            self.provider.shutdown()
 
     def _listen(self, first: int) -> Any:
         for port in range(first, min(first + METRICS_PORTS, 65536)):

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from app.infra.http.middleware import add_middleware
 from app.infra.logs import configure_logging
+from app.infra.metrics import Metrics
 from app.main import create_api
 from app.registry import load_settings
 from bench.laboratory import Laboratory, Server
@@ -30,7 +31,8 @@ def create_edgeless_app() -> ASGIApp:
     """As `app.main.create_app`, without the edge that answers most redirects."""
     settings = load_settings()
     configure_logging(settings)
-    return add_middleware(create_api(settings), settings, edges=())
+    metrics = Metrics(settings)
+    return add_middleware(create_api(settings, metrics), settings, metrics, edges=())
 
 
 def prepare(laboratory: Laboratory, service: Server, token: str) -> Scenario:

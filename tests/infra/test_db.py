@@ -12,12 +12,20 @@ from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.config import Settings
-from app.infra.db import after_commit, check_capacity, is_unavailable, make_engine, transaction
+from app.infra.db import (
+    after_commit,
+    check_capacity,
+    is_unavailable,
+    make_engine,
+    reading,
+    transaction,
+)
 from app.infra.lifespan import Resources
 from tests.live import Live, run_service
 from tests.logs import captured_logs, named
 from tests.problems import check_problem
 from tests.sockets import frozen_server, unused_port, with_postgres_at
+from tests.statements import counted_statements
 
 REFUSE_AT_COMMIT = """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
@@ -75,6 +83,35 @@ class TestTransaction:
             await fail()
         assert await count(live.resources) == 0
         assert not hook.is_set()
+
+
+class TestReading:
+    """A session that reads needs one round trip for a query, and can't promise a commit."""
+
+    async def test_a_query_is_sent_alone(self, live: Live) -> None:
+        with counted_statements() as read:
+            async with reading(live.resources.sessions) as session:
+                await session.execute(COUNT)
+        with counted_statements() as written:
+            async with transaction(live.resources.sessions) as session:
+                await session.execute(COUNT)
+        assert (len(read), written[0], len(written)) == (1, "BEGIN", 2)
+
+    async def test_a_get_reads_and_other_methods_write(self, live: Live) -> None:
+        await live.sign_in()
+        await live.client.get("/api/v1/tokens")  # now the token is known
+        body = {"name": "x", "scopes": ["tokens:write"]}
+        with counted_statements() as read:
+            assert (await live.client.get("/api/v1/tokens")).status_code == 200
+        with counted_statements() as written:
+            assert (await live.client.post("/api/v1/tokens", json=body)).status_code == 201
+        assert "BEGIN" not in read
+        assert written[0] == "BEGIN"
+
+    async def test_it_has_no_hooks(self, live: Live) -> None:
+        async with reading(live.resources.sessions) as session:
+            with pytest.raises(RuntimeError, match="no commit"):
+                after_commit(session, lambda: asyncio.sleep(0))
 
 
 @asynccontextmanager
@@ -195,6 +232,38 @@ class TestPool:
             assert events == []
             async with engine.connect() as connection:
                 assert (await connection.scalar(PID) != first) is closed
+
+    async def test_it_serves_in_the_order_of_arrival(self, migrated: Settings) -> None:
+        """One that gives its connection back and asks again does not overtake one that waits."""
+        settings = migrated.model_copy(update={"database_pool_size": 1, "database_pool_timeout": 9})
+        served: list[str] = []
+
+        async def borrow(engine: AsyncEngine, name: str, *, times: int) -> None:
+            for _ in range(times):
+                async with engine.connect():
+                    served.append(name)
+
+        async with engine_of(settings) as engine, asyncio.TaskGroup() as parallel:
+            parallel.create_task(borrow(engine, "greedy", times=5))
+            parallel.create_task(borrow(engine, "patient", times=1))
+        assert served.index("patient") <= 2
+
+    async def test_who_gives_up_waiting_keeps_no_turn(self, migrated: Settings) -> None:
+        changed = {"database_pool_size": 1, "database_pool_timeout": 0.05}
+        async with engine_of(migrated.model_copy(update=changed)) as engine:
+            for _ in range(3):
+                async with engine.connect() as kept:
+                    with pytest.raises(exc.TimeoutError):
+                        await engine.connect()
+                    assert await kept.scalar(text("SELECT 1")) == 1
+
+    async def test_a_failed_connect_keeps_no_turn(self, migrated: Settings) -> None:
+        changed = {"database_pool_size": 1, "database_pool_timeout": 0.05}
+        settings = with_postgres_at(migrated, unused_port()).model_copy(update=changed)
+        async with engine_of(settings) as engine:
+            for _ in range(3):
+                with pytest.raises((exc.OperationalError, psycopg.OperationalError)):
+                    await engine.connect()
 
     async def test_a_request_that_finds_it_full_is_answered_503(
         self, own_settings: Settings

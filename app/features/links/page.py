@@ -17,15 +17,15 @@ from app.features.links.tasks import run_import
 from app.features.links.uploads import read_file
 from app.features.links.writethrough import write_through
 from app.features.tokens.auth import Authenticated
-from app.features.tokens.models import Token
+from app.features.tokens.known import Caller
 from app.infra.db import SessionDep, after_commit
 from app.infra.feature import UploadRouter
 from app.infra.lifespan import ResourcesDep
 from app.infra.page.origin import require_same_origin
 from app.infra.page.render import PREFIX, PageRoute, page, see_other
 
-Reader = Annotated[Token, Depends(Authenticated(LINKS_READ, "read").visitor)]
-Writer = Annotated[Token, Depends(Authenticated(LINKS_WRITE, "write").visitor)]
+Reader = Annotated[Caller, Depends(Authenticated(LINKS_READ, "read").visitor)]
+Writer = Annotated[Caller, Depends(Authenticated(LINKS_WRITE, "write").visitor)]
 
 SHOWN_ERRORS = 50  # rows; the API pages through them all
 FIELDS = ("url", "slug", "title")

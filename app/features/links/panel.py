@@ -15,7 +15,7 @@ from app.features.links.clicks import whole_hour
 from app.features.links.models import ClickCount, Link
 from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from app.features.tokens.auth import visit_of
-from app.infra.db import transaction
+from app.infra.db import reading
 from app.infra.http.pages import PageRequest
 from app.infra.lifespan import Resources
 
@@ -36,10 +36,10 @@ class LinkView:
 
 async def load_panel(request: Request) -> Mapping[str, Any]:
     resources: Resources = request.state.resources
-    token = (await visit_of(request)).token
-    scopes = token.scopes if token else ()
+    caller = (await visit_of(request)).caller
+    scopes = caller.scopes if caller else ()
     view: dict[str, Any] = {
-        "signed_in": token is not None,
+        "signed_in": caller is not None,
         "may_write": LINKS_WRITE in scopes,
         "most_bytes": resources.settings.max_upload_bytes,
         "public_url": resources.settings.public_url,
@@ -50,7 +50,7 @@ async def load_panel(request: Request) -> Mapping[str, Any]:
         "faults": {},
     }
     if LINKS_READ in scopes:
-        async with transaction(resources.sessions) as session:
+        async with reading(resources.sessions) as session:
             view["links"] = await newest_links(session, now=datetime.now(UTC))
         # The address names the link that was made; only one that exists is shown.
         made = request.query_params.get("made")

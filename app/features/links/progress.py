@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 from app.features.links import imports
 from app.features.links.models import ImportStatus
 from app.features.links.schemas import ImportProgress
-from app.infra.db import Sessions, transaction
+from app.infra.db import Sessions, reading
 
 LOOK_EVERY = 0.5  # seconds
 # Shorter than SHUTDOWN_GRACE, so that no stream delays a shutdown. Browsers connect again.
@@ -37,7 +37,7 @@ async def _events(sessions: Sessions, import_id: UUID) -> AsyncIterator[bytes]:
     ends = time.monotonic() + LONGEST_STREAM
     sent: ImportProgress | None = None
     while time.monotonic() < ends:
-        async with transaction(sessions) as session:
+        async with reading(sessions) as session:
             now = await imports.read_progress(session, import_id=import_id)
         if now != sent:
             finished = now.status is ImportStatus.FINISHED

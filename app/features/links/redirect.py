@@ -13,7 +13,7 @@ from app.features.links.errors import LinkExpired, LinkNotFound
 from app.features.links.follower import Direct, Followed, NoAnswer
 from app.features.links.runtime import LinksRuntime, LinksRuntimeDep
 from app.features.links.service import find_by_slug
-from app.infra.db import Sessions, transaction
+from app.infra.db import Sessions, reading
 from app.infra.feature import CatchAllRouter
 from app.infra.http.problems import responses
 from app.infra.lifespan import ResourcesDep
@@ -96,7 +96,7 @@ async def _fill_and_follow(
     slug: str, *, clicks: int, runtime: LinksRuntime, sessions: Sessions, breaker: CircuitBreaker
 ) -> Followed:
     """Write the row to the cache, then follow the entry. A writer's entry, if any, wins."""
-    async with transaction(sessions) as session:
+    async with reading(sessions) as session:
         link = await find_by_slug(session, slug=slug)
     try:
         await breaker.run(runtime.cache.fill(slug, link))

@@ -35,7 +35,7 @@ from app.features.links.uploads import UPLOAD_BODY, UploadDep, Uploader
 from app.features.links.writethrough import write_through
 from app.features.tokens.auth import Authenticated
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
-from app.features.tokens.models import Token
+from app.features.tokens.known import Caller
 from app.infra.db import SessionDep, after_commit
 from app.infra.feature import UploadRouter
 from app.infra.http.inputs import UtcTime
@@ -43,8 +43,8 @@ from app.infra.http.pages import PageDep
 from app.infra.http.problems import API_ERRORS, responses
 from app.infra.lifespan import Resources, ResourcesDep
 
-Reader = Annotated[Token, Depends(Authenticated(LINKS_READ, "read"), scope="function")]
-Writer = Annotated[Token, Depends(Authenticated(LINKS_WRITE, "write"), scope="function")]
+Reader = Annotated[Caller, Depends(Authenticated(LINKS_READ, "read"))]
+Writer = Annotated[Caller, Depends(Authenticated(LINKS_WRITE, "write"))]
 SlugPath = Annotated[str, Path(pattern=SLUG)]
 # The header of an IETF draft (draft-ietf-httpapi-idempotency-key-header). The quotes that it asks
 # for are taken as a part of the key.

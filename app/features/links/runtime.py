@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends
-from prometheus_client import Histogram
 
 from app.features.links.cache import LinkCache
 from app.features.links.follower import DirectFollower, Follower
 from app.features.links.settings import LinksSettings
 from app.infra.lifespan import Resources, ResourcesDep
-from app.infra.metrics import REQUEST_DURATION_BUCKETS
 
 NAME = "links"
 
@@ -22,7 +20,6 @@ class LinksRuntime:
     cache: LinkCache
     follower: Follower
     direct: DirectFollower
-    redirect_seconds: Histogram
 
 
 @asynccontextmanager
@@ -30,14 +27,7 @@ async def open_runtime(resources: Resources) -> AsyncIterator[LinksRuntime]:
     cache = LinkCache(resources.redis, ttl=resources.settings.of(LinksSettings).cache_ttl)
     follower = Follower(cache, resources.breaker)
     direct = DirectFollower(resources.sessions)
-    # Prometheus's own: to record one value takes OpenTelemetry ten times as long.
-    redirect_seconds = Histogram(
-        "drydock_redirect_duration_seconds",
-        "Redirects answered from the cache.",
-        buckets=REQUEST_DURATION_BUCKETS,
-        registry=resources.metrics.registry,
-    )
-    yield LinksRuntime(cache, follower, direct, redirect_seconds)
+    yield LinksRuntime(cache, follower, direct)
     await follower.close()
     await direct.close()
 

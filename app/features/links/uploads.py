@@ -8,7 +8,7 @@ from starlette.datastructures import UploadFile
 from app.errors import BodyTooLarge, UnsupportedMediaType, ValidationFailed
 from app.features.links.scopes import LINKS_WRITE
 from app.features.tokens.auth import Authenticated
-from app.features.tokens.models import Token
+from app.features.tokens.known import Caller
 from app.infra.lifespan import ResourcesDep
 
 _RULE = "Must be UTF-8, with a header line that names url, and with rows below it."
@@ -33,7 +33,7 @@ UPLOAD_BODY: dict[str, Any] = {
 }
 
 
-Uploader = Annotated[Token, Depends(Authenticated(LINKS_WRITE, "write").before_body)]
+Uploader = Annotated[Caller, Depends(Authenticated(LINKS_WRITE, "write"))]
 
 
 async def read_upload(request: Request, resources: ResourcesDep, _uploader: Uploader) -> bytes:

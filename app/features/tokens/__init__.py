@@ -3,12 +3,16 @@
 from pathlib import Path
 
 from app.features.tokens.browser import router as browser_router
+from app.features.tokens.known import NAME, open_runtime
 from app.features.tokens.panel import load_panel
 from app.features.tokens.router import router
+from app.features.tokens.settings import TokensSettings
 from app.infra.feature import Feature, Panel
 
 feature = Feature(
-    name="tokens",
+    name=NAME,
+    settings=TokensSettings,
     routers=(router, browser_router),
     panel=Panel("Access", Path(__file__).parent / "templates", load_panel),
+    runtime=open_runtime,
 )

@@ -4,99 +4,77 @@ Signing in and out are in `browser`.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy.ext.asyncio import AsyncSession
+from fastapi import Request
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
 from structlog.contextvars import bind_contextvars
 
 from app.config import Settings
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
-from app.features.tokens.models import Token
+from app.features.tokens.known import Caller, known_tokens
 from app.features.tokens.scopes import Scope
-from app.features.tokens.service import authenticate
-from app.infra.db import SessionDep, transaction
 from app.infra.http.limits import Kind
 from app.infra.lifespan import Resources
 
-bearer = HTTPBearer(auto_error=False, description="`drydock_<id>_<secret>`")
-Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
+class Authenticated(SecurityBase):
+    """A dependency that returns the caller and counts one use against its rate limit.
 
-@dataclass(frozen=True)
-class Authenticated:
-    """A dependency that returns the caller's token and counts one use against its rate limit.
+    The caller's token must be valid and have `scope`; `kind` is the limit that is counted. From
+    then on the token's id is in every log line of the request. Raises `TokenInvalid`,
+    `ScopeMissing` and `RateLimited`. No database connection is held afterwards. There are two ways
+    to use it:
 
-    The token must be valid and have `scope`; `kind` is the limit that is counted. From then on the
-    token's id is in every log line of the request. Raises `TokenInvalid`, `ScopeMissing` and
-    `RateLimited`. There are three ways to use it:
-
-    - `Depends(Authenticated(...), scope="function")`, for most endpoints of the API: checks the
-      token of the Authorization header in the handler's transaction.
-    - `Depends(Authenticated(...).before_body)`, for handlers that read a large body themselves:
-      checks the same token in a transaction of its own, which ends before the body is read. No
-      connection is held while a slow body arrives.
-    - `Depends(Authenticated(...).visitor)`, for pages: checks the token of the browser's cookie, in
-      a transaction of its own, too.
+    - `Depends(Authenticated(...))`, for the API: checks the token of the Authorization header.
+    - `Depends(Authenticated(...).visitor)`, for pages: checks the token of the browser's cookie.
     """
 
-    scope: Scope
-    kind: Kind
+    # FastAPI describes the endpoint in the OpenAPI document with these two.
+    model = HTTPBearer(description="`drydock_<id>_<secret>`")
+    scheme_name = "HTTPBearer"
 
-    async def __call__(
-        self, request: Request, session: SessionDep, credentials: Credentials
-    ) -> Token:
-        return await self._admit(request, await _identify(request, session, credentials))
+    def __init__(self, scope: Scope, kind: Kind) -> None:
+        self.scope = scope
+        self.kind = kind
 
-    async def before_body(self, request: Request, credentials: Credentials) -> Token:
-        resources: Resources = request.state.resources
-        async with transaction(resources.sessions) as session:
-            token = await _identify(request, session, credentials)
-        return await self._admit(request, token)
+    async def __call__(self, request: Request) -> Caller:
+        scheme, _, text = request.headers.get("authorization", "").partition(" ")
+        given = text if scheme.lower() == "bearer" and text else None
+        return self._admit(request, await identify(request, given))
 
-    async def visitor(self, request: Request) -> Token:
-        token = (await visit_of(request)).token
-        if token is None:
+    async def visitor(self, request: Request) -> Caller:
+        caller = (await visit_of(request)).caller
+        if caller is None:
             raise TokenInvalid("Sign in with a token first. Perhaps yours was revoked, or expired.")
-        return await self._admit(request, token)
+        return self._admit(request, caller)
 
-    async def _admit(self, request: Request, token: Token) -> Token:
-        if self.scope not in token.scopes:
-            raise ScopeMissing(f"This needs the scope {self.scope}; the token has {token.scopes}.")
+    def _admit(self, request: Request, caller: Caller) -> Caller:
+        if self.scope not in caller.scopes:
+            has = ", ".join(sorted(caller.scopes))
+            raise ScopeMissing(f"This needs the scope {self.scope}; the token has {has}.")
         resources: Resources = request.state.resources
-        await resources.limiter.hit(self.kind, token.id.hex)
-        return token
+        resources.limiter.hit(self.kind, caller.id.hex)
+        return caller
 
 
-async def _identify(
-    request: Request, session: AsyncSession, credentials: HTTPAuthorizationCredentials | None
-) -> Token:
-    return await identify(request, session, credentials.credentials if credentials else None)
-
-
-async def identify(request: Request, session: AsyncSession, text: str | None) -> Token:
-    """The valid token that `text` is. Raises `TokenInvalid`, and `RateLimited` for guessing.
-
-    Only failures count for the limit of an address. So clients behind the same address can't lock
-    out a valid token.
-    """
-    try:
-        token = await authenticate(session, text=text)
-    except TokenInvalid:
-        resources: Resources = request.state.resources
-        await resources.limiter.hit("login", request.client.host if request.client else "-")
-        raise
-    bind_contextvars(token_id=str(token.id))
-    return token
+async def identify(request: Request, text: str | None) -> Caller:
+    """The caller with this token. Raises `TokenInvalid`, and `RateLimited` for guessing."""
+    resources: Resources = request.state.resources
+    address = request.client.host if request.client else "-"
+    caller = await known_tokens(resources).authenticate(
+        text, address=address, limiter=resources.limiter
+    )
+    bind_contextvars(token_id=str(caller.id))
+    return caller
 
 
 @dataclass(frozen=True)
 class Visit:
     """The visitor of a page. `invalid`: the browser sent a token that is no longer valid."""
 
-    token: Token | None = None
+    caller: Caller | None = None
     invalid: bool = False
 
 
@@ -120,8 +98,7 @@ async def _find_visit(request: Request) -> Visit:
     if text is None:
         return Visit()
     try:
-        async with transaction(resources.sessions) as session:
-            return Visit(token=await identify(request, session, text))
+        return Visit(caller=await identify(request, text))
     except TokenInvalid:
         return Visit(invalid=True)
 

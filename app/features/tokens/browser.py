@@ -2,7 +2,7 @@
 
 The browser keeps the token in a cookie, which no script can read and no other site can use. The
 cookie is for pages only: the API takes nothing but an Authorization header. Each request checks the
-token again, so a revoked one is refused from then on.
+token again, so a revoked one is refused within TOKEN_CACHE_SECONDS.
 """
 
 from typing import Annotated
@@ -12,7 +12,6 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from app.config import Settings
 from app.features.tokens.auth import cookie_name, identify, known_visit
 from app.features.tokens.errors import TokenInvalid
-from app.infra.db import transaction
 from app.infra.lifespan import ResourcesDep
 from app.infra.page.origin import require_same_origin
 from app.infra.page.render import PREFIX, PageRoute, page, see_other
@@ -31,8 +30,7 @@ async def sign_in(
 ) -> Response:
     text = token.strip()
     try:
-        async with transaction(resources.sessions) as session:
-            await identify(request, session, text)
+        await identify(request, text)
     except TokenInvalid as error:
         return page(request, "tokens/sign-in.html", status=error.status, fault=error.detail)
     response = see_other("/")

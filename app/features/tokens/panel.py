@@ -8,7 +8,7 @@ from fastapi import Request
 from app.features.tokens import service
 from app.features.tokens.auth import visit_of
 from app.features.tokens.scopes import TOKENS_WRITE
-from app.infra.db import transaction
+from app.infra.db import reading
 from app.infra.http.pages import PageRequest
 from app.infra.lifespan import Resources
 
@@ -19,13 +19,13 @@ async def load_panel(request: Request) -> Mapping[str, Any]:
     resources: Resources = request.state.resources
     visit = await visit_of(request)
     tokens = None
-    if visit.token is not None and TOKENS_WRITE in visit.token.scopes:
-        async with transaction(resources.sessions) as session:
+    if visit.caller is not None and TOKENS_WRITE in visit.caller.scopes:
+        async with reading(resources.sessions) as session:
             page = PageRequest(limit=NEWEST)
             tokens = (await service.list_tokens(session, page=page)).items
     development = resources.settings.environment == "development"
     return {
-        "token": visit.token,
+        "caller": visit.caller,
         "invalid": visit.invalid,
         "tokens": tokens,
         "development": development,

@@ -8,14 +8,15 @@ from fastapi import APIRouter, Depends, Response
 from app.features.tokens import service
 from app.features.tokens.auth import Authenticated
 from app.features.tokens.errors import ScopeMissing, TokenInvalid, TokenNotFound
-from app.features.tokens.models import Token
+from app.features.tokens.known import Caller, known_tokens
 from app.features.tokens.schemas import TokenCreate, TokenCreated, TokenPage, TokenRead
 from app.features.tokens.scopes import TOKENS_WRITE
-from app.infra.db import SessionDep
+from app.infra.db import SessionDep, after_commit
 from app.infra.http.pages import PageDep
 from app.infra.http.problems import API_ERRORS, responses
+from app.infra.lifespan import ResourcesDep
 
-Manager = Annotated[Token, Depends(Authenticated(TOKENS_WRITE, "write"), scope="function")]
+Manager = Annotated[Caller, Depends(Authenticated(TOKENS_WRITE, "write"))]
 
 router = APIRouter(
     prefix="/api/v1/tokens",
@@ -29,7 +30,7 @@ async def create_token(
     body: TokenCreate, manager: Manager, session: SessionDep, response: Response
 ) -> TokenCreated:
     """Create a token. Its text is in this answer only; keep it."""
-    lacking = sorted(set(body.scopes) - set(manager.scopes))
+    lacking = sorted(set(body.scopes) - manager.scopes)
     if lacking:
         raise ScopeMissing(f"A token can't give scopes that it lacks: {', '.join(lacking)}.")
     token, text = await service.create_token(
@@ -48,6 +49,16 @@ async def list_tokens(_manager: Manager, session: SessionDep, page: PageDep) -> 
 
 
 @router.delete("/{token_id}", status_code=204, responses=responses(TokenNotFound))
-async def revoke_token(token_id: UUID, _manager: Manager, session: SessionDep) -> None:
-    """Revoke a token at once and for good. It stays in the list."""
+async def revoke_token(
+    token_id: UUID, _manager: Manager, session: SessionDep, resources: ResourcesDep
+) -> None:
+    """Revoke a token for good. It stays in the list.
+
+    This process refuses it at once, the others within TOKEN_CACHE_SECONDS.
+    """
     await service.revoke_token(session, token_id=token_id)
+
+    async def forget() -> None:
+        known_tokens(resources).forget(token_id)
+
+    after_commit(session, forget)

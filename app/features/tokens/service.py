@@ -37,8 +37,8 @@ async def create_token(
     return token, f"drydock_{token.id.hex}_{secret.hex()}"
 
 
-async def authenticate(session: AsyncSession, *, text: str | None) -> Token:
-    """The token that `text` belongs to. Raises `TokenInvalid`.
+def parse_token(text: str | None) -> tuple[UUID, bytes]:
+    """The id and the hash of the secret. Raises `TokenInvalid`.
 
     A plain SHA-256 is enough, because the secret has 256 random bits and can't be guessed.
     """
@@ -47,22 +47,30 @@ async def authenticate(session: AsyncSession, *, text: str | None) -> Token:
     parts = TOKEN.fullmatch(text)
     if parts is None:
         raise TokenInvalid("The token is malformed.")
-    token = await session.get(Token, UUID(hex=parts[1]))
+    return UUID(parts[1]), hashlib.sha256(bytes.fromhex(parts[2])).digest()
+
+
+async def find_valid(session: AsyncSession, *, token_id: UUID, secret_hash: bytes) -> Token:
+    """The token with this id and this secret. Raises `TokenInvalid`."""
+    token = await session.get(Token, token_id)
     now = datetime.now(UTC)
-    given = hashlib.sha256(bytes.fromhex(parts[2])).digest()
     if (
         token is None
-        or not hmac.compare_digest(token.hash, given)
+        or not hmac.compare_digest(token.hash, secret_hash)
         or token.revoked_at is not None
         or (token.expires_at is not None and token.expires_at <= now)
     ):
         raise TokenInvalid("The token is unknown, expired or revoked.")
-    if token.last_used_at is None or now - token.last_used_at > USED_EVERY:
-        await _note_use(session, token.id)
     return token
 
 
-async def _note_use(session: AsyncSession, token_id: UUID) -> None:
+def is_use_news(token: Token) -> bool:
+    """Whether `last_used_at` should be written now."""
+    return token.last_used_at is None or datetime.now(UTC) - token.last_used_at > USED_EVERY
+
+
+async def note_use(session: AsyncSession, *, token_id: UUID) -> None:
+    """Write `last_used_at`, unless another transaction writes to the row."""
     # skip_locked: requests with the same token must not wait for each other.
     # key_share: a request that inserts a row with a reference to this token is not blocked. Without
     # it two requests that insert the same unique key could deadlock.

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.config import Settings
 from app.features.links.schemas import LONGEST_URL, RESERVED, LinkUpdate, Slug, WebAddress
+from app.infra.metrics import Metrics
 from app.main import create_api
 
 slug = TypeAdapter[str](Slug)
@@ -99,7 +100,7 @@ class TestReserved:
     def test_the_first_segment_of_every_route_is_reserved(
         self, settings: Settings, document: dict[str, Any]
     ) -> None:
-        api = create_api(settings)
+        api = create_api(settings, Metrics(settings))
         paths = set(document["paths"])
         paths |= {str(route.path) for route in api.routes if getattr(route, "path", None)}  # type: ignore[attr-defined]
         assert {"/docs", "/health", "/api/v1/tokens"} <= paths

@@ -1,6 +1,7 @@
 """Authentication: which tokens are valid, what they allow, and when their use is noted."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -8,7 +9,9 @@ from uuid import UUID
 import httpx
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
+from app.features.tokens.known import known_tokens
 from app.features.tokens.models import Token
 from app.features.tokens.scopes import TOKENS_WRITE
 from app.infra.db import transaction
@@ -19,6 +22,7 @@ from tests.live import Live
 from tests.logs import captured_logs, named
 from tests.polling import PATIENCE
 from tests.problems import check_problem
+from tests.statements import counted_statements
 
 
 async def change(resources: Resources, token: Issued, **values: Any) -> None:
@@ -100,6 +104,89 @@ class TestLog:
             await client.get(TOKENS, headers=token.authorization)
             await client.post("/page/sign-in", data={"token": token.text})
         assert [event["token_id"] for event in named(events, "request")] == [token.id] * 2
+
+
+class TestCache:
+    """A token is looked up once in TOKEN_CACHE_SECONDS, and never trusted for longer."""
+
+    async def test_a_known_token_costs_no_query(
+        self, client: httpx.AsyncClient, issue: Issue
+    ) -> None:
+        client.headers.update((await issue()).authorization)
+        with counted_statements() as first:
+            await client.get(TOKENS)
+        with counted_statements() as again:
+            await client.get(TOKENS)
+        assert [of_tokens(said) for said in (first, again)] == [2, 1]  # the list is the other one
+
+    async def test_the_process_that_revokes_it_refuses_it_at_once(
+        self, client: httpx.AsyncClient, issue: Issue
+    ) -> None:
+        token = await issue()
+        assert (await client.get(TOKENS, headers=token.authorization)).status_code == 200
+        assert (await client.delete(f"{TOKENS}/{token.id}")).status_code == 204
+        answer = await client.get(TOKENS, headers=token.authorization)
+        check_problem(answer, 401, "token_invalid")
+
+    @pytest.mark.parametrize("change_of", ["revoked_at", "expires_at"])
+    async def test_another_process_refuses_it_when_the_time_is_up(
+        self,
+        client: httpx.AsyncClient,
+        issue: Issue,
+        resources: Resources,
+        monkeypatch: pytest.MonkeyPatch,
+        change_of: str,
+    ) -> None:
+        token = await issue()
+        assert (await client.get(TOKENS, headers=token.authorization)).status_code == 200
+        await change(resources, token, **{change_of: datetime.now(UTC) - timedelta(seconds=9)})
+        later = time.monotonic() + 1.0
+        monkeypatch.setattr("app.features.tokens.known.time.monotonic", lambda: later)
+        answer = await client.get(TOKENS, headers=token.authorization)
+        check_problem(answer, 401, "token_invalid")
+
+    async def test_it_is_not_known_after_it_expired(
+        self, client: httpx.AsyncClient, issue: Issue
+    ) -> None:
+        soon = datetime.now(UTC) + timedelta(seconds=0.5)
+        token = await issue(expires_at=soon.isoformat())
+        await client.get(TOKENS, headers=token.authorization)
+        await asyncio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.01)
+        answer = await client.get(TOKENS, headers=token.authorization)
+        check_problem(answer, 401, "token_invalid")
+
+    async def test_the_secret_is_compared_each_time(
+        self, client: httpx.AsyncClient, issue: Issue
+    ) -> None:
+        token, other = await issue(), await issue()
+        await client.get(TOKENS, headers=token.authorization)
+        forged = Issued(token.id, token.text[:-64] + other.text[-64:], {})
+        answer = await client.get(TOKENS, headers=forged.authorization)
+        check_problem(answer, 401, "token_invalid")
+
+    async def test_one_request_looks_it_up_again_and_a_failure_is_no_answer(
+        self, live: Live, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Postgres fails at the second lookup: the request answers 503, and so does the next."""
+        await live.sign_in()
+        assert (await live.client.get(TOKENS)).status_code == 200
+        monkeypatch.setattr(known_tokens(live.resources), "_sessions", Broken())
+        assert (await live.client.get(TOKENS)).status_code == 200
+        later = time.monotonic() + 1.0
+        monkeypatch.setattr("app.features.tokens.known.time.monotonic", lambda: later)
+        for _ in range(2):
+            check_problem(await live.client.get(TOKENS), 503, "dependency_unavailable")
+
+
+class Broken:
+    """Sessions of a server that is down."""
+
+    def readers(self) -> None:
+        raise OperationalError("SELECT", {}, ConnectionError())
+
+
+def of_tokens(statements: list[str]) -> int:
+    return sum(one.startswith("SELECT") and "FROM tokens" in one for one in statements)
 
 
 class TestLastUsed:

@@ -7,6 +7,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from app.features.tokens.known import known_tokens
 from app.features.tokens.scopes import TOKENS_WRITE
 from app.features.tokens.service import revoke_token
 from app.infra.db import transaction
@@ -25,7 +26,9 @@ def cookie_of(answer: httpx.Response) -> "Morsel[str]":
 
 async def revoke(resources: Resources, token: str) -> None:
     async with transaction(resources.sessions) as session:
-        await revoke_token(session, token_id=UUID(token.split("_")[1]))
+        token_id = UUID(token.split("_")[1])
+        await revoke_token(session, token_id=token_id)
+    known_tokens(resources).forget(token_id)
 
 
 class TestSignIn:

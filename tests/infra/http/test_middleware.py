@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.config import Settings
 from app.infra.http.middleware import add_middleware
+from app.infra.metrics import Metrics
 from tests.conftest import MakeClient
 from tests.live import WithState, client_of
 from tests.logs import captured_logs, named
@@ -17,7 +18,7 @@ from tests.problems import check_problem
 
 def wrap(app: ASGIApp, settings: Settings) -> httpx.AsyncClient:
     """A client of some application inside the middleware of production."""
-    return client_of(WithState(add_middleware(app, settings, []), {}))
+    return client_of(WithState(add_middleware(app, settings, Metrics(settings), []), {}))
 
 
 class TestRequestId:
@@ -109,7 +110,7 @@ class TestLastBoundary:
             seen.append(scope["type"])
 
         scope = {"type": kind, "headers": [(b"host", b"evil.example")], "client": None}
-        await add_middleware(app, settings, [])(scope, None, None)  # type: ignore[arg-type] # never called
+        await add_middleware(app, settings, Metrics(settings), [])(scope, None, None)  # type: ignore[arg-type] # never called
         assert seen == [kind]
 
 

@@ -14,6 +14,7 @@ from app.config import Settings
 from app.errors import AppError, DependencyUnavailable, NotFound
 from app.infra.http.middleware import add_middleware
 from app.infra.http.problems import MOST_FAULTS, install_problem_handlers, responses
+from app.infra.metrics import Metrics
 from tests.live import WithState, client_of
 from tests.logs import captured_logs, named
 from tests.problems import check_problem
@@ -72,7 +73,9 @@ async def ships(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     @app.post("/voyages")
     async def sail(voyage: Voyage, captain: str) -> None: ...
 
-    async with client_of(WithState(add_middleware(app, settings, []), {})) as client:
+    async with client_of(
+        WithState(add_middleware(app, settings, Metrics(settings), []), {})
+    ) as client:
         yield client
 
 
