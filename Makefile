@@ -262,11 +262,11 @@ dev-docker:
 
 .PHONY: migrate-embedded migration-embedded psql-embedded redis-cli-embedded
 migrate-embedded: env
-	@exec $(DEV) run -- python -m app migrate
+	@exec $(DEV) run --owner -- python -m app migrate
 migration-embedded: env
-	@exec $(DEV) run -- python -m alembic revision --autogenerate -m "$$m"
+	@exec $(DEV) run --owner -- python -m alembic revision --autogenerate -m "$$m"
 psql-embedded: env
-	@exec $(DEV) run -- psql
+	@exec $(DEV) run --owner -- psql
 redis-cli-embedded: env
 	@command -v redis-cli >/dev/null || { echo 'redis-cli is not installed: apt install redis-tools, or brew install redis' >&2; exit 1; }
 	@exec $(DEV) run -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT"'
@@ -275,7 +275,7 @@ redis-cli-embedded: env
 migrate-docker:
 	@exec docker compose run --rm migrate
 migration-docker:
-	@exec docker compose run --rm --no-deps app python -m alembic revision --autogenerate -m "$$m"
+	@exec docker compose run --rm --no-deps migrate python -m alembic revision --autogenerate -m "$$m"
 psql-docker:
 	@exec docker compose run --rm psql
 redis-cli-docker:

@@ -13,6 +13,7 @@ from app.infra.lifespan import Resources
 from app.infra.probes import Check, Probe, Status
 from app.infra.queue import HEARTBEAT_KEY, write_heartbeat
 from app.infra.schema import list_revisions
+from dev.postgres import NAME, as_role
 from tests.live import Live, run_service
 from tests.polling import PATIENCE, eventually
 from tests.sockets import unused_port, with_postgres_at, with_redis_at
@@ -36,7 +37,7 @@ def statuses(report: dict[str, Any]) -> dict[str, str]:
 
 
 def execute(settings: Settings, statement: str) -> psycopg.Cursor[tuple[Any, ...]]:
-    with psycopg.connect(settings.database_dsn) as connection:
+    with psycopg.connect(as_role(settings.database_dsn, NAME)) as connection:
         return connection.execute(statement.encode())
 
 

@@ -15,7 +15,7 @@ from app.infra.lifespan import Resources
 from tests.features.links.conftest import IMPORTS, LINKS
 from tests.features.links.counting import counts, unconfirmed
 from tests.features.links.uploading import csv_of, result, upload, work
-from tests.live import Live, run_service
+from tests.live import Live, query, run_service
 from tests.logs import captured_logs, named
 from tests.problems import check_problem
 from tests.sockets import frozen_server, unused_port, with_postgres_at, with_redis_at
@@ -161,8 +161,7 @@ class TestCommitFails:
     async def refusing(self, live: Live) -> httpx.AsyncClient:
         await live.sign_in()
         assert (await live.client.post(LINKS, json=DECK)).status_code == 201
-        async with live.resources.engine.begin() as connection:
-            await connection.exec_driver_sql(self.REFUSE)
+        query(live.resources.settings, self.REFUSE)
         return live.client
 
     async def test_redirects_stay_as_they_were(self, refusing: httpx.AsyncClient) -> None:
