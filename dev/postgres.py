@@ -95,15 +95,15 @@ class PostgresServer(Server):
             self.make_roles(NAME)
             write_private(applied, digest)
 
-    def make_roles(self, database: str) -> None:
-        """Run deploy/postgres/roles.sql on one of the server's databases."""
+    def make_roles(self, database: str, *, user: str = NAME) -> str:
+        """Run deploy/postgres/roles.sql on a database; return what it says that it changed."""
         done = subprocess.run(
             [client_programs() / "psql", "--no-psqlrc", "--quiet", "--file", ROLES],
             env={
                 "PATH": os.defpath,
                 "PGHOST": "127.0.0.1",
                 "PGPORT": str(self.port),
-                "PGUSER": NAME,
+                "PGUSER": user,
                 "PGDATABASE": database,
                 "PGPASSWORD": self._password,
                 "DATABASE_PASSWORD": self._password,
@@ -115,6 +115,7 @@ class PostgresServer(Server):
         )
         if done.returncode:
             raise ServerError(f"{ROLES} failed:\n{done.stderr}")
+        return done.stderr
 
     def _prepare(self) -> None:
         account = server_account()

@@ -29,8 +29,8 @@ BEGIN
       RAISE NOTICE 'made the role %', name;
     END IF;
   END LOOP;
-  -- The administrator of a managed Postgres is no superuser. He needs this to give objects away.
-  IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+  -- The administrator of a managed Postgres is no superuser, and needs this to give objects away.
+  IF NOT pg_has_role('drydock_owner', 'SET') THEN
     EXECUTE format('GRANT drydock_owner TO %I', current_user);
   END IF;
 END $$;
