@@ -216,7 +216,7 @@ verify: ## Check who signed and built an image: make verify REGISTRY=ghcr.io REP
 ##@ Production on one host
 
 .PHONY: deploy
-deploy: ## Replace the running version without dropping a request: make deploy TAG=…
+deploy: secrets ## Replace the running version without dropping a request: make deploy TAG=…
 	@deploy/release $(TAG)
 
 DEPLOYED = $${STATE_DIR:-.deployed}

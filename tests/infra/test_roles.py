@@ -1,4 +1,4 @@
-"""deploy/postgres/roles.sql: what the service's role may do, and how an older database gets there."""
+"""deploy/postgres/roles.sql: what the service may do, and how an older database changes."""
 
 import re
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ OLD = """
 """
 OF_SUPERUSER = """
     SELECT relname FROM pg_class JOIN pg_roles r ON r.oid = relowner
-      WHERE rolname = current_user AND relnamespace IN ('public'::regnamespace, 'other'::regnamespace)
+      WHERE rolname = current_user AND relnamespace::regnamespace::text IN ('public', 'other')
     UNION ALL
     SELECT proname FROM pg_proc JOIN pg_roles r ON r.oid = proowner
       WHERE rolname = current_user AND pronamespace = 'public'::regnamespace AND NOT EXISTS (
@@ -95,7 +95,7 @@ class TestService:
 
 
 class TestOlderDatabase:
-    """What a superuser made belongs to the owner afterwards, rows are kept, and the service works."""
+    """What a superuser made belongs to the owner, its rows are kept, and the service works."""
 
     @pytest.fixture
     def database(self, postgres: PostgresServer) -> Iterator[str]:
