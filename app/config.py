@@ -35,6 +35,11 @@ EXAMPLE_SECRETS = frozenset(
 )
 SHORTEST_SECRET = 16  # characters; `make secrets` writes longer ones
 
+# An empty variable counts as not set, so it does not hide a secret file.
+SOURCES = SettingsConfigDict(
+    frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+)
+
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -53,7 +58,7 @@ class ConfigurationError(Exception):
 class FeatureSettings(BaseSettings):
     """The settings of one feature, which subclasses this and declares it as `Feature.settings`."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SOURCES
 
 
 OfFeature = TypeVar("OfFeature", bound=FeatureSettings)
@@ -63,7 +68,7 @@ AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 class Settings(BaseSettings):
     """What the service runs with. Frozen: nothing changes it after the start."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SOURCES
 
     # This is the first field, because the validators of later fields read it.
     environment: Literal["development", "production"] = "development"
