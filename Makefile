@@ -269,7 +269,7 @@ psql-embedded: env
 	@exec $(DEV) run --owner -- psql
 redis-cli-embedded: env
 	@command -v redis-cli >/dev/null || { echo 'redis-cli is not installed: apt install redis-tools, or brew install redis' >&2; exit 1; }
-	@exec $(DEV) run -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT"'
+	@exec $(DEV) run -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT" --user admin'
 
 .PHONY: migrate-docker migration-docker psql-docker redis-cli-docker
 migrate-docker:
@@ -279,7 +279,7 @@ migration-docker:
 psql-docker:
 	@exec docker compose run --rm psql
 redis-cli-docker:
-	@exec docker compose run --rm redis-cli
+	@exec docker compose exec redis sh -c 'REDISCLI_AUTH="$$(cat /tmp/admin)" exec redis-cli --user admin'
 
 .PHONY: tools
 tools: env

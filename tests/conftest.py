@@ -28,6 +28,7 @@ from app.infra.lifespan import Resources, open_resources
 from app.infra.metrics import Metrics
 from app.main import create_api, create_app
 from app.registry import FEATURES, SETTINGS
+from dev.redis import as_admin
 from dev.servers import PostgresServer, RedisServer, scratch_folder, start_postgres, start_redis
 from tests.live import (
     BASE_URL,
@@ -37,6 +38,7 @@ from tests.live import (
     client_under,
     issue_token,
     own_database,
+    redis_admin,
     run_service,
 )
 from tests.logs import forget_first_use
@@ -121,7 +123,8 @@ async def resources(migrated: Settings) -> AsyncIterator[Resources]:
         )
         isolated = replace(opened, sessions=sessions)
         async with open_features(isolated, FEATURES):
-            await isolated.redis.flushall()
+            with redis_admin(migrated) as admin:
+                admin.flushall()
             yield isolated
         await outer.rollback()
     await engine.dispose()
@@ -234,7 +237,7 @@ def own_settings(migrated: Settings, template: str, postgres: PostgresServer) ->
     """A migrated database and an empty Redis for this test alone. Commits in it are real."""
     redis_url = f"{migrated.redis_dsn.rpartition('/')[0]}/1"
     with (
-        Redis.from_url(redis_url) as redis,
+        Redis.from_url(as_admin(redis_url)) as redis,
         own_database(postgres, template=template) as database_url,
     ):
         redis.flushdb()

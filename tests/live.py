@@ -16,6 +16,7 @@ import httpx
 import psycopg
 from psycopg import sql
 from pydantic import PostgresDsn, Secret
+from redis import Redis
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.config import Settings
@@ -26,6 +27,7 @@ from app.infra.http.limits import RateLimiter
 from app.infra.lifespan import Resources
 from app.main import create_app
 from dev.postgres import NAME, OWNER, as_role
+from dev.redis import as_admin
 from dev.servers import PostgresServer
 
 ROOT = Path(__file__).parent.parent
@@ -111,6 +113,11 @@ def as_owner(settings: Settings) -> Settings:
     """These settings, for the role that owns the tables."""
     url = as_role(settings.database_dsn, OWNER)
     return settings.model_copy(update={"database_url": Secret(PostgresDsn(url))})
+
+
+def redis_admin(settings: Settings) -> Redis:
+    """A Redis client with all rights; the service's client has fewer."""
+    return Redis.from_url(as_admin(settings.redis_dsn), decode_responses=True)
 
 
 def query(settings: Settings, statement: str) -> list[tuple[Any, ...]]:

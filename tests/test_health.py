@@ -14,7 +14,7 @@ from app.infra.probes import Check, Probe, Status
 from app.infra.queue import HEARTBEAT_KEY, write_heartbeat
 from app.infra.schema import list_revisions
 from dev.postgres import NAME, as_role
-from tests.live import Live, run_service
+from tests.live import Live, redis_admin, run_service
 from tests.polling import PATIENCE, eventually
 from tests.sockets import unused_port, with_postgres_at, with_redis_at
 
@@ -154,7 +154,8 @@ class TestCost:
         self, live: Live, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("app.infra.probes.FRESH", 60)
-        await live.resources.redis.config_resetstat()
+        with redis_admin(live.resources.settings) as admin:
+            admin.config_resetstat()
         for _ in range(2):
             answers = await asyncio.gather(*(ask(live, "/health") for _ in range(25)))
             assert {status for status, _ in answers} == {200}

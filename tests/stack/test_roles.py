@@ -1,5 +1,6 @@
-"""The roles of Postgres in the production stack: deploy/postgres/roles.sql."""
+"""The roles of Postgres (deploy/postgres/roles.sql) and the users of Redis in the stack."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,17 @@ class TestService:
     @pytest.mark.parametrize("user", ["drydock", "drydock_owner"])
     def test_it_can_not_log_in_as(self, stack: Stack, user: str) -> None:
         assert "password authentication failed" in attempt(stack, "SELECT 1", user)
+
+
+class TestRedis:
+    """The service's user of Redis is not its administrator, who has a password of each start."""
+
+    def test_it_may_not(self, stack: Stack) -> None:
+        password = 'REDISCLI_AUTH="$(cat /run/secrets/redis_password)" '
+        for user in ("default", "admin"):
+            command = f"{password} redis-cli --user {user} config get maxmemory 2>&1"
+            said = stack.run_in("redis", "sh", "-c", command)
+            assert re.search("NOPERM|WRONGPASS|NOAUTH", said)
 
 
 class TestOlderVolume:
