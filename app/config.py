@@ -35,7 +35,7 @@ EXAMPLE_SECRETS = frozenset(
 )
 SHORTEST_SECRET = 16  # characters; `make secrets` writes longer ones
 
-# An empty variable counts as not set, so it does not hide a secret file.
+# An empty variable counts as not set, as for Compose: LOG_LEVEL= in .env means the default.
 SOURCES = SettingsConfigDict(
     frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
 )
@@ -149,6 +149,14 @@ class Settings(BaseSettings):
     ) -> tuple[str, ...]:
         if "*" in value and _production(info):
             raise ValueError("'*' accepts forged Host headers: name the hosts you serve")
+        return value
+
+    @field_validator("database_password", "redis_password")
+    @classmethod
+    def refuse_two_sources(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        file = SECRETS_FOLDER / str(info.field_name)
+        if os.environ.get(file.name.upper()) and file.is_file():
+            raise ValueError(f"is also a file {file}: remove the variable, also from .env")
         return value
 
     @field_validator("database_password", "redis_password")

@@ -89,7 +89,7 @@ class PostgresServer(Server):
 
     def start(self) -> None:
         super().start()
-        applied = self.folder / "roles"
+        applied = self._home / "roles"
         digest = hashlib.sha256(ROLES.read_bytes()).hexdigest()
         if not applied.exists() or applied.read_text(encoding="utf-8") != digest:
             self.make_roles(NAME)
@@ -142,6 +142,7 @@ class PostgresServer(Server):
         account = server_account()
         unfinished = self._home / "data-unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
+        (self._home / "roles").unlink(missing_ok=True)
         unfinished.mkdir(mode=0o700)
         give(unfinished, account)
         # Not /dev/stdin, because it belongs to root if root starts initdb.

@@ -83,12 +83,6 @@ class Stack:
             compose_project_directory=self.source,
         )
 
-    def compose(self, *words: str, env: Mapping[str, str] | None = None) -> str:
-        """Run `docker compose` as a person would, with .env and the variables of the shell."""
-        files = [word for name in self.files for word in ("--file", name)]
-        command = ["docker", "compose", *files, *words]
-        return run(command, cwd=self.source, env={**self.environment, **(env or {})})
-
     def up(self) -> None:
         self.docker.compose.up(
             detach=True, wait=True, wait_timeout=PATIENCE, quiet=True, pull="missing"

@@ -7,6 +7,7 @@ import pytest
 
 from app.config import Settings
 from app.registry import SETTINGS
+from tests.stack.source import run
 from tests.stack.stack import Stack
 
 CODE = ("app", "worker", "migrate")
@@ -14,11 +15,12 @@ SERVICE = {name.upper() for name in Settings.model_fields}
 OF_FEATURES = {name.upper() for kind in SETTINGS for name in kind.model_fields}
 # compose.yaml decides these. In .env some of them mean a port or a server of the host.
 FIXED = {
-    *("ENVIRONMENT", "DATABASE_URL", "DATABASE_PASSWORD", "REDIS_URL", "REDIS_PASSWORD"),
-    *("METRICS_HOST", "METRICS_PORT", "PORT"),
+    *("ENVIRONMENT", "DATABASE_URL", "REDIS_URL", "METRICS_HOST", "METRICS_PORT", "PORT"),
 }
 # The image sets these. If the shell had them, a build would have another version.
 OF_IMAGE = {"GIT_SHA", "HEARTBEAT_FILE"}
+# These are secret files. The service refuses to start if .env has one too.
+PASSWORDS = {"DATABASE_PASSWORD", "REDIS_PASSWORD"}
 # A setting that compose.yaml does not know, as a new feature has.
 OWN = "SETTING_OF_A_NEW_FEATURE"
 
@@ -45,10 +47,9 @@ class TestEverySetting:
             found = configured(either, service)
             assert {name: found[name] for name in expected} == expected
             assert [name for name in FIXED if found[name] in {"4444", f"file-{name}"}] == []
-            assert (found["DATABASE_PASSWORD"], found["REDIS_PASSWORD"]) == ("", "")
 
     def test_a_variable_of_the_shell_wins(self, either: Stack) -> None:
-        names = SERVICE - FIXED - OF_IMAGE
+        names = SERVICE - FIXED - OF_IMAGE - PASSWORDS
         shell = {name: f"shell-{name}" for name in names}
         for service in CODE:
             found = configured(either, service, **shell)
@@ -56,27 +57,44 @@ class TestEverySetting:
 
     @pytest.mark.parametrize("service", CODE)
     def test_a_real_container_has_them(self, either: Stack, service: str) -> None:
-        command = ("run", "--rm", "--no-deps", "-T", service, "env")
-        said = either.compose(*command, env={"LOG_LEVEL": "shell-LOG_LEVEL"})
+        said = run_once(either, service, "env", LOG_LEVEL="shell-LOG_LEVEL")
         lines = set(said.splitlines())
         assert {f"{OWN}=file-{OWN}", "LOG_LEVEL=shell-LOG_LEVEL", "PORT=8000"} <= lines
         assert {f"{name}=file-{name}" for name in OF_FEATURES} <= lines
+
+    @pytest.mark.parametrize("service", CODE)
+    def test_a_password_in_dotenv_is_refused(self, either: Stack, service: str) -> None:
+        (either.source / ".env").write_text("DATABASE_PASSWORD=from-dotenv\nREDIS_PASSWORD=too\n")
+        with pytest.raises(AssertionError) as caught:
+            run_once(either, service, "python", "-m", "app", "migrate")
+        for name in PASSWORDS:
+            assert f"{name}: is also a file /run/secrets/{name.lower()}" in str(caught.value)
 
 
 class TestNoSetting:
     """What nobody sets keeps the service's default, and the image's."""
 
     def test_it(self, stack: Stack) -> None:
-        said = stack.compose("run", "--rm", "--no-deps", "-T", "app", "env")
-        found = dict(line.split("=", 1) for line in said.splitlines())
-        set_by_the_test = {"RATE_LIMIT_READ", "RATE_LIMIT_WRITE"}
+        found = dict(line.split("=", 1) for line in run_once(stack, "app", "env").splitlines())
         computed = {"PUBLIC_URL", "ALLOWED_HOSTS", "TRUSTED_PROXIES"}
-        assert found.keys() & SERVICE == (FIXED & SERVICE) | OF_IMAGE | computed | set_by_the_test
+        assert found.keys() & SERVICE == (FIXED & SERVICE) | OF_IMAGE | computed
         assert found["HEARTBEAT_FILE"].startswith("/tmp/")
+
+
+def compose(stack: Stack, *words: str, **shell: str) -> str:
+    """Run `docker compose` as a person does, with these variables of the shell and with .env."""
+    files = [word for name in stack.files for word in ("--file", name)]
+    needed = {name: value for name, value in stack.environment.items() if name not in SERVICE}
+    command = ["docker", "compose", *files, *words]
+    return run(command, cwd=stack.source, env={**needed, **shell})
+
+
+def run_once(stack: Stack, service: str, *command: str, **shell: str) -> str:
+    return compose(stack, "run", "--rm", "--no-deps", "-T", service, *command, **shell)
 
 
 def configured(stack: Stack, service: str, **shell: str) -> dict[str, str]:
     """Return the variables that Compose gives to a service."""
-    config = json.loads(stack.compose("config", "--format", "json", env=shell))
+    config = json.loads(compose(stack, "config", "--format", "json", **shell))
     found: dict[str, str] = config["services"][service]["environment"]
     return found
