@@ -1,21 +1,18 @@
 """Types for inputs whose plain type would accept values that can't be stored."""
 
-import re
 from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
-# C0 and C1 controls, and the lone surrogates that JSON allows. Postgres and HTTP headers refuse
-# them.
-UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+from app.printable import CONTROLS
 
 # Far from the limits of datetime, so that time zones and sums can't overflow.
 FIRST_YEAR, LAST_YEAR = 2000, 2199
 
 
 def _one_line(value: str) -> str:
-    if UNPRINTABLE.search(value):
+    if CONTROLS.search(value):
         raise ValueError("must not contain control characters")
     return value
 
