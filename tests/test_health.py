@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from structlog.contextvars import bound_contextvars, get_contextvars
 
 from app.config import Settings
 from app.infra.lifespan import Resources
@@ -200,6 +201,17 @@ class TestCost:
         released.set()
         assert (await patient).status is Status.OK
         assert impatient.cancelled()
+
+    async def test_it_has_the_request_id_of_no_caller(self) -> None:
+        bound: list[dict[str, Any]] = []
+
+        async def run() -> Check:
+            bound.append(get_contextvars())
+            return Check(status=Status.OK)
+
+        with bound_contextvars(request_id="of one caller"):
+            await Probe(run)()
+        assert bound == [{}]
 
     async def test_a_check_that_hangs_is_cancelled(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("app.infra.probes.LIMIT", 0.05)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -46,7 +47,8 @@ class Probe:
         if self._result is not None and time.monotonic() < self._fresh_until:
             return self._result
         if self._running is None:
-            self._running = asyncio.create_task(self._measure())
+            # In a context of its own: else its log lines would carry the first caller's request id.
+            self._running = asyncio.create_task(self._measure(), context=Context())
             self._running.add_done_callback(self._store)
         # A caller that leaves must not cancel the check of the others.
         return await asyncio.shield(self._running)
