@@ -29,8 +29,10 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 class Authenticated:
     """A dependency that returns the caller's token and counts one use against its rate limit.
 
-    The token must be valid and have `scope`; `kind` is the limit that is counted. From then on the
-    token's id is in every log line of the request. Raises `TokenInvalid`, `ScopeMissing` and
+    The token must be valid and have `scope`, and those in `also`; `kind` is the limit that is
+    counted. The scopes must cover what the answer holds: a change that answers with the whole
+    object needs the scope to read it, too. From then on the token's id is in every log line of the
+    request. Raises `TokenInvalid`, `ScopeMissing` and
     `RateLimited`. There are three ways to use it:
 
     - `Depends(Authenticated(...), scope="function")`, for most endpoints of the API: checks the
@@ -44,6 +46,11 @@ class Authenticated:
 
     scope: Scope
     kind: Kind
+    also: tuple[Scope, ...] = ()
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        return (self.scope, *self.also)
 
     async def __call__(
         self, request: Request, session: SessionDep, credentials: Credentials
@@ -63,8 +70,9 @@ class Authenticated:
         return await self._admit(request, token)
 
     async def _admit(self, request: Request, token: Token) -> Token:
-        if self.scope not in token.scopes:
-            raise ScopeMissing(f"This needs the scope {self.scope}; the token has {token.scopes}.")
+        for scope in self.scopes:
+            if scope not in token.scopes:
+                raise ScopeMissing(f"This needs the scope {scope}; the token has {token.scopes}.")
         resources: Resources = request.state.resources
         await resources.limiter.hit(self.kind, token.id.hex)
         return token

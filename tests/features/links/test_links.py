@@ -6,9 +6,6 @@ from typing import Any
 import httpx
 import pytest
 
-from app.features.links.scopes import LINKS_READ, LINKS_WRITE
-from app.features.tokens.scopes import declared_scopes
-from tests.conftest import MakeToken
 from tests.features.links.conftest import LINKS, MakeLink, RollUp
 from tests.problems import check_problem
 
@@ -161,28 +158,3 @@ class TestAbsent:
         answer = await api.request(method, f"{LINKS}/no%20where{suffix}", json=body)
         problem = check_problem(answer, 422, "validation_failed")
         assert problem["errors"][0]["field"] == "path.slug"
-
-
-class TestScopes:
-    """Reading needs links:read and changing needs links:write, at every endpoint."""
-
-    READ = (("GET", LINKS), ("GET", f"{LINKS}/deck"), ("GET", f"{LINKS}/deck/clicks"))
-    WRITE = (("POST", LINKS), ("PATCH", f"{LINKS}/deck"), ("DELETE", f"{LINKS}/deck"))
-
-    @pytest.mark.parametrize(("scope", "requests"), [(LINKS_READ, READ), (LINKS_WRITE, WRITE)])
-    async def test_the_scope_alone_is_enough_and_all_others_are_not(
-        self,
-        client: httpx.AsyncClient,
-        make_token: MakeToken,
-        scope: str,
-        requests: tuple[tuple[str, str], ...],
-    ) -> None:
-        others = [other for other in declared_scopes() if other != scope]
-        for method, path in requests:
-            body = {"url": "https://example.com/"} if method in {"POST", "PATCH"} else None
-            client.headers["Authorization"] = f"Bearer {await make_token(*others)}"
-            answer = await client.request(method, path, json=body)
-            assert scope in check_problem(answer, 403, "scope_missing")["detail"]
-            client.headers["Authorization"] = f"Bearer {await make_token(scope)}"
-            answer = await client.request(method, path, json=body)
-            assert answer.status_code in {200, 201, 404}, (method, path)
