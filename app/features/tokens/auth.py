@@ -100,6 +100,24 @@ async def identify(request: Request, session: AsyncSession, text: str | None) ->
     return token
 
 
+async def caller_of(request: Request) -> Token | None:
+    """The valid token of the Authorization header, if any: for answers that tell strangers less.
+
+    Counts one use against the token's rate limit. Raises `RateLimited`.
+    """
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    resources: Resources = request.state.resources
+    try:
+        async with transaction(resources.sessions) as session:
+            token = await identify(request, session, text.strip())
+    except TokenInvalid:
+        return None
+    await resources.limiter.hit("read", token.id.hex)
+    return token
+
+
 @dataclass(frozen=True)
 class Visit:
     """The visitor of a page. `invalid`: the browser sent a token that is no longer valid."""

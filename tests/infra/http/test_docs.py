@@ -44,6 +44,10 @@ class TestPage:
         address = httpx.URL("http://testserver/docs/start.js").join(found[1])
         assert (await client.get(address)).json()["openapi"].startswith("3.1")
 
+    async def test_a_token_that_is_typed_in_is_not_kept(self, client: httpx.AsyncClient) -> None:
+        """Swagger UI keeps it in localStorage, for good, if it is told to persist it."""
+        assert "persistAuthorization" not in (await client.get("/docs/start.js")).text
+
 
 class TestDocument:
     """In the OpenAPI document every error of the API is a problem document."""
