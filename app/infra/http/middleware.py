@@ -22,7 +22,7 @@ from app.infra.page.render import PREFIX, error_page
 
 log = structlog.get_logger("app.request")
 
-REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
+GIVEN_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 # Probes and open pages send requests all the time. Their log lines would hide the others.
 UNLOGGED = ("/health/", "/page/live/")
 
@@ -79,7 +79,8 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = _request_id(scope)
+        # Always a new one: a caller could choose that of somebody else's request.
+        request_id = os.urandom(16).hex()
         scope["state"]["request_id"] = request_id
         # Each request is a task with its own context, so nothing has to be unbound.
         bind_contextvars(request_id=request_id)
@@ -113,10 +114,10 @@ class RequestMiddleware:
         return headers
 
 
-def _request_id(scope: Scope) -> str:
-    """The id that the caller sent, if it is well-formed; else a new one."""
+def _given_id(scope: Scope) -> dict[str, str]:
+    """The id that the caller, or a proxy, has for the request, if it is well-formed."""
     given = header(scope, b"x-request-id")
-    return given.decode() if given and REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+    return {"client_request_id": given.decode()} if given and GIVEN_ID.fullmatch(given) else {}
 
 
 def _log_request(scope: Scope, status: int, seconds: float) -> None:
@@ -135,6 +136,7 @@ def _log_request(scope: Scope, status: int, seconds: float) -> None:
         status=status,
         duration_ms=round(seconds * 1000, 2),
         client=client[0] if client else None,
+        **_given_id(scope),
     )
 
 
