@@ -19,7 +19,6 @@ from app.features.links.models import Link
 from app.features.links.progress import stream_progress, wants_events
 from app.features.links.runtime import LinksRuntimeDep
 from app.features.links.schemas import (
-    SLUG,
     ClickSeries,
     ImportProgress,
     ImportRead,
@@ -27,6 +26,7 @@ from app.features.links.schemas import (
     LinkPage,
     LinkRead,
     LinkUpdate,
+    SlugText,
 )
 from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from app.features.links.service import MOST_BUCKETS, Bucket
@@ -49,7 +49,7 @@ Writer = Annotated[Token, Depends(Authenticated(LINKS_WRITE, "write"), scope="fu
 Editor = Annotated[
     Token, Depends(Authenticated(LINKS_WRITE, "write", also=(LINKS_READ,)), scope="function")
 ]
-SlugPath = Annotated[str, Path(pattern=SLUG)]
+SlugPath = Annotated[SlugText, Path()]
 # The header of an IETF draft (draft-ietf-httpapi-idempotency-key-header). The quotes that it asks
 # for are taken as a part of the key.
 IdempotencyKey = Annotated[

@@ -76,9 +76,9 @@ class TestCreate:
         ("data", "field", "said"),
         [
             ({}, "url", "is required"),
-            ({"url": "javascript:alert(1)"}, "url", "does not have the form"),
+            ({"url": "javascript:alert(1)"}, "url", "must begin with https://"),
             ({"url": "https://a:b@example.com/"}, "url", "must not contain credentials"),
-            ({"url": "https://example.com/", "slug": "a b"}, "slug", "does not have the form"),
+            ({"url": "https://example.com/", "slug": "a b"}, "slug", "must be 2 to 64 letters"),
             ({"url": "https://example.com/", "slug": "page"}, "slug", "is reserved"),
             ({"url": "https://example.com/", "title": "x" * 201}, "title", "at most 200"),
             ({"url": "https://example.com/", "title": "a\x00b"}, "title", "control characters"),
