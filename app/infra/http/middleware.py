@@ -17,7 +17,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.config import Settings
 from app.errors import BadRequest, BodyTooLarge, InternalError
-from app.infra.http.problems import MEDIA_TYPE, problem_response
+from app.infra.http.problems import problem_response
 from app.infra.page.render import PREFIX, error_page
 
 log = structlog.get_logger("app.request")
@@ -172,10 +172,14 @@ class OversizeProblems:
 
 
 def _is_plain_413(message: Message) -> bool:
+    """Whether it begins the body limit's own answer. Ours are problem documents or pages."""
     return (
         message["type"] == "http.response.start"
         and message["status"] == BodyTooLarge.status
-        and (b"content-type", MEDIA_TYPE.encode()) not in message["headers"]
+        and any(
+            name == b"content-type" and value.startswith(b"text/plain")
+            for name, value in message["headers"]
+        )
     )
 
 
