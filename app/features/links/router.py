@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import Depends, Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from app.errors import UnsupportedMediaType
@@ -40,7 +40,7 @@ from app.infra.db import SessionDep, after_commit
 from app.infra.feature import UploadRouter
 from app.infra.http.inputs import UtcTime
 from app.infra.http.pages import PageDep
-from app.infra.http.problems import API_ERRORS, responses
+from app.infra.http.problems import API_ERRORS, ProblemRouter, responses
 from app.infra.lifespan import Resources, ResourcesDep
 
 Reader = Annotated[Token, Depends(Authenticated(LINKS_READ, "read"), scope="function")]
@@ -72,7 +72,7 @@ UNTIL = "Exclusive. Default: now. Must lie at least one bucket after `since`."
 
 GUARDED = responses(*API_ERRORS, TokenInvalid, ScopeMissing)
 
-links_router = APIRouter(prefix="/api/v1/links", tags=["links"], responses=GUARDED)
+links_router = ProblemRouter(prefix="/api/v1/links", tags=["links"], responses=GUARDED)
 imports_router = UploadRouter(prefix="/api/v1/imports", tags=["imports"], responses=GUARDED)
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import Depends, Response
 
 from app.features.tokens import service
 from app.features.tokens.auth import Authenticated
@@ -13,11 +13,11 @@ from app.features.tokens.schemas import TokenCreate, TokenCreated, TokenPage, To
 from app.features.tokens.scopes import TOKENS_WRITE
 from app.infra.db import SessionDep
 from app.infra.http.pages import PageDep
-from app.infra.http.problems import API_ERRORS, responses
+from app.infra.http.problems import API_ERRORS, ProblemRouter, responses
 
 Manager = Annotated[Token, Depends(Authenticated(TOKENS_WRITE, "write"), scope="function")]
 
-router = APIRouter(
+router = ProblemRouter(
     prefix="/api/v1/tokens",
     tags=["tokens"],
     responses=responses(*API_ERRORS, TokenInvalid, ScopeMissing),
