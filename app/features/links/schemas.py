@@ -141,7 +141,7 @@ class ClickSeries(BaseModel):
 
 
 class RowFault(BaseModel):
-    """`row` is the line in the file, as a spreadsheet counts: the header is row 1."""
+    """`row` is the line of the file that the row begins in: the header is line 1."""
 
     model_config = ConfigDict(from_attributes=True)
 
