@@ -56,6 +56,11 @@ class Pages:
             asset=self.assets.url, prefix=PREFIX, styles=["page.css", *styles]
         )
 
+    def load(self) -> None:
+        """Compile all templates now, rather than at their first use."""
+        for name in self._environment.list_templates(extensions=["html"]):
+            self._environment.get_template(name)
+
     def render(self, template: str, context: Mapping[str, Any]) -> str:
         return self._environment.get_template(template).render(context)
 
