@@ -44,6 +44,11 @@ class Metrics:
             shutdown_on_exit=False,
         )
 
+        # `infra.audit` counts them.
+        self.security_events = self.meter.create_counter(
+            "drydock_security_events", description="What the log records as security_event."
+        )
+
     @property
     def meter(self) -> Meter:
         return self.provider.get_meter("drydock")

@@ -1,5 +1,6 @@
 """/api/v1/links and /api/v1/imports: handlers that parse, call one service function and return."""
 
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -36,6 +37,7 @@ from app.features.links.writethrough import write_through
 from app.features.tokens.auth import Authenticated
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
 from app.features.tokens.models import Token
+from app.infra.audit import record
 from app.infra.db import SessionDep, after_commit
 from app.infra.feature import UploadRouter
 from app.infra.http.inputs import UtcTime
@@ -138,7 +140,8 @@ async def read_link(
 async def change_link(
     slug: SlugPath,
     body: LinkUpdate,
-    _editor: Editor,
+    editor: Editor,
+    request: Request,
     session: SessionDep,
     resources: ResourcesDep,
     runtime: LinksRuntimeDep,
@@ -147,7 +150,11 @@ async def change_link(
 
     The answer holds the whole link, so this needs links:read, too.
     """
-    link = await service.change_link(session, slug=slug, data=body)
+    link, retargeted = await service.change_link(session, slug=slug, data=body)
+    if retargeted:
+        after_commit(
+            session, partial(record, request, "link_retargeted", actor=editor.id, subject=slug)
+        )
     await write_through(session, resources.breaker, runtime.cache, slug=slug, link=link)
     clicks = await service.total_clicks(session, links=[link])
     return _read(resources, link, clicks.get(link.id, 0))
@@ -156,13 +163,15 @@ async def change_link(
 @links_router.delete("/{slug}", status_code=204, responses=responses(LinkNotFound))
 async def delete_link(
     slug: SlugPath,
-    _writer: Writer,
+    writer: Writer,
+    request: Request,
     session: SessionDep,
     resources: ResourcesDep,
     runtime: LinksRuntimeDep,
 ) -> None:
     """Delete a link and its clicks. Once this has answered, the slug redirects no more."""
     await service.delete_link(session, slug=slug)
+    after_commit(session, partial(record, request, "link_deleted", actor=writer.id, subject=slug))
     await write_through(session, resources.breaker, runtime.cache, slug=slug, link=None)
 
 

@@ -16,7 +16,8 @@ from app.config import Settings
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
 from app.features.tokens.models import Token
 from app.features.tokens.scopes import Scope
-from app.features.tokens.service import authenticate
+from app.features.tokens.service import authenticate, id_in
+from app.infra.audit import record
 from app.infra.db import SessionDep, transaction
 from app.infra.http.limits import Kind
 from app.infra.lifespan import Resources
@@ -72,6 +73,7 @@ class Authenticated:
     async def _admit(self, request: Request, token: Token) -> Token:
         for scope in self.scopes:
             if scope not in token.scopes:
+                await record(request, "scope_refused", actor=token.id, subject=scope)
                 raise ScopeMissing(f"This needs the scope {scope}; the token has {token.scopes}.")
         resources: Resources = request.state.resources
         await resources.limiter.hit(self.kind, token.id.hex)
@@ -94,6 +96,8 @@ async def identify(request: Request, session: AsyncSession, text: str | None) ->
         token = await authenticate(session, text=text)
     except TokenInvalid:
         resources: Resources = request.state.resources
+        if text is not None:
+            await record(request, "token_refused", subject=id_in(text))
         await resources.limiter.hit("login", request.client.host if request.client else "-")
         raise
     bind_contextvars(token_id=str(token.id))

@@ -2,11 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
 from tests.features.links.conftest import LINKS, MakeLink, RollUp
+from tests.logs import captured_logs, named
 from tests.problems import check_problem
 
 LATER = "2099-12-31T22:00:00Z"
@@ -158,3 +160,21 @@ class TestAbsent:
         answer = await api.request(method, f"{LINKS}/no%20where{suffix}", json=body)
         problem = check_problem(answer, 422, "validation_failed")
         assert problem["errors"][0]["field"] == "path.slug"
+
+
+class TestSecurityEvents:
+    """The log says which token made a link lead elsewhere, or deleted it."""
+
+    async def test_it(self, api: httpx.AsyncClient, make_link: MakeLink) -> None:
+        await make_link(slug="deck", url="https://example.com/a")
+        with captured_logs() as events:
+            for change in ({"title": "new"}, {"url": "https://example.com/a"}):
+                await api.patch(f"{LINKS}/deck", json=change)
+            await api.patch(f"{LINKS}/deck", json={"url": "https://evil.example/"})
+            await api.delete(f"{LINKS}/deck")
+        actor = str(UUID(hex=api.headers["authorization"].split("_")[1]))
+        found = [
+            (event["action"], event["actor"], event["subject"])
+            for event in named(events, "security_event")
+        ]
+        assert found == [("link_retargeted", actor, "deck"), ("link_deleted", actor, "deck")]
