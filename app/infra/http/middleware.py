@@ -122,7 +122,8 @@ def _given_id(scope: Scope) -> dict[str, str]:
 
 def _log_request(scope: Scope, status: int, seconds: float) -> None:
     path = scope["path"]
-    if f"{path}/".startswith(UNLOGGED):
+    refused = 400 <= status < 500  # noqa: PLR2004 -- the class of client errors
+    if f"{path}/".startswith(UNLOGGED) and not refused:
         write = log.debug
     elif status >= 500:  # noqa: PLR2004 -- the class of server errors
         write = log.error

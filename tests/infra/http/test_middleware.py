@@ -74,6 +74,15 @@ class TestLogLine:
             "client": "127.0.0.1",
         }
 
+    @pytest.mark.parametrize("path", ["/health/anything", "/health/live/", "/page/live/x"])
+    async def test_beside_the_probes_everything_is_logged(
+        self, client: httpx.AsyncClient, path: str
+    ) -> None:
+        with captured_logs() as events:
+            answer = await client.get(path)
+        assert answer.status_code == 404
+        assert [event["path"] for event in named(events, "request")] == [path]
+
     async def test_no_token_is_logged(self, api: httpx.AsyncClient) -> None:
         secret = api.headers["authorization"].removeprefix("Bearer ")
         with captured_logs() as events:
