@@ -4,7 +4,9 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio.lowlevel import checkpoint
 from fastapi import FastAPI
+from sqlalchemy.orm import configure_mappers
 from starlette.types import ASGIApp
 
 from app.config import Settings
@@ -55,6 +57,7 @@ def create_api(settings: Settings) -> FastAPI:
         async with open_resources(settings, name="drydock-web", metrics=metrics) as resources:
             await check_capacity(resources.engine, settings)
             async with open_features(resources, FEATURES), Health.opened(resources) as health:
+                await load_early(api)
                 # The garbage collector ignores the objects that exist now. Scanning them again and
                 # again would take a third of a request's CPU time.
                 gc.freeze()
@@ -83,6 +86,14 @@ def create_api(settings: Settings) -> FastAPI:
     include_features(api, settings)
     describe_problems(api)
     return api
+
+
+async def load_early(api: FastAPI) -> None:
+    """Load what the first requests would load. They would keep the event loop busy meanwhile."""
+    await checkpoint()  # anyio's backend, which Starlette uses
+    configure_mappers()
+    api.openapi()
+    api.state.pages.load()
 
 
 def include_features(api: FastAPI, settings: Settings) -> None:

@@ -3,18 +3,23 @@
 FastAPI itself records the requests.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
 
 from app.config import Settings
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +42,11 @@ class Metrics:
             resource=Resource({"service.name": "drydock", "service.version": settings.git_sha}),
             metric_readers=[PrometheusMetricReader(registry=self.registry)],
             shutdown_on_exit=False,
+        )
+
+        # `infra.audit` counts them.
+        self.security_events = self.meter.create_counter(
+            "drydock_security_events", description="What the log records as security_event."
         )
 
     @property
@@ -68,7 +78,36 @@ class Metrics:
             except OSError as error:
                 log.debug("metrics_port_taken", port=port, error=str(error))
             else:
+                if self._settings.environment == "development":
+                    server.set_app(_only_for_local_hosts(make_wsgi_app(self.registry)))
                 log.info("metrics_served", port=port)
                 return server
         log.error("metrics_not_served", first=first, tried=METRICS_PORTS)
         return None
+
+
+def _only_for_local_hosts(app: "WSGIApplication") -> "WSGIApplication":
+    """Refuse a Host header that a web page could have.
+
+    In development the port is reachable from the developer's browser. A web page can have a name of
+    its own lead to 127.0.0.1 (DNS rebinding), and would read what the port answers. In production
+    no browser reaches this port, and Prometheus may ask by any name.
+    """
+
+    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if _is_local(environ.get("HTTP_HOST", "")):
+            return app(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain")])
+        return [b"In development, ask for 127.0.0.1 or localhost.\n"]
+
+    return answer
+
+
+def _is_local(host: str) -> bool:
+    """Whether it is an address, or a name without a dot, such as localhost."""
+    name = re.sub(r":\d*$", "", host).strip("[]")
+    try:
+        ip_address(name)
+    except ValueError:
+        return "." not in name
+    return True

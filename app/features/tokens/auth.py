@@ -16,7 +16,8 @@ from app.config import Settings
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
 from app.features.tokens.models import Token
 from app.features.tokens.scopes import Scope
-from app.features.tokens.service import authenticate
+from app.features.tokens.service import authenticate, id_in
+from app.infra.audit import record
 from app.infra.db import SessionDep, transaction
 from app.infra.http.limits import Kind
 from app.infra.lifespan import Resources
@@ -29,8 +30,10 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 class Authenticated:
     """A dependency that returns the caller's token and counts one use against its rate limit.
 
-    The token must be valid and have `scope`; `kind` is the limit that is counted. From then on the
-    token's id is in every log line of the request. Raises `TokenInvalid`, `ScopeMissing` and
+    The token must be valid and have `scope`, and those in `also`; `kind` is the limit that is
+    counted. The scopes must cover what the answer holds: a change that answers with the whole
+    object needs the scope to read it, too. From then on the token's id is in every log line of the
+    request. Raises `TokenInvalid`, `ScopeMissing` and
     `RateLimited`. There are three ways to use it:
 
     - `Depends(Authenticated(...), scope="function")`, for most endpoints of the API: checks the
@@ -44,6 +47,11 @@ class Authenticated:
 
     scope: Scope
     kind: Kind
+    also: tuple[Scope, ...] = ()
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        return (self.scope, *self.also)
 
     async def __call__(
         self, request: Request, session: SessionDep, credentials: Credentials
@@ -63,8 +71,10 @@ class Authenticated:
         return await self._admit(request, token)
 
     async def _admit(self, request: Request, token: Token) -> Token:
-        if self.scope not in token.scopes:
-            raise ScopeMissing(f"This needs the scope {self.scope}; the token has {token.scopes}.")
+        for scope in self.scopes:
+            if scope not in token.scopes:
+                await record(request, "scope_refused", actor=token.id, subject=scope)
+                raise ScopeMissing(f"This needs the scope {scope}; the token has {token.scopes}.")
         resources: Resources = request.state.resources
         await resources.limiter.hit(self.kind, token.id.hex)
         return token
@@ -86,9 +96,29 @@ async def identify(request: Request, session: AsyncSession, text: str | None) ->
         token = await authenticate(session, text=text)
     except TokenInvalid:
         resources: Resources = request.state.resources
+        if text is not None:
+            await record(request, "token_refused", subject=id_in(text))
         await resources.limiter.hit("login", request.client.host if request.client else "-")
         raise
     bind_contextvars(token_id=str(token.id))
+    return token
+
+
+async def caller_of(request: Request) -> Token | None:
+    """The valid token of the Authorization header, if any: for answers that tell strangers less.
+
+    Counts one use against the token's rate limit. Raises `RateLimited`.
+    """
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    resources: Resources = request.state.resources
+    try:
+        async with transaction(resources.sessions) as session:
+            token = await identify(request, session, text.strip())
+    except TokenInvalid:
+        return None
+    await resources.limiter.hit("read", token.id.hex)
     return token
 
 
