@@ -114,8 +114,9 @@ FROM runtime AS test
 COPY --link --from=test-builder /opt /opt
 COPY --link .env.example requirements.txt requirements-dev.txt ./
 COPY --link dev dev
-# The tests' Redis reads this file.
+# The tests' Redis and Postgres read these files.
 COPY --link deploy/redis.conf deploy/redis.conf
+COPY --link deploy/postgres deploy/postgres
 COPY --link tests tests
 HEALTHCHECK NONE
 # The user may write to /tmp only.

@@ -216,7 +216,7 @@ verify: ## Check who signed and built an image: make verify REGISTRY=ghcr.io REP
 ##@ Production on one host
 
 .PHONY: deploy
-deploy: ## Replace the running version without dropping a request: make deploy TAG=…
+deploy: secrets ## Replace the running version without dropping a request: make deploy TAG=…
 	@deploy/release $(TAG)
 
 DEPLOYED = $${STATE_DIR:-.deployed}
@@ -262,24 +262,24 @@ dev-docker:
 
 .PHONY: migrate-embedded migration-embedded psql-embedded redis-cli-embedded
 migrate-embedded: env
-	@exec $(DEV) run -- python -m app migrate
+	@exec $(DEV) run --owner -- python -m app migrate
 migration-embedded: env
-	@exec $(DEV) run -- python -m alembic revision --autogenerate -m "$$m"
+	@exec $(DEV) run --owner -- python -m alembic revision --autogenerate -m "$$m"
 psql-embedded: env
-	@exec $(DEV) run -- psql
+	@exec $(DEV) run --owner -- psql
 redis-cli-embedded: env
 	@command -v redis-cli >/dev/null || { echo 'redis-cli is not installed: apt install redis-tools, or brew install redis' >&2; exit 1; }
-	@exec $(DEV) run -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT"'
+	@exec $(DEV) run -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT" --user admin'
 
 .PHONY: migrate-docker migration-docker psql-docker redis-cli-docker
 migrate-docker:
 	@exec docker compose run --rm migrate
 migration-docker:
-	@exec docker compose run --rm --no-deps app python -m alembic revision --autogenerate -m "$$m"
+	@exec docker compose run --rm --no-deps migrate python -m alembic revision --autogenerate -m "$$m"
 psql-docker:
 	@exec docker compose run --rm psql
 redis-cli-docker:
-	@exec docker compose run --rm redis-cli
+	@exec docker compose exec redis sh -c 'REDISCLI_AUTH="$$(cat /tmp/admin)" exec redis-cli --user admin'
 
 .PHONY: tools
 tools: env

@@ -19,7 +19,7 @@ def _number(name: str, default: int) -> int:
 
 def _json_logs() -> bool:
     """As `Settings.json_logs`."""
-    form = os.environ.get("LOG_FORMAT", "auto")
+    form = os.environ.get("LOG_FORMAT") or "auto"
     return form == "json" or (form == "auto" and os.environ.get("ENVIRONMENT") == "production")
 
 
@@ -40,7 +40,7 @@ keepalive = 75
 worker_tmp_dir = "/dev/shm"
 control_socket_disable = True  # gunicornc, its command line client, is not used
 
-loglevel = os.environ.get("LOG_LEVEL", "info")
+loglevel = os.environ.get("LOG_LEVEL") or "info"
 logconfig_dict = logging_config(loglevel, json=_json_logs())
 
 

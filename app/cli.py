@@ -20,10 +20,9 @@ from app.registry import FEATURES, load_settings
 
 REFUSED_BY_POSTGRES = """\
 Postgres refuses the password in DATABASE_PASSWORD, DATABASE_URL or the secret database_password.
-A database keeps the password that it was created with, even if the secret changes. Either restore
-the old secret, or give the database the new password:
-  docker compose exec db psql --username drydock --command '\\password'
-or, to delete all of its data: docker compose down --volumes\
+In the stack, the service `roles` gives Postgres the passwords of the secret files. Run it again:
+  docker compose up roles    (in production: docker compose -f compose.yaml up roles)
+For another server, see deploy/postgres/roles.sql.\
 """
 
 

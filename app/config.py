@@ -35,6 +35,11 @@ EXAMPLE_SECRETS = frozenset(
 )
 SHORTEST_SECRET = 16  # characters; `make secrets` writes longer ones
 
+# An empty variable counts as not set, as for Compose: LOG_LEVEL= in .env means the default.
+SOURCES = SettingsConfigDict(
+    frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+)
+
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -53,7 +58,7 @@ class ConfigurationError(Exception):
 class FeatureSettings(BaseSettings):
     """The settings of one feature, which subclasses this and declares it as `Feature.settings`."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SOURCES
 
 
 OfFeature = TypeVar("OfFeature", bound=FeatureSettings)
@@ -63,7 +68,7 @@ AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 class Settings(BaseSettings):
     """What the service runs with. Frozen: nothing changes it after the start."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SOURCES
 
     # This is the first field, because the validators of later fields read it.
     environment: Literal["development", "production"] = "development"
@@ -144,6 +149,14 @@ class Settings(BaseSettings):
     ) -> tuple[str, ...]:
         if "*" in value and _production(info):
             raise ValueError("'*' accepts forged Host headers: name the hosts you serve")
+        return value
+
+    @field_validator("database_password", "redis_password")
+    @classmethod
+    def refuse_two_sources(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        file = SECRETS_FOLDER / str(info.field_name)
+        if os.environ.get(file.name.upper()) and file.is_file():
+            raise ValueError(f"is also a file {file}: remove the variable, also from .env")
         return value
 
     @field_validator("database_password", "redis_password")

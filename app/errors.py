@@ -6,6 +6,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypedDict
 
+from app.printable import printable
+
+# In bytes. A detail, and the name of a field, may quote what the client has sent.
+LONGEST_DETAIL = 1000
+LONGEST_FIELD = 200
+
 
 class FieldFault(TypedDict):
     """One faulty input: its place, such as `body.url` or `query.limit`, and how to correct it."""
@@ -22,7 +28,8 @@ def fault_message(fault: Mapping[str, Any]) -> str:
 class AppError(Exception):
     """An error with an HTTP status. A subclass sets `code`, `status` and `title`.
 
-    `code` is stable: clients branch on it. `detail` is for people and may change.
+    `code` is stable: clients branch on it. `detail` is for people and may change. Control
+    characters in it are escaped, and a long one is cut.
     """
 
     code: ClassVar[str]
@@ -37,9 +44,15 @@ class AppError(Exception):
         errors: Sequence[FieldFault] = (),
     ) -> None:
         super().__init__(detail)
-        self.detail = detail
+        self.detail = printable(detail, most=LONGEST_DETAIL)
         self.headers = dict(headers or {})
-        self.errors = tuple(errors)
+        self.errors = tuple(
+            FieldFault(
+                field=printable(fault["field"], most=LONGEST_FIELD),
+                detail=printable(fault["detail"], most=LONGEST_DETAIL),
+            )
+            for fault in errors
+        )
 
 
 class ValidationFailed(AppError):

@@ -14,9 +14,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
 from redis.asyncio import Redis
 
-from app.infra.db import connect_arguments, open_connection
+from app.config import Settings
+from app.features.tokens.auth import caller_of
+from app.features.tokens.known import Caller
+from app.infra.db import connect_arguments, is_unavailable, open_connection
 from app.infra.lifespan import Resources
-from app.infra.probes import LIMIT, Check, Probe, Status, ignore_result
+from app.infra.probes import LIMIT, Check, Probe, Status, finish_within, ignore_result
 from app.infra.queue import HEARTBEAT_STALE, heartbeat_age
 from app.infra.redis import make_redis
 from app.infra.schema import list_revisions
@@ -26,6 +29,18 @@ class Report(BaseModel):
     status: Status
     version: str
     checks: dict[str, Check] = {}
+
+    def without_details(self) -> "Report":
+        checks = {name: Check(status=check.status) for name, check in self.checks.items()}
+        return Report(status=self.status, version=self.version, checks=checks)
+
+
+def shows_details(settings: Settings, caller: Caller | None) -> bool:
+    """Whether a report for this caller has latencies, revisions and reasons.
+
+    In production nobody else sees them. They tell how busy the service is and why it fails.
+    """
+    return settings.environment == "development" or caller is not None
 
 
 class Health:
@@ -40,12 +55,13 @@ class Health:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._lock = asyncio.Lock()
         self._redis = redis
-        self._probes = {
-            "postgres": Probe(self._check_postgres),
-            "migrations": Probe(self._check_migrations),
-            "redis": Probe(self._check_redis),
-            "worker": Probe(self._check_worker),
+        checks = {
+            "postgres": self._check_postgres,
+            "migrations": self._check_migrations,
+            "redis": self._check_redis,
+            "worker": self._check_worker,
         }
+        self._probes = {name: Probe(name, check) for name, check in checks.items()}
 
     @classmethod
     @asynccontextmanager
@@ -163,12 +179,12 @@ async def live(health: HealthDep) -> Report:
 
 
 @health_router.get("/ready", responses=UNAVAILABLE, response_model_exclude_none=True)
-async def ready(health: HealthDep, response: Response) -> Report:
+async def ready(health: HealthDep, request: Request, response: Response) -> Report:
     """Ready for traffic? 503 while Postgres fails, or while its schema does not fit this code.
 
     Without Redis the answer is `degraded` with status 200, because requests work without it.
     """
-    report = await health.report("postgres", "migrations", "redis")
+    report = await _report(health, request, "postgres", "migrations", "redis")
     if report.checks["redis"].status is not Status.OK:
         needed = {name: check for name, check in report.checks.items() if name != "redis"}
         report.status = max(_worst(needed), Status.DEGRADED, key=list(Status).index)
@@ -176,9 +192,27 @@ async def ready(health: HealthDep, response: Response) -> Report:
 
 
 @health_router.get("", responses=UNAVAILABLE, response_model_exclude_none=True)
-async def health(health: HealthDep, response: Response) -> Report:
-    """All checks, for people and monitors. 503 if one of them fails."""
-    return _answer(await health.report(), response)
+async def health(health: HealthDep, request: Request, response: Response) -> Report:
+    """All checks, for people and monitors. 503 if one of them fails.
+
+    In production, latencies, revisions and reasons need a token, whatever its scopes.
+    """
+    return _answer(await _report(health, request), response)
+
+
+async def _report(health: Health, request: Request, *names: str) -> Report:
+    report, caller = await asyncio.gather(health.report(*names), _caller(request))
+    resources: Resources = request.state.resources
+    return report if shows_details(resources.settings, caller) else report.without_details()
+
+
+async def _caller(request: Request) -> Caller | None:
+    """Whose token it is. None without one, and if Postgres can't tell in time."""
+    finished = await finish_within(LIMIT, caller_of(request))
+    error = None if finished is None else finished.exception()
+    if finished is None or (error is not None and is_unavailable(error)):
+        return None
+    return finished.result()
 
 
 def _answer(report: Report, response: Response) -> Report:

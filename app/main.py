@@ -4,7 +4,9 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio.lowlevel import checkpoint
 from fastapi import FastAPI
+from sqlalchemy.orm import configure_mappers
 from starlette.types import ASGIApp
 
 from app.config import Settings
@@ -59,6 +61,7 @@ def create_api(settings: Settings, metrics: Metrics) -> FastAPI:
                 resources.limiter.sharing(),
                 Health.opened(resources) as health,
             ):
+                await load_early(api)
                 # The garbage collector ignores the objects that exist now. Scanning them again and
                 # again would take a third of a request's CPU time.
                 gc.freeze()
@@ -84,6 +87,14 @@ def create_api(settings: Settings, metrics: Metrics) -> FastAPI:
     add_routes(api, settings)
     describe_problems(api)
     return api
+
+
+async def load_early(api: FastAPI) -> None:
+    """Load what the first requests would load. They would keep the event loop busy meanwhile."""
+    await checkpoint()  # anyio's backend, which Starlette uses
+    configure_mappers()
+    api.openapi()
+    api.state.pages.load()
 
 
 def add_routes(api: FastAPI, settings: Settings) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from bench.load import Job, Outcome
 from dev.accounts import discard
 from dev.guardian import release, spawn
+from dev.postgres import OWNER, as_role
 from dev.processes import end
 from dev.servers import start_postgres, start_redis
 
@@ -64,10 +65,14 @@ class Laboratory:
     pins: bool  # whether a process can be kept on one core: not on macOS, nor on a single core
 
     def command(self, *words: str) -> str:
-        """Run `python -m app …` to its end and return what it printed."""
+        """Run `python -m app …` to its end, as the database's owner; return what it printed."""
         command = [sys.executable, "-m", "app", *words]
+        environment = {
+            **self.environment,
+            "DATABASE_URL": as_role(self.environment["DATABASE_URL"], OWNER),
+        }
         done = subprocess.run(
-            command, check=True, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, text=True
+            command, check=True, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
         )
         return done.stdout
 

@@ -21,6 +21,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     program = commands.add_parser(
         "run", help="run a program with Postgres and Redis: run -- CMD ARG…"
     )
+    program.add_argument("--owner", action="store_true", help="as the owner of the database")
     program.add_argument("words", nargs="+", metavar="CMD")
     removal = commands.add_parser("remove-data", help="remove .local/")
     removal.add_argument("--yes", action="store_true", help="don't ask")
@@ -41,7 +42,7 @@ def dispatch(chosen: argparse.Namespace) -> int:
         case "stack":
             return stack()
         case "run":
-            return run(chosen.words)
+            return run(chosen.words, as_owner=chosen.owner)
         case "doctor":
             return doctor.main(chosen.runtime)
         case _:

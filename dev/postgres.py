@@ -4,6 +4,9 @@ This uses only the programs of the wheel. Its Python API listens on a Unix socke
 it changes the modes of folders outside its own.
 """
 
+import hashlib
+import os
+import re
 import secrets
 import shutil
 import signal
@@ -15,10 +18,19 @@ from typing import ClassVar
 
 from dev.accounts import Account, give, home_of, is_open, server_account
 from dev.errors import ServerError
-from dev.files import write_private
+from dev.files import ROOT, write_private
 from dev.lifecycle import Launch, Server
 
 NAME = "drydock"
+# The superuser has this name too. The other roles are made as in production.
+OWNER = f"{NAME}_owner"
+SERVICE = f"{NAME}_app"
+ROLES = ROOT / "deploy" / "postgres" / "roles.sql"
+
+
+def as_role(url: str, role: str) -> str:
+    """Return the URL of the embedded server for another role. All roles have one password here."""
+    return re.sub(r"(?<=//)\w+(?=:)", role, url)
 
 
 def package_folder() -> Path:
@@ -60,7 +72,7 @@ def server_programs(home: Path, account: Account | None) -> Path:
 
 
 class PostgresServer(Server):
-    """A cluster with one database, owned by one superuser, both called drydock."""
+    """A cluster with one database, and with the roles of production."""
 
     name: ClassVar[str] = "postgres"
     # SIGINT is Postgres's fast shutdown. After SIGTERM it would wait until all clients disconnect.
@@ -72,7 +84,38 @@ class PostgresServer(Server):
 
     @property
     def url(self) -> str:
-        return f"postgresql://{NAME}:{self._password}@127.0.0.1:{self.port}/{NAME}"
+        """The URL for the service's role."""
+        return f"postgresql://{SERVICE}:{self._password}@127.0.0.1:{self.port}/{NAME}"
+
+    def start(self) -> None:
+        super().start()
+        applied = self._home / "roles"
+        digest = hashlib.sha256(ROLES.read_bytes()).hexdigest()
+        if not applied.exists() or applied.read_text(encoding="utf-8") != digest:
+            self.make_roles(NAME)
+            write_private(applied, digest)
+
+    def make_roles(self, database: str, *, user: str = NAME) -> str:
+        """Run deploy/postgres/roles.sql on a database; return what it says that it changed."""
+        done = subprocess.run(
+            [client_programs() / "psql", "--no-psqlrc", "--quiet", "--file", ROLES],
+            env={
+                "PATH": os.defpath,
+                "PGHOST": "127.0.0.1",
+                "PGPORT": str(self.port),
+                "PGUSER": user,
+                "PGDATABASE": database,
+                "PGPASSWORD": self._password,
+                "DATABASE_PASSWORD": self._password,
+                "DATABASE_OWNER_PASSWORD": self._password,
+            },
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise ServerError(f"{ROLES} failed:\n{done.stderr}")
+        return done.stderr
 
     def _prepare(self) -> None:
         account = server_account()
@@ -99,6 +142,7 @@ class PostgresServer(Server):
         account = server_account()
         unfinished = self._home / "data-unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
+        (self._home / "roles").unlink(missing_ok=True)
         unfinished.mkdir(mode=0o700)
         give(unfinished, account)
         # Not /dev/stdin, because it belongs to root if root starts initdb.

@@ -3,7 +3,9 @@
 This uses only the program of the wheel, not its Python API.
 """
 
+import hashlib
 import platform
+import re
 import secrets
 import shutil
 import signal
@@ -39,6 +41,11 @@ def find_program() -> Path:
     )
 
 
+def as_admin(url: str) -> str:
+    """Return the URL of the embedded server for the user who may do everything."""
+    return url.replace("redis://:", "redis://admin:")
+
+
 class RedisServer(Server):
     """A server with the settings of deploy/redis.conf."""
 
@@ -50,6 +57,7 @@ class RedisServer(Server):
 
     @property
     def url(self) -> str:
+        """The URL for the service's user."""
         return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
 
     def _prepare(self) -> None:
@@ -61,18 +69,12 @@ class RedisServer(Server):
         self._password = password.read_text(encoding="utf-8")
 
     def _launch(self, port: int) -> Launch:
-        settings = {
-            "include": f'"{SETTINGS}"',
-            "bind": "127.0.0.1",
-            "port": str(port),
-            "requirepass": self._password,
-            **self.settings,
-        }
-        # A file, because every user of the machine can read a command line.
+        settings = {"bind": "127.0.0.1", "port": str(port), **self.settings}
+        lines = [f"{name} {value}\n" for name, value in settings.items()]
+        digest = hashlib.sha256(self._password.encode()).hexdigest()
+        shared = re.sub("SERVICE_PASSWORD|ADMIN_PASSWORD", digest, SETTINGS.read_text("utf-8"))
         configuration = self.folder / "redis.conf"
-        write_private(
-            configuration, "".join(f"{name} {value}\n" for name, value in settings.items())
-        )
+        write_private(configuration, "".join([shared, *lines]))
         # It writes its data to its working directory.
         return Launch([self._program, configuration], self.folder / "data")
 

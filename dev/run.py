@@ -28,20 +28,29 @@ def tell(text: str) -> None:
     print(f"dev: {text}", file=sys.stderr)
 
 
-def run(command: Sequence[str]) -> int:
-    """Run a command with this clone's servers. Start them for the command if none run."""
+def run(command: Sequence[str], *, as_owner: bool = False) -> int:
+    """Run a command with this clone's servers. Start them for the command if none run.
+
+    It gets the URL of the service's role, or of the role that owns the database.
+    """
     given = given_environment()
     with Interrupts() as interrupts:
         try:
             with own(shlex.join(command), interrupts), services(given, interrupts, tell) as running:
                 found = service_environment(given, running)
                 with announced(found):
-                    return call(command, {**given, **found}, interrupts)
+                    return call(command, chosen(given, found, as_owner=as_owner), interrupts)
         except AlreadyRunningError:
             theirs = announced_environment(interrupts, seconds=STARTING_SECONDS)
             if theirs is None:
                 raise
-            return call(command, {**given, **theirs}, interrupts)
+            return call(command, chosen(given, theirs, as_owner=as_owner), interrupts)
+
+
+def chosen(given: Mapping[str, str], found: Mapping[str, str], *, as_owner: bool) -> dict[str, str]:
+    """Return the environment of a command."""
+    owner = {"DATABASE_URL": found["DATABASE_OWNER_URL"]} if as_owner else {}
+    return {**given, **found, **owner}
 
 
 def call(command: Sequence[str], environment: Mapping[str, str], interrupts: Interrupts) -> int:

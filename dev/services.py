@@ -7,6 +7,7 @@ from typing import NamedTuple
 from dev import ports
 from dev.files import LOCAL, ROOT, make_folder
 from dev.lifecycle import Server
+from dev.postgres import OWNER, as_role
 from dev.processes import Patience
 from dev.servers import PostgresServer, RedisServer
 
@@ -15,6 +16,7 @@ class Services(NamedTuple):
     """The URLs of Postgres and Redis, and the servers that we started."""
 
     database_url: str
+    owner_url: str  # for migrations
     redis_url: str
     started: tuple[Server, ...]
 
@@ -39,4 +41,7 @@ def services(
             started.append(held.enter_context(server))
             urls[variable] = server.url
             say(f"{kind.name}: 127.0.0.1:{port}, log in {server.log.relative_to(ROOT)}")
-        yield Services(urls["DATABASE_URL"], urls["REDIS_URL"], tuple(started))
+        owner_url = urls["DATABASE_URL"]
+        if not given.get("DATABASE_URL"):
+            owner_url = as_role(owner_url, OWNER)
+        yield Services(urls["DATABASE_URL"], owner_url, urls["REDIS_URL"], tuple(started))

@@ -3,17 +3,25 @@
 An advisory lock makes simultaneous runs wait for each other. A lock_timeout ends a migration that
 waits too long for a table's lock, because queries of the service would queue behind it. A migration
 that was ended has changed nothing, and can be run again.
+
+An index that is built concurrently is the exception: it waits for older transactions as long as
+they last, and no query queues behind it. If it was interrupted, the next run builds it anew.
 """
 
+import re
 import time
+from typing import Any
 
+import structlog
 from alembic import context
-from sqlalchemy import create_engine, pool, text
+from sqlalchemy import create_engine, event, pool, text
 from sqlalchemy.engine import Connection, make_url
 
 from app.config import Settings
 from app.infra.db import Base
 from app.registry import FEATURES
+
+log = structlog.get_logger("migrations")
 
 assert FEATURES, "importing the registry registers every feature's tables"
 
@@ -22,6 +30,11 @@ ADVISORY_LOCK = 7_232_371
 LOCK_TIMEOUT = "3s"
 OLDEST_POSTGRES = 180000  # uuidv7() came with 18
 QUEUE_FOR = 300.0  # seconds to wait for another run
+CONCURRENTLY = re.compile(r"\s*(CREATE|DROP|REINDEX)\b.*\bCONCURRENTLY\b", re.IGNORECASE)
+CREATED = re.compile(
+    r"\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?(\S+)\s+ON\b",
+    re.IGNORECASE,
+)
 
 
 def migrate() -> None:
@@ -32,6 +45,8 @@ def migrate() -> None:
         poolclass=pool.NullPool,
         connect_args={"application_name": "drydock-migrate", "connect_timeout": 10},
     )
+    event.listen(engine, "before_cursor_execute", _prepare_concurrent_index)
+    event.listen(engine, "after_cursor_execute", _limit_waiting_again)
     with engine.connect() as connection:
         _check_version(connection)
         _wait_for_turn(connection)
@@ -65,6 +80,33 @@ def _wait_for_turn(connection: Connection) -> None:
         if time.monotonic() > give_up:
             raise TimeoutError("another migration holds the lock: see pg_stat_activity")
         time.sleep(0.2)
+
+
+def _prepare_concurrent_index(
+    _connection: Connection, cursor: Any, statement: str, *_arguments: Any
+) -> None:
+    """Let the statement wait for older transactions, such as a backup, without a limit.
+
+    A time limit would end it and leave an INVALID index. One that was left so is dropped first.
+    """
+    if not CONCURRENTLY.match(statement):
+        return
+    cursor.execute("SET lock_timeout = 0")
+    created = CREATED.match(statement)
+    if created is None:
+        return
+    name = created[1]
+    invalid = "SELECT FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid"
+    if cursor.execute(invalid, [name]).rowcount:
+        log.warning("invalid_index_dropped", index=name)
+        cursor.execute(f"DROP INDEX CONCURRENTLY {name}")
+
+
+def _limit_waiting_again(
+    _connection: Connection, cursor: Any, statement: str, *_arguments: Any
+) -> None:
+    if CONCURRENTLY.match(statement):
+        cursor.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
 
 
 migrate()

@@ -7,8 +7,9 @@ The old version still runs during this migration. Before you merge, check:
 - Add first, remove later: drop a column one release after the code stopped using it.
 - A new NOT NULL column needs a server_default.
 - A new constraint needs NOT VALID, and VALIDATE in a later migration.
-- An index on a table in use needs postgresql_concurrently=True inside
-  `with op.get_context().autocommit_block():`, alone in its migration.
+- An index on a table in use needs postgresql_concurrently=True and if_not_exists=True inside
+  `with op.get_context().autocommit_block():`, alone in its migration. It waits for all older
+  transactions, such as a backup. If it was interrupted, run the migration again.
 - Move data in batches, in a job. A migration holds its locks until it ends.
 Then replace this list with a sentence that says what changes and why.
 """

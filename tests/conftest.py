@@ -28,6 +28,7 @@ from app.infra.lifespan import Resources, open_resources
 from app.infra.metrics import Metrics
 from app.main import create_api, create_app
 from app.registry import FEATURES, SETTINGS
+from dev.redis import as_admin
 from dev.servers import PostgresServer, RedisServer, scratch_folder, start_postgres, start_redis
 from tests.live import (
     BASE_URL,
@@ -37,6 +38,7 @@ from tests.live import (
     client_under,
     issue_token,
     own_database,
+    redis_admin,
     run_service,
 )
 from tests.logs import forget_first_use
@@ -121,7 +123,8 @@ async def resources(migrated: Settings) -> AsyncIterator[Resources]:
         )
         isolated = replace(opened, sessions=Sessions(sessions, sessions))
         async with open_features(isolated, FEATURES):
-            await isolated.redis.flushall()
+            with redis_admin(migrated) as admin:
+                admin.flushall()
             yield isolated
         await outer.rollback()
     await engine.dispose()
@@ -176,7 +179,7 @@ def served(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -
     with (
         scratch_folder() as scratch,
         start_redis(scratch / "redis") as redis,
-        own_database(postgres.url) as database_url,
+        own_database(postgres) as database_url,
         serve(tmp_path_factory.mktemp("served"), database_url, redis) as app,
     ):
         yield app
@@ -222,20 +225,20 @@ def make_client(app: WithState) -> MakeClient:
 
 
 @pytest.fixture(scope="session")
-def template(migrated: Settings) -> Iterator[str]:
+def template(migrated: Settings, postgres: PostgresServer) -> Iterator[str]:
     """The name of a migrated database without connections, to make copies of."""
-    source = migrated.database_dsn
-    with own_database(source, template=source.rpartition("/")[2]) as copy:
+    source = migrated.database_dsn.rpartition("/")[2]
+    with own_database(postgres, template=source) as copy:
         yield copy.rpartition("/")[2]
 
 
 @pytest.fixture
-def own_settings(migrated: Settings, template: str) -> Iterator[Settings]:
+def own_settings(migrated: Settings, template: str, postgres: PostgresServer) -> Iterator[Settings]:
     """A migrated database and an empty Redis for this test alone. Commits in it are real."""
     redis_url = f"{migrated.redis_dsn.rpartition('/')[0]}/1"
     with (
-        Redis.from_url(redis_url) as redis,
-        own_database(migrated.database_dsn, template=template) as database_url,
+        Redis.from_url(as_admin(redis_url)) as redis,
+        own_database(postgres, template=template) as database_url,
     ):
         redis.flushdb()
         urls = {

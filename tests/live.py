@@ -15,6 +15,8 @@ from uuid import uuid4
 import httpx
 import psycopg
 from psycopg import sql
+from pydantic import PostgresDsn, Secret
+from redis import Redis
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.config import Settings
@@ -24,6 +26,9 @@ from app.infra.db import Sessions, transaction
 from app.infra.http.limits import RateLimiter
 from app.infra.lifespan import Resources
 from app.main import create_app
+from dev.postgres import NAME, OWNER, as_role
+from dev.redis import as_admin
+from dev.servers import PostgresServer
 
 ROOT = Path(__file__).parent.parent
 BASE_URL = "http://testserver"
@@ -104,18 +109,43 @@ async def run_service(settings: Settings) -> AsyncIterator[Live]:
             yield Live(whole, client, state["resources"])
 
 
+def as_owner(settings: Settings) -> Settings:
+    """These settings, for the role that owns the tables."""
+    url = as_role(settings.database_dsn, OWNER)
+    return settings.model_copy(update={"database_url": Secret(PostgresDsn(url))})
+
+
+def redis_admin(settings: Settings) -> Redis:
+    """A Redis client with all rights; the service's client has fewer."""
+    return Redis.from_url(as_admin(settings.redis_dsn), decode_responses=True)
+
+
+def query(settings: Settings, statement: str) -> list[tuple[Any, ...]]:
+    """Run SQL as the role that owns the tables."""
+    with psycopg.connect(as_owner(settings).database_dsn) as connection:
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
 @contextmanager
-def own_database(url: str, *, template: str = "template1") -> Iterator[str]:
-    """The URL of a new database on the same server, with all that `template` holds.
+def own_database(postgres: PostgresServer, *, template: str = "") -> Iterator[str]:
+    """The service's URL of a new database, with all that `template` holds.
 
     Nobody may be connected to the template meanwhile.
     """
     name = f"own_{uuid4().hex}"
-    names = {"name": sql.Identifier(name), "template": sql.Identifier(template)}
-    with psycopg.connect(url, dbname="postgres", autocommit=True) as connection:
-        create = sql.SQL("CREATE DATABASE {name} TEMPLATE {template}")
+    names = {
+        "name": sql.Identifier(name),
+        "template": sql.Identifier(template or "template1"),
+        "owner": sql.Identifier(OWNER),
+    }
+    admin = as_role(postgres.url, NAME)
+    with psycopg.connect(admin, dbname="postgres", autocommit=True) as connection:
+        create = sql.SQL("CREATE DATABASE {name} TEMPLATE {template} OWNER {owner}")
         connection.execute(create.format(**names))
-        yield f"{url.rpartition('/')[0]}/{name}"
+        if not template:
+            postgres.make_roles(name)
+        yield f"{postgres.url.rpartition('/')[0]}/{name}"
         # FORCE: what a test leaves behind must not fail the next one.
         drop = sql.SQL("DROP DATABASE {name} WITH (FORCE)")
         connection.execute(drop.format(**names))

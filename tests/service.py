@@ -24,9 +24,10 @@ from alembic.config import Config
 from app.config import Settings
 from app.infra.db import make_engine, make_sessions
 from dev.guardian import release, spawn
+from dev.postgres import OWNER, as_role
 from dev.processes import end
 from dev.servers import PostgresServer, RedisServer, scratch_folder, start_postgres, start_redis
-from tests.live import ROOT, issue_token
+from tests.live import ROOT, as_owner, issue_token
 from tests.polling import PATIENCE, until
 from tests.sockets import unused_port
 
@@ -211,6 +212,10 @@ class Service:
         self.worker = Program("worker", run_worker, self.environment, folder)
         self.extras: list[Program] = []
 
+    @property
+    def owner_url(self) -> str:
+        return as_role(self.postgres.url, OWNER)
+
     def command(self, *words: str, name: str = "", **overrides: str) -> Program:
         """`python -m app …`, not started yet, and ended with the test."""
         environment = {**self.environment, **overrides}
@@ -257,8 +262,8 @@ class Service:
         )
 
     def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
-        """Ask the database past the service."""
-        with psycopg.connect(self.postgres.url, autocommit=True) as connection:
+        """Ask the database past the service, as the owner of its tables."""
+        with psycopg.connect(self.owner_url, autocommit=True) as connection:
             cursor = connection.execute(sql.encode(), values)
             return cursor.fetchall() if cursor.description else []
 
@@ -273,7 +278,7 @@ class Service:
 
 def migrate(settings: Settings) -> None:
     config = Config(toml_file=ROOT / "pyproject.toml")
-    config.attributes["settings"] = settings
+    config.attributes["settings"] = as_owner(settings)
     command.upgrade(config, "head")
 
 

@@ -4,16 +4,14 @@ import hashlib
 import json
 import subprocess
 import sys
-from typing import Any
 
-import psycopg
 import pytest
 
 from app.cli import main
 from app.config import Settings
 from app.features.tokens.scopes import TOKENS_WRITE, declared_scopes
 from app.infra.feature import Command, Feature
-from tests.live import ROOT
+from tests.live import ROOT, as_owner, query
 from tests.service import environment_for
 from tests.sockets import unused_port, with_postgres_at
 
@@ -26,12 +24,16 @@ def environment(own_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("REDIS_URL", own_settings.redis_dsn)
 
 
-def query(settings: Settings, statement: str) -> list[tuple[Any, ...]]:
-    with psycopg.connect(settings.database_dsn) as connection:
-        cursor = connection.execute(statement.encode())
-        return cursor.fetchall() if cursor.description else []
+@pytest.fixture
+def as_operator(
+    environment: None,
+    own_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", as_owner(own_settings).database_dsn)
 
 
+@pytest.mark.usefixtures("as_operator")
 class TestMigrate:
     """`migrate` brings a database's schema up to this code."""
 

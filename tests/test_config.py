@@ -201,6 +201,18 @@ class TestSecrets:
         assert settings.database_dsn == f"postgresql://drydock:{RANDOM}@db:5432/drydock"
         assert settings.redis_dsn == REDIS_URL
 
+    @pytest.mark.usefixtures("urls")
+    def test_a_variable_beside_a_file_is_refused_unless_it_is_empty(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (folder / "database_password").write_text(RANDOM)
+        monkeypatch.setenv("DATABASE_PASSWORD", "")
+        assert RANDOM in Settings.load().database_dsn
+        monkeypatch.setenv("DATABASE_PASSWORD", "another")
+        with pytest.raises(ConfigurationError, match="DATABASE_PASSWORD: is also a file") as caught:
+            Settings.load()
+        assert "another" not in str(caught.value)
+
     def test_a_file_that_is_no_text_is_refused_without_showing_it(self, folder: Path) -> None:
         (folder / "redis_url").write_bytes(b"\xff" + RANDOM.encode())
         with pytest.raises(ConfigurationError, match="secret files") as caught:

@@ -7,19 +7,25 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from structlog.contextvars import bound_contextvars, get_contextvars
 
 from app.config import Settings
 from app.infra.lifespan import Resources
 from app.infra.probes import Check, Probe, Status
 from app.infra.queue import HEARTBEAT_KEY, write_heartbeat
 from app.infra.schema import list_revisions
-from tests.live import Live, run_service
+from dev.postgres import NAME, as_role
+from tests.conftest import MakeClient, MakeToken
+from tests.live import Live, redis_admin, run_service
+from tests.logs import captured_logs, named
 from tests.polling import PATIENCE, eventually
 from tests.sockets import unused_port, with_postgres_at, with_redis_at
 
 # Other tests' services are connected to other databases of the same server.
 OWN_BACKENDS = """FROM pg_stat_activity
     WHERE application_name = 'drydock-health' AND datname = current_database()"""
+
+UNKNOWN_TOKEN = "drydock_" + "0" * 32 + "_" + "0" * 64
 
 
 async def ask(service: Live, path: str) -> tuple[int, dict[str, Any]]:
@@ -36,7 +42,7 @@ def statuses(report: dict[str, Any]) -> dict[str, str]:
 
 
 def execute(settings: Settings, statement: str) -> psycopg.Cursor[tuple[Any, ...]]:
-    with psycopg.connect(settings.database_dsn) as connection:
+    with psycopg.connect(as_role(settings.database_dsn, NAME)) as connection:
         return connection.execute(statement.encode())
 
 
@@ -146,6 +152,59 @@ class TestSchema:
             await eventually("ready", lambda: is_ready(service))
 
 
+class TestDetails:
+    """In production strangers learn which parts work, and a token shows latencies and reasons."""
+
+    PATHS = ("/health", "/health/ready")
+
+    @pytest.mark.parametrize("path", PATHS)
+    @pytest.mark.parametrize("token", [None, UNKNOWN_TOKEN])
+    async def test_a_stranger_sees_none(
+        self, make_client: MakeClient, path: str, token: str | None
+    ) -> None:
+        async with make_client(environment="production") as client:
+            if token is not None:
+                client.headers["Authorization"] = f"Bearer {token}"
+            answer = await client.get(path)
+        report = answer.json()
+        assert answer.status_code == 200
+        assert set(report) == {"status", "version", "checks"}
+        assert {"postgres", "migrations", "redis"} <= set(report["checks"])
+        assert all(set(check) == {"status"} for check in report["checks"].values())
+
+    @pytest.mark.parametrize("path", PATHS)
+    async def test_a_token_without_scopes_that_matter_sees_them(
+        self, make_client: MakeClient, make_token: MakeToken, path: str
+    ) -> None:
+        async with make_client(environment="production") as client:
+            client.headers["Authorization"] = f"Bearer {await make_token('ships:sail')}"
+            checks = (await client.get(path)).json()["checks"]
+        assert checks["postgres"]["latency_ms"] > 0
+        assert checks["migrations"]["revision"] == list_revisions()[-1]
+
+    async def test_guessing_tokens_is_limited(self, make_client: MakeClient) -> None:
+        async with make_client(environment="production", rate_limit_login="2/minute") as client:
+            client.headers["Authorization"] = f"Bearer {UNKNOWN_TOKEN}"
+            statuses = [(await client.get("/health")).status_code for _ in range(3)]
+        assert statuses == [200, 200, 429]
+
+    async def test_while_no_token_can_be_checked_the_log_has_the_reason_once(
+        self, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.infra.probes.FRESH", 0)
+        settings = own_settings.model_copy(update={"environment": "production"})
+        async with run_service(with_postgres_at(settings, unused_port())) as service:
+            service.client.headers["Authorization"] = f"Bearer {UNKNOWN_TOKEN}"
+            with captured_logs() as events:
+                answer = await service.client.get("/health")
+                await service.client.get("/health")
+        assert answer.status_code == 503
+        assert answer.json()["checks"]["postgres"] == {"status": "unavailable"}
+        [event] = [one for one in named(events, "check_failed") if one["check"] == "postgres"]
+        assert event["error"] == "OperationalError"
+        assert event["detail"]
+
+
 class TestCost:
     """All callers share one run of a check and one connection, which is outside the pool."""
 
@@ -153,7 +212,8 @@ class TestCost:
         self, live: Live, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("app.infra.probes.FRESH", 60)
-        await live.resources.redis.config_resetstat()
+        with redis_admin(live.resources.settings) as admin:
+            admin.config_resetstat()
         for _ in range(2):
             answers = await asyncio.gather(*(ask(live, "/health") for _ in range(25)))
             assert {status for status, _ in answers} == {200}
@@ -193,13 +253,24 @@ class TestCost:
             await released.wait()
             return Check(status=Status.OK)
 
-        probe = Probe(run)
+        probe = Probe("ship", run)
         impatient, patient = asyncio.ensure_future(probe()), asyncio.ensure_future(probe())
         await asyncio.sleep(0)
         impatient.cancel()
         released.set()
         assert (await patient).status is Status.OK
         assert impatient.cancelled()
+
+    async def test_it_has_the_request_id_of_no_caller(self) -> None:
+        bound: list[dict[str, Any]] = []
+
+        async def run() -> Check:
+            bound.append(get_contextvars())
+            return Check(status=Status.OK)
+
+        with bound_contextvars(request_id="of one caller"):
+            await Probe("ship", run)()
+        assert bound == [{}]
 
     async def test_a_check_that_hangs_is_cancelled(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("app.infra.probes.LIMIT", 0.05)
@@ -213,6 +284,6 @@ class TestCost:
                 # pytest fails this test if nobody retrieves the exception.
                 raise ConnectionError
 
-        check = await Probe(hang)()
+        check = await Probe("ship", hang)()
         assert (check.status, check.error) == (Status.UNAVAILABLE, "no answer within 0.05 s")
         await asyncio.wait_for(cancelled.wait(), PATIENCE)

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.printable import CONTROLS
 from tests.hostility import QUICKLY, Answer, assert_refused, attack, message, sent, unharmed
+from tests.polling import until
 from tests.service import App
 
 TOKENS = "/api/v1/tokens"
@@ -97,6 +99,19 @@ class TestPaths:
     @pytest.mark.parametrize("length", [100_000, 1_000_000])
     def test_an_endless_one_is_cut_short(self, served: App, length: int) -> None:
         assert attack(served, message("GET", "/" + "a" * length)).status == 400
+
+
+class TestLog:
+    """What a stranger sends can neither flush the log nor steer the terminal that shows it."""
+
+    def test_a_long_path_of_escape_sequences_costs_one_short_line(self, served: App) -> None:
+        begin = len(served.output())
+        path = "/%1b%5d52;c;cm0gLXJm%07%c2%9b2J%e2%80%ae" + "%1b" * 20_000
+        assert attack(served, message("GET", path)).status == 404
+        until(lambda: "cm0gLXJm" in served.output())
+        logged = served.output()[begin:]
+        assert len(logged) < 2500
+        assert CONTROLS.search(logged.replace("\n", "")) is None
 
 
 class TestHeaders:

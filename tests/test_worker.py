@@ -179,3 +179,11 @@ class TestStop:
             await asyncio.wait_for(begun.wait(), PATIENCE)
         async with make_redis(own_settings) as redis:
             assert await make_queue(redis).count("incomplete") == 1
+
+
+class TestCapacity:
+    """A worker whose connections Postgres does not allow ends at once, with the reason."""
+
+    async def test_it_raises_what_its_docstring_says(self, own_settings: Settings) -> None:
+        with pytest.raises(ValueError, match="but Postgres allows"):
+            await run_worker(own_settings.model_copy(update={"database_pool_size": 200}))

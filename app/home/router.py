@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.features.tokens.auth import known_visit, visit_of
 from app.features.tokens.browser import forget_invalid
-from app.health import Health
+from app.health import Health, shows_details
 from app.home.view import headline, show_checks, show_commands
 from app.infra.feature import Panel
 from app.infra.http.problems import as_app_error
@@ -42,14 +42,13 @@ async def home(request: Request) -> Response:
     report, _ = await asyncio.gather(
         health.report(), finish_within(LIMIT, _load_panels(request, views))
     )
-    production = resources.settings.environment == "production"
     checks = show_checks(report)
     answer = page(
         request,
         "home/home.html",
         environment=resources.settings.environment,
         version=report.version,
-        show_details=not production or known_visit(request).caller is not None,
+        show_details=shows_details(resources.settings, known_visit(request).caller),
         headline=headline(checks),
         checks=checks,
         panels=[(name, panel, views.get(name)) for name, panel in _panels()],

@@ -11,16 +11,17 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from app.config import FeatureSettings
+from app.infra.http.problems import ProblemRouter
 from app.infra.lifespan import Resources
 
 Task = Callable[..., Awaitable[Any]]
 
 
-class UploadRouter(APIRouter):
+class UploadRouter(ProblemRouter):
     """Routes whose bodies may be as large as MAX_UPLOAD_BYTES."""
 
 
-class CatchAllRouter(APIRouter):
+class CatchAllRouter(ProblemRouter):
     """Routes that match any path, such as `/{name}`. They are tried after all others."""
 
 

@@ -1,19 +1,27 @@
 """Logs: one format for our own loggers (structlog) and those of libraries (`logging`)."""
 
+import io
 import logging
 import logging.config
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
 import structlog
-from structlog.typing import Processor
+from structlog.typing import ExcInfo, Processor
+
+from app.printable import printable
 
 if TYPE_CHECKING:
     # gunicorn's supervisor imports this module, and does without pydantic.
     from app.config import Settings
+
+# A request's line has about 300 bytes. Without a bound, a few hundred requests with long paths
+# would rotate everything else out of the log.
+LONGEST_FIELD = 1000  # bytes
+LONGEST_EVENT = 10_000  # characters; a library's event may be a whole traceback
 
 
 def configure_logging(settings: "Settings") -> None:
@@ -29,6 +37,7 @@ def configure_logging(settings: "Settings") -> None:
     structlog.configure(
         processors=[
             *_processors(json=settings.json_logs),
+            make_printable,
             _renderer(orjson.dumps, json=settings.json_logs),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_level(settings.log_level)),
@@ -46,6 +55,7 @@ def logging_config(level_name: str, *, json: bool) -> dict[str, Any]:
         "foreign_pre_chain": [*_processors(json=json), structlog.stdlib.add_logger_name],
         "processors": [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            make_printable,
             _renderer(_dumps_text, json=json),
         ],
     }
@@ -92,6 +102,42 @@ def _processors(*, json: bool) -> list[Processor]:
     return processors
 
 
+def make_printable(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Escape control characters in each field, and bound its length."""
+    for name, value in event.items():
+        if name == "event":
+            event[name] = _printable_lines(str(value)[:LONGEST_EVENT])
+        elif name != "exc_info":  # `_write_traceback` renders it
+            event[name] = _printable(value)
+    return event
+
+
+def _printable(value: Any) -> Any:
+    match value:
+        case str():
+            return printable(value, most=LONGEST_FIELD)
+        case None | bool() | int() | float():
+            return value
+        case dict():
+            return {str(_printable(key)): _printable(one) for key, one in value.items()}
+        case list() | tuple():
+            return [_printable(one) for one in value]
+    return printable(str(value), most=LONGEST_FIELD)
+
+
+def _printable_lines(text: str) -> str:
+    return "\n".join(printable(line, most=LONGEST_FIELD) for line in text.split("\n"))
+
+
+def _write_traceback(sio: TextIO, exc_info: ExcInfo) -> None:
+    # Not rich's, which structlog prefers: it shows local variables.
+    plain = io.StringIO()
+    structlog.dev.plain_traceback(plain, exc_info)
+    sio.write(_printable_lines(plain.getvalue()))
+
+
 def _renderer(serializer: Callable[..., str | bytes], *, json: bool) -> Processor:
     if json:
         return structlog.processors.JSONRenderer(serializer=serializer)
@@ -99,8 +145,7 @@ def _renderer(serializer: Callable[..., str | bytes], *, json: bool) -> Processo
     return structlog.dev.ConsoleRenderer(
         pad_event_to=24,
         colors=colours and "NO_COLOR" not in os.environ,
-        # Where rich is installed, structlog's default shows local variables.
-        exception_formatter=structlog.dev.plain_traceback,
+        exception_formatter=_write_traceback,
     )
 
 

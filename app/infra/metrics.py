@@ -4,20 +4,27 @@ Names and labels of the requests follow OpenTelemetry's conventions. Prometheus'
 records them: OpenTelemetry's takes ten times as long.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from prometheus_client import (
     CollectorRegistry,
+    Counter,
     Histogram,
     Info,
     ProcessCollector,
+    make_wsgi_app,
     start_http_server,
 )
 
 from app.config import Settings
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +57,14 @@ class Metrics:
             registry=self.registry,
         )
 
+        # `infra.audit` counts them.
+        self.security_events = Counter(
+            "drydock_security_events",
+            "What the log records as security_event.",
+            ["action"],
+            registry=self.registry,
+        )
+
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Record one request. `route` is the template of its path, "" if no route matched."""
         known = method if method in METHODS else "_OTHER"
@@ -79,7 +94,36 @@ class Metrics:
             except OSError as error:
                 log.debug("metrics_port_taken", port=port, error=str(error))
             else:
+                if self._settings.environment == "development":
+                    server.set_app(_only_for_local_hosts(make_wsgi_app(self.registry)))
                 log.info("metrics_served", port=port)
                 return server
         log.error("metrics_not_served", first=first, tried=METRICS_PORTS)
         return None
+
+
+def _only_for_local_hosts(app: "WSGIApplication") -> "WSGIApplication":
+    """Refuse a Host header that a web page could have.
+
+    In development the port is reachable from the developer's browser. A web page can have a name of
+    its own lead to 127.0.0.1 (DNS rebinding), and would read what the port answers. In production
+    no browser reaches this port, and Prometheus may ask by any name.
+    """
+
+    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if _is_local(environ.get("HTTP_HOST", "")):
+            return app(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain")])
+        return [b"In development, ask for 127.0.0.1 or localhost.\n"]
+
+    return answer
+
+
+def _is_local(host: str) -> bool:
+    """Whether it is an address, or a name without a dot, such as localhost."""
+    name = re.sub(r":\d*$", "", host).strip("[]")
+    try:
+        ip_address(name)
+    except ValueError:
+        return "." not in name
+    return True

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -33,11 +34,14 @@ class Check(BaseModel):
 class Probe:
     """Runs one check at most once a second, for at most 1.5 s. Callers share the result.
 
-    A check that raises or takes too long is reported as unavailable. The log has the details.
+    A check that raises or takes too long is reported as unavailable. The log has the reason, each
+    time that the status changes.
     """
 
-    def __init__(self, run: Callable[[], Awaitable[Check]]) -> None:
+    def __init__(self, name: str, run: Callable[[], Awaitable[Check]]) -> None:
+        self._name = name
         self._run = run
+        self._status = Status.OK
         self._result: Check | None = None
         self._fresh_until = 0.0
         self._running: asyncio.Task[Check] | None = None
@@ -46,7 +50,8 @@ class Probe:
         if self._result is not None and time.monotonic() < self._fresh_until:
             return self._result
         if self._running is None:
-            self._running = asyncio.create_task(self._measure())
+            # In a context of its own: else its log lines would carry the first caller's request id.
+            self._running = asyncio.create_task(self._measure(), context=Context())
             self._running.add_done_callback(self._store)
         # A caller that leaves must not cancel the check of the others.
         return await asyncio.shield(self._running)
@@ -60,16 +65,33 @@ class Probe:
     async def _measure(self) -> Check:
         started = time.perf_counter()
         finished = await finish_within(LIMIT, self._run())
+        detail = None
         if finished is None:
-            return Check(status=Status.UNAVAILABLE, error=f"no answer within {LIMIT} s")
-        error = finished.exception()
-        if error is not None:
-            log.info("check_failed", error=type(error).__name__, detail=str(error)[:200])
-            return Check(status=Status.UNAVAILABLE, error=type(error).__name__)
-        check = finished.result()
+            check = Check(status=Status.UNAVAILABLE, error=f"no answer within {LIMIT} s")
+        elif (error := finished.exception()) is not None:
+            detail = str(error)[:200]
+            check = Check(status=Status.UNAVAILABLE, error=type(error).__name__)
+        else:
+            check = finished.result()
         if check.status is Status.OK:
             check.latency_ms = round((time.perf_counter() - started) * 1000, 2)
+        self._log_change(check, detail)
         return check
+
+    def _log_change(self, check: Check, detail: str | None) -> None:
+        before, self._status = self._status, check.status
+        if check.status is before:
+            return
+        if check.status is Status.OK:
+            log.info("check_recovered", check=self._name)
+        else:
+            log.warning(
+                "check_failed",
+                check=self._name,
+                status=check.status,
+                error=check.error,
+                detail=detail,
+            )
 
 
 async def finish_within(limit: float, work: Awaitable[T]) -> "asyncio.Future[T] | None":

@@ -106,7 +106,7 @@ def check_password(machine: Machine) -> Findings:
     # The password goes through standard input: other users could read an argument or a variable.
     login = (
         "read -r PGPASSWORD; export PGPASSWORD; "
-        'psql -h 127.0.0.1 -U "$POSTGRES_USER" -d "$POSTGRES_DB" -c "select 1"'
+        'psql -h 127.0.0.1 -U "${POSTGRES_USER}_app" -d "$POSTGRES_DB" -c "select 1"'
     )
     command = ["docker", "compose", "exec", "-T", "db", "sh", "-c", login]
     text = Path(secret).read_text(encoding="utf-8").strip() + "\n"
@@ -123,13 +123,10 @@ def check_password(machine: Machine) -> Findings:
     except subprocess.TimeoutExpired:
         errors = f"no answer within {SECONDS} s"
     if "password authentication failed" in errors:
-        sql = "s/.*/ALTER ROLE CURRENT_USER PASSWORD '&'/"
-        inside = "docker compose exec -T db sh -c 'psql -U \"$POSTGRES_USER\"'"
         yield bad(
             "password",
-            f"the volume {name}_db was made with another password than {secret} has now",
-            "restore the old one, or give the database the password in that file:\n"
-            f'sed "{sql}" {secret} | {inside}',
+            f"the database of {name} has another password than {secret} has now",
+            "give the database the password in that file:\ndocker compose up roles",
         )
     elif errors:
         yield note("password", f"the database says: {errors.strip()}", "docker compose logs db")

@@ -15,6 +15,7 @@ from dev.accounts import Account
 from dev.errors import DevError, Interrupted
 from dev.files import ROOT
 from dev.processes import running
+from dev.redis import as_admin
 from dev.servers import scratch_folder, start_redis
 from dev.terminal import Interrupts
 from tests.polling import until
@@ -44,7 +45,7 @@ class TestServers:
         with (
             scratch_folder() as folder,
             start_redis(folder / "with a space") as server,
-            Redis.from_url(server.url, decode_responses=True) as redis,
+            Redis.from_url(as_admin(server.url), decode_responses=True) as redis,
         ):
             assert {**redis.config_get(*wanted)} == wanted
 

@@ -83,7 +83,7 @@ async def watch(
     async def send(request: Request) -> int:
         return (await request(client)).status_code
 
-    async with await psycopg.AsyncConnection.connect(service.postgres.url) as connection:
+    async with await psycopg.AsyncConnection.connect(service.owner_url) as connection:
         await connection.execute("CREATE TEMPORARY TABLE control (number int)")
 
         async def transact() -> int:

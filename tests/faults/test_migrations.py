@@ -9,13 +9,14 @@ from alembic.config import Config
 
 from app.config import Settings
 from app.infra.schema import list_revisions
+from dev.postgres import NAME, OWNER, as_role
 from tests.live import ROOT, own_database
 from tests.service import Program, Service
 
 # Records each table that is created, and slows down the first, so that two runs overlap.
 COUNT_CREATED = """
     CREATE TABLE created (name text);
-    CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
         BEGIN
             INSERT INTO created SELECT object_identity
                 FROM pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE';
@@ -30,13 +31,16 @@ class Database:
     """An empty database, migrated by the command or, faster, by Alembic in this process."""
 
     def __init__(self, service: Service, url: str) -> None:
-        self.url = url
+        self.url = as_role(url, OWNER)
+        self.superuser = as_role(url, NAME)
         self.service = service
         self.config = Config(toml_file=ROOT / "pyproject.toml")
-        self.config.attributes["settings"] = Settings(database_url=url, redis_url=service.redis.url)
+        self.config.attributes["settings"] = Settings(
+            database_url=self.url, redis_url=service.redis.url
+        )
 
     def query(self, text: str) -> list[tuple[str, ...]]:
-        with psycopg.connect(self.url, autocommit=True) as connection:
+        with psycopg.connect(self.superuser, autocommit=True) as connection:
             cursor = connection.execute(text.encode())
             return cursor.fetchall() if cursor.description else []
 
@@ -49,7 +53,7 @@ class Database:
 
 @pytest.fixture
 def database(service: Service) -> Iterator[Database]:
-    with own_database(service.postgres.url) as url:
+    with own_database(service.postgres) as url:
         yield Database(service, url)
 
 

@@ -21,7 +21,7 @@ from app.infra.db import (
     transaction,
 )
 from app.infra.lifespan import Resources
-from tests.live import Live, run_service
+from tests.live import Live, query, run_service
 from tests.logs import captured_logs, named
 from tests.problems import check_problem
 from tests.sockets import frozen_server, unused_port, with_postgres_at
@@ -77,8 +77,7 @@ class TestTransaction:
                     raise LookupError
 
         if at_commit:
-            async with live.resources.engine.begin() as connection:
-                await connection.exec_driver_sql(REFUSE_AT_COMMIT)
+            query(live.resources.settings, REFUSE_AT_COMMIT)
         with pytest.raises(exc.DBAPIError if at_commit else LookupError):
             await fail()
         assert await count(live.resources) == 0

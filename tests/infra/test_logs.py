@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from structlog.contextvars import bound_contextvars
 
 from app.config import Settings
 from app.infra.logs import configure_logging
+from app.printable import CONTROLS
 
 Captured = pytest.CaptureFixture[bytes]
 
@@ -76,6 +78,39 @@ class TestFormat:
         assert b"drydock_0123" not in text
         if form == "json":
             assert "exception" in orjson.loads(text)
+
+
+HOSTILE = "/a\x1b]52;c;cm0gLXJm\x07\x9b2J\u202e\x7f\r\n"
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("get_logger", [structlog.get_logger, logging.getLogger])
+class TestTextOfStrangers:
+    """It can't steer a terminal, add a line, or flush the log."""
+
+    def test_controls_are_escaped(
+        self, get_logger: Any, form: str, settings: Settings, output: Captured
+    ) -> None:
+        configure_logging(settings.model_copy(update={"log_format": form}))
+        log = get_logger("some.module")
+        log.error(HOSTILE.strip(), exc_info=LookupError(HOSTILE))
+        if get_logger is structlog.get_logger:
+            log.info("request", path=HOSTILE, parts={HOSTILE: [HOSTILE, Path(HOSTILE)]})
+        text = output.readouterr().out.decode()
+        assert "]52;c;cm0gLXJm" in text
+        assert CONTROLS.search(text.replace("\n", "")) is None
+
+    def test_a_long_one_is_cut(
+        self, get_logger: Any, form: str, settings: Settings, output: Captured
+    ) -> None:
+        configure_logging(settings.model_copy(update={"log_format": form}))
+        if get_logger is structlog.get_logger:
+            get_logger().info("request", path="/" + "\x1b" * 62_000)
+            most = 1500
+        else:
+            get_logger("some.library").warning("\x1b" * 62_000)
+            most = 11_000
+        assert len(output.readouterr().out) <= most
 
 
 class TestLevels:

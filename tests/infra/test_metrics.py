@@ -6,6 +6,7 @@ import re
 import socket
 
 import httpx
+import pytest
 from prometheus_client import Counter
 
 from app.config import Settings
@@ -46,6 +47,30 @@ class TestMetrics:
                 (port,) = [event["port"] for event in named(events, "metrics_served")]
                 assert port > first
                 assert re.search(r"^docked_total 2\.0$", scrape(port), re.MULTILINE)
+
+    @pytest.mark.parametrize(
+        ("environment", "host", "status"),
+        [
+            *(("development", host, 200) for host in ("localhost:9100", "127.0.0.1", "[::1]:9100")),
+            ("development", "app:9100", 200),
+            ("development", "rebound.example:9100", 403),
+            ("development", "rebound.example", 403),
+            ("development", "[rebound.example]:9100", 403),
+            ("production", "app.monitoring.svc:9100", 200),
+        ],
+    )
+    def test_in_development_no_web_page_can_read_them(
+        self, settings: Settings, environment: str, host: str, status: int
+    ) -> None:
+        """A page's own name may lead to this port (DNS rebinding). The browser sends that name."""
+        changed = {"metrics_port": unused_port(), "environment": environment}
+        metrics = Metrics(settings.model_copy(update=changed))
+        Counter("docked", "Ships.", registry=metrics.registry).inc(2)
+        with metrics.served():
+            url = f"http://127.0.0.1:{changed['metrics_port']}/metrics"
+            answer = httpx.get(url, headers={"Host": host}, trust_env=False)
+        assert answer.status_code == status
+        assert ("docked" in answer.text) is (status == 200)
 
     def test_without_a_port_the_service_starts(self, settings: Settings) -> None:
         with captured_logs() as events, Metrics(settings).served():

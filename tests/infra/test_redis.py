@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
 import pytest
+import redis
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from app.config import Settings
 from app.infra.lifespan import Resources
 from app.infra.redis import RETRY_EVERY, CircuitBreaker, RedisUnavailable, make_redis
+from tests.live import redis_admin
 from tests.logs import captured_logs
 from tests.sockets import frozen_server, unused_port, with_redis_at
 
@@ -143,6 +145,28 @@ class TestClient:
     async def test_more_commands_than_connections_wait_for_one(self, migrated: Settings) -> None:
         async with make_redis(migrated, size=2) as redis:
             answers = await asyncio.gather(*(redis.incr("counted") for _ in range(20)))
-            assert len(await redis.client_list()) == 2
+            with redis_admin(migrated) as admin:
+                theirs = [client for client in admin.client_list() if client["user"] == "default"]
+                assert len(theirs) == 2
             await redis.delete("counted")
         assert sorted(answers) == list(range(1, 21))
+
+
+class TestRights:
+    """The service's user can't change, empty or stop the server, nor read its settings."""
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            *("FLUSHALL", "FLUSHDB", "SHUTDOWN NOSAVE", "MODULE LIST", "MONITOR"),
+            *("CONFIG SET maxmemory 1", "CONFIG GET requirepass", "ACL SETUSER default +@all"),
+            *("REPLICAOF localhost 1", "CLIENT KILL TYPE normal", "KEYS *", "SAVE"),
+            "EVAL return(redis.call('flushall')) 0",
+        ],
+    )
+    def test_it_may_not(self, migrated: Settings, command: str) -> None:
+        with (
+            redis.Redis.from_url(migrated.redis_dsn) as service,
+            pytest.raises(ResponseError, match=r"(?i)permission"),
+        ):
+            service.execute_command(*command.split())

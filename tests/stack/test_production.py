@@ -115,9 +115,7 @@ class TestDurability:
             settings.chmod(mode)
 
     def test_healthy_means_that_writes_are_kept(self, stack: Stack) -> None:
-        set_to = (
-            'REDISCLI_AUTH="$(cat /run/secrets/redis_password)" redis-cli config set appendonly '
-        )
+        set_to = 'REDISCLI_AUTH="$(cat /tmp/admin)" redis-cli --user admin config set appendonly '
         check = stack.container("redis").config.healthcheck
         assert check is not None
         assert check.test is not None

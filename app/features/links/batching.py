@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -34,7 +35,8 @@ class Batcher(Generic[Item, Answer]):
         waiting: _Waiting[Item, Answer] = _Waiting(item, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._sender is None:
-            self._sender = asyncio.create_task(self._send_all())
+            # In a context of its own: else its log lines would carry the first caller's request id.
+            self._sender = asyncio.create_task(self._send_all(), context=Context())
         return await waiting.answer
 
     async def close(self) -> None:

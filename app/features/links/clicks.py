@@ -151,7 +151,8 @@ async def _reconcile(session: AsyncSession, redis: Redis) -> None:
     rows = list(await session.scalars(due))
     if not rows:
         return
-    appended = await _appended(redis, {row.batch.encode() for row in rows})
+    oldest = min(row.created_at for row in rows) - RECONCILE_AFTER
+    appended = await _appended(redis, {row.batch.encode() for row in rows}, since=oldest)
     counts: Counts = Counter()
     for row in rows:
         if (row.batch, row.link_id) not in appended:
@@ -161,10 +162,10 @@ async def _reconcile(session: AsyncSession, redis: Redis) -> None:
     await session.execute(delete(UnconfirmedClick).where(UnconfirmedClick.batch.in_(batches)))
 
 
-async def _appended(redis: Redis, batches: set[bytes]) -> set[tuple[str, UUID]]:
-    """Which batches are in the stream, with their links."""
+async def _appended(redis: Redis, batches: set[bytes], *, since: datetime) -> set[tuple[str, UUID]]:
+    """Which batches are in the stream since then, with their links."""
     found: set[tuple[str, UUID]] = set()
-    after = "0"
+    after = str(int(since.timestamp() * 1000))
     while entries := await _read(redis, after):
         for _, fields in entries:
             if fields[b"b"] in batches:

@@ -1,7 +1,8 @@
 """Reading the CSV of an import. No database here; `schemas` checks the values.
 
-Each line is one row: a value can't contain a line break. So a quote that is never closed makes one
-row invalid, and not the rest of the file.
+A row is a record of RFC 4180: a quoted value may contain line breaks. A row is known by the line
+that it begins in. If its quotes are wrong, such as one that is never closed, only this line is
+invalid, and reading goes on at the next one.
 """
 
 import csv
@@ -13,13 +14,15 @@ from app.features.links.errors import FileInvalid
 COLUMNS = ("url", "slug", "title", "expires_at")
 MOST_ROWS = 100_000
 MOST_LINES = 2 * MOST_ROWS  # with empty ones, which cost time too
-LONGEST_LINE = 16_384  # bytes; the longest valid row has about 3,000
+LONGEST_ROW = 16_384  # bytes; the longest valid one has about 3,000
+# Lines that a row may have. They are read again for each line whose quote is not closed.
+MOST_LINES_A_ROW = 50
 HEADER_ROW = 1
 
 
 @dataclass(frozen=True, slots=True)
 class CsvRow:
-    """A data row and its line in the file: its values that are not empty, or its fault."""
+    """A data row and the line that it begins in: its values that are not empty, or its fault."""
 
     number: int
     values: dict[str, str]
@@ -32,7 +35,7 @@ def count_rows(source: bytes) -> int:
     if source.count(b"\n") > MOST_LINES:
         raise FileInvalid(f"The file has more than {MOST_LINES} lines: split it.")
     count = 0
-    for _ in _data_lines(source):
+    for _ in _records(source):
         count += 1
         if count > MOST_ROWS:
             raise FileInvalid(f"The file has more than {MOST_ROWS} rows: split it.")
@@ -42,35 +45,83 @@ def count_rows(source: bytes) -> int:
 
 
 def read_rows(source: bytes, *, start: int) -> Iterator[CsvRow]:
-    """The data rows from line `start` on. Empty lines are skipped."""
+    """The data rows that begin in line `start` or later. Empty lines are skipped."""
     header = _read_header(source)
-    for number, line in _data_lines(source):
+    for number, record in _records(source):
         if number >= start:
-            yield _read_row(number, line, header)
+            yield _read_row(number, record, header)
 
 
-def _data_lines(source: bytes) -> Iterator[tuple[int, bytes]]:
-    lines = _lines(source)
-    next(lines, None)
-    return ((number, line) for number, line in lines if line.strip())
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """The fields of a record, or its fault; where it ends, and its number of lines."""
+
+    fields: list[str]
+    fault: str | None
+    end: int
+    lines: int = 1
 
 
-def _lines(source: bytes) -> Iterator[tuple[int, bytes]]:
+def _records(source: bytes) -> Iterator[tuple[int, _Record]]:
+    """The records below the header, each with the number of its first line."""
+    number, begin = HEADER_ROW + 1, _end_of_line(source, 0)
     # splitlines() would make millions of objects out of a file with nothing but line breaks.
-    number, begin = HEADER_ROW, 0
     while begin < len(source):
-        end = source.find(b"\n", begin)
-        end = len(source) if end < 0 else end
-        yield number, source[begin:end].rstrip(b"\r")
-        number, begin = number + 1, end + 1
+        end = _end_of_line(source, begin)
+        if not source[begin:end].strip():
+            number, begin = number + 1, end
+            continue
+        record = _read_record(source, begin)
+        yield number, record
+        number, begin = number + record.lines, record.end
+
+
+def _end_of_line(source: bytes, begin: int) -> int:
+    """Where the next line begins."""
+    return source.find(b"\n", begin) + 1 or len(source)
+
+
+def _read_record(source: bytes, begin: int) -> _Record:
+    end = first_end = _end_of_line(source, begin)
+    lines = 0
+
+    def feed() -> Iterator[str]:
+        """The lines that csv asks for: more than one only if a quote is open."""
+        nonlocal end, lines
+        start = begin
+        while start < len(source) and lines < MOST_LINES_A_ROW:
+            end, lines = _end_of_line(source, start), lines + 1
+            if end - begin > LONGEST_ROW:
+                return
+            # Latin-1 keeps each byte, so text that is not UTF-8 does not hide where a row ends.
+            yield source[start:end].decode("latin-1")
+            start = end
+
+    if first_end - begin > LONGEST_ROW:
+        return _Record([], f"is longer than {LONGEST_ROW} bytes", first_end)
+    try:
+        fields = next(csv.reader(feed(), strict=True), [])
+    except csv.Error as error:
+        return _Record([], _explain(error), first_end)
+    try:
+        return _Record([field.encode("latin-1").decode() for field in fields], None, end, lines)
+    except UnicodeDecodeError:
+        return _Record([], "is not UTF-8", end, lines)
+
+
+def _explain(error: csv.Error) -> str:
+    if str(error) == "unexpected end of data":
+        limit = f"{MOST_LINES_A_ROW} lines and {LONGEST_ROW} bytes"
+        return f"has a quote that is not closed within {limit}"
+    return f"is not CSV: {error}"
 
 
 def _read_header(source: bytes) -> list[str]:
-    _, line = next(_lines(source.removeprefix(b"\xef\xbb\xbf")), (HEADER_ROW, b""))
-    columns, fault = _split(line)
-    names = [name.strip().lower() for name in columns]
-    if fault:
-        raise FileInvalid(f"The header {fault}.")
+    line = source[: _end_of_line(source, 0)]
+    header = _read_record(line.removeprefix(b"\xef\xbb\xbf"), 0)
+    names = [name.strip().lower() for name in header.fields]
+    if header.fault:
+        raise FileInvalid(f"The header {header.fault}.")
     unknown = [name[:40] for name in names if name not in COLUMNS]
     if unknown or "url" not in names or len(set(names)) < len(names):
         raise FileInvalid(
@@ -80,23 +131,11 @@ def _read_header(source: bytes) -> list[str]:
     return names
 
 
-def _read_row(number: int, line: bytes, header: list[str]) -> CsvRow:
-    fields, fault = _split(line)
-    if fault is None and len(fields) != len(header):
-        fault = f"has {len(fields)} fields where the header has {len(header)}"
+def _read_row(number: int, record: _Record, header: list[str]) -> CsvRow:
+    fault = record.fault
+    if fault is None and len(record.fields) != len(header):
+        fault = f"has {len(record.fields)} fields where the header has {len(header)}"
     if fault is not None:
         return CsvRow(number, {}, f"the row {fault}")
-    pairs = zip(header, fields, strict=True)
+    pairs = zip(header, record.fields, strict=True)
     return CsvRow(number, {name: value.strip() for name, value in pairs if value.strip()})
-
-
-def _split(line: bytes) -> tuple[list[str], str | None]:
-    """The line's fields, or no fields and its fault."""
-    if len(line) > LONGEST_LINE:
-        return [], f"is longer than {LONGEST_LINE} bytes"
-    try:
-        return next(csv.reader([line.decode()], strict=True), []), None
-    except UnicodeDecodeError:
-        return [], "is not UTF-8"
-    except csv.Error as error:
-        return [], f"is not CSV: {error}"

@@ -80,7 +80,6 @@ def _explain(error: ValidationError | SlugTaken) -> tuple[int, dict[str, str]]:
 # Messages by pydantic's error type, where its own are written for programmers.
 _PLAINER = {
     "missing": "is required: where does the link lead?",
-    "string_pattern_mismatch": "does not have the form that is described above",
 }
 
 

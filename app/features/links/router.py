@@ -1,9 +1,10 @@
 """/api/v1/links and /api/v1/imports: handlers that parse, call one service function and return."""
 
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import Depends, Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from app.errors import UnsupportedMediaType
@@ -19,7 +20,6 @@ from app.features.links.models import Link
 from app.features.links.progress import stream_progress, wants_events
 from app.features.links.runtime import LinksRuntimeDep
 from app.features.links.schemas import (
-    SLUG,
     ClickSeries,
     ImportProgress,
     ImportRead,
@@ -27,6 +27,7 @@ from app.features.links.schemas import (
     LinkPage,
     LinkRead,
     LinkUpdate,
+    SlugText,
 )
 from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from app.features.links.service import MOST_BUCKETS, Bucket
@@ -36,16 +37,19 @@ from app.features.links.writethrough import write_through
 from app.features.tokens.auth import Authenticated
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
 from app.features.tokens.known import Caller
+from app.infra.audit import record
 from app.infra.db import SessionDep, after_commit
 from app.infra.feature import UploadRouter
 from app.infra.http.inputs import UtcTime
 from app.infra.http.pages import PageDep
-from app.infra.http.problems import API_ERRORS, responses
+from app.infra.http.problems import API_ERRORS, ProblemRouter, responses
 from app.infra.lifespan import Resources, ResourcesDep
 
 Reader = Annotated[Caller, Depends(Authenticated(LINKS_READ, "read"))]
 Writer = Annotated[Caller, Depends(Authenticated(LINKS_WRITE, "write"))]
-SlugPath = Annotated[str, Path(pattern=SLUG)]
+# For a change whose answer holds the whole link.
+Editor = Annotated[Caller, Depends(Authenticated(LINKS_WRITE, "write", also=(LINKS_READ,)))]
+SlugPath = Annotated[SlugText, Path()]
 # The header of an IETF draft (draft-ietf-httpapi-idempotency-key-header). The quotes that it asks
 # for are taken as a part of the key.
 IdempotencyKey = Annotated[
@@ -68,7 +72,7 @@ UNTIL = "Exclusive. Default: now. Must lie at least one bucket after `since`."
 
 GUARDED = responses(*API_ERRORS, TokenInvalid, ScopeMissing)
 
-links_router = APIRouter(prefix="/api/v1/links", tags=["links"], responses=GUARDED)
+links_router = ProblemRouter(prefix="/api/v1/links", tags=["links"], responses=GUARDED)
 imports_router = UploadRouter(prefix="/api/v1/imports", tags=["imports"], responses=GUARDED)
 
 
@@ -96,17 +100,18 @@ async def create_link(
 ) -> LinkRead:
     """Shorten a URL, under a slug of your choice or one that is made up.
 
-    A request that is sent again with its `Idempotency-Key` makes no second link. It is answered
-    with the link as it is now, and with `Idempotency-Replayed: true`. If the link was deleted
-    meanwhile, a new one is made.
+    A request that is sent again with its `Idempotency-Key` makes no second link. It is answered as
+    the first one was, and with `Idempotency-Replayed: true`. If the link was deleted meanwhile, a
+    new one is made.
     """
     link, repeated = await service.create_link(session, data=body, created_by=writer.id, key=key)
     await write_through(session, resources.breaker, runtime.cache, slug=link.slug, link=link)
     response.headers["Location"] = f"{links_router.prefix}/{link.slug}"
     if repeated:
         response.headers["Idempotency-Replayed"] = "true"
-    clicks = await service.total_clicks(session, links=[link]) if repeated else {}
-    return _read(resources, link, clicks.get(link.id, 0))
+    # Of a repeated request too, so that links:write shows no change of others and no clicks.
+    made = _read(resources, link, clicks=0)
+    return made.model_copy(update=body.model_dump(include={"url", "title", "expires_at"}))
 
 
 @links_router.get("")
@@ -133,13 +138,21 @@ async def read_link(
 async def change_link(
     slug: SlugPath,
     body: LinkUpdate,
-    _writer: Writer,
+    editor: Editor,
+    request: Request,
     session: SessionDep,
     resources: ResourcesDep,
     runtime: LinksRuntimeDep,
 ) -> LinkRead:
-    """Change the given fields. Once this has answered, no redirect leads to the old URL."""
-    link = await service.change_link(session, slug=slug, data=body)
+    """Change the given fields. Once this has answered, no redirect leads to the old URL.
+
+    The answer holds the whole link, so this needs links:read, too.
+    """
+    link, retargeted = await service.change_link(session, slug=slug, data=body)
+    if retargeted:
+        after_commit(
+            session, partial(record, request, "link_retargeted", actor=editor.id, subject=slug)
+        )
     await write_through(session, resources.breaker, runtime.cache, slug=slug, link=link)
     clicks = await service.total_clicks(session, links=[link])
     return _read(resources, link, clicks.get(link.id, 0))
@@ -148,13 +161,15 @@ async def change_link(
 @links_router.delete("/{slug}", status_code=204, responses=responses(LinkNotFound))
 async def delete_link(
     slug: SlugPath,
-    _writer: Writer,
+    writer: Writer,
+    request: Request,
     session: SessionDep,
     resources: ResourcesDep,
     runtime: LinksRuntimeDep,
 ) -> None:
     """Delete a link and its clicks. Once this has answered, the slug redirects no more."""
     await service.delete_link(session, slug=slug)
+    after_commit(session, partial(record, request, "link_deleted", actor=writer.id, subject=slug))
     await write_through(session, resources.breaker, runtime.cache, slug=slug, link=None)
 
 

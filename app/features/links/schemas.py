@@ -14,10 +14,11 @@ from pydantic import (
     Field,
     StringConstraints,
     TypeAdapter,
+    ValidationError,
 )
 
 from app.features.links.models import ImportStatus
-from app.infra.http.inputs import FutureTime, Line
+from app.infra.http.inputs import FutureTime, Line, Matching
 from app.infra.http.pages import Page
 
 LONGEST_URL = 2048  # what every browser and proxy takes
@@ -27,7 +28,10 @@ LONGEST_URL = 2048  # what every browser and proxy takes
 RESERVED = frozenset({"api", "docs", "health", "metrics", "page", "static"})
 
 SLUG = r"^[A-Za-z0-9][A-Za-z0-9_-]{1,63}$"
-SlugText = Annotated[str, StringConstraints(pattern=SLUG)]
+SlugText = Annotated[
+    str,
+    Matching(SLUG, "must be 2 to 64 letters, digits, - and _, and begin with a letter or digit"),
+]
 
 _http_url = TypeAdapter(AnyHttpUrl)
 # Characters that RFC 3986 excludes, or that a Location header would not carry unchanged.
@@ -44,13 +48,27 @@ def _web_address(value: str) -> str:
     """Keep an ASCII URL unchanged, and convert an international one to its ASCII form."""
     if _NOT_IN_URLS.search(value):
         raise ValueError("must not contain spaces, control characters, quotes, <, > or backslashes")
-    parsed = _http_url.validate_python(value)
+    try:
+        parsed = _http_url.validate_python(value)
+    except ValidationError as error:
+        # pydantic would put its whole report into the message.
+        raise ValueError(f"must be a URL: {error.errors()[0]['ctx']['error']}") from None
     if parsed.username or parsed.password or "@" in urlsplit(value).netloc:
         raise ValueError("must not contain credentials: everyone who follows the link sees them")
+    _check_host(value, str(parsed.host))
     kept = value if value.isascii() else str(parsed)
     if len(kept) > LONGEST_URL:
         raise ValueError(f"is longer than {LONGEST_URL} characters in its ASCII form")
     return kept
+
+
+def _check_host(value: str, host: str) -> None:
+    """Refuse a host that clients read differently, such as 0x7f.1 or example%2ecom.
+
+    `host` is as browsers read it. An international one is stored in this form.
+    """
+    if value.isascii() and urlsplit(value).hostname != host.strip("[]"):
+        raise ValueError(f"must have the host in the form that all clients read alike: {host}")
 
 
 def _no_default(schema: dict[str, Any]) -> None:
@@ -65,7 +83,8 @@ Slug = Annotated[
 ]
 WebAddress = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=LONGEST_URL, pattern=r"^[Hh][Tt][Tt][Pp][Ss]?://"),
+    StringConstraints(min_length=1, max_length=LONGEST_URL),
+    Matching(r"^[Hh][Tt][Tt][Pp][Ss]?://[^/?#]", "must begin with https:// or http:// and a host"),
     AfterValidator(_web_address),
     Field(
         description="Must be http or https, with a host and without credentials.",
@@ -122,7 +141,7 @@ class ClickSeries(BaseModel):
 
 
 class RowFault(BaseModel):
-    """`row` is the line in the file, as a spreadsheet counts: the header is row 1."""
+    """`row` is the line of the file that the row begins in: the header is line 1."""
 
     model_config = ConfigDict(from_attributes=True)
 

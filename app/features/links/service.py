@@ -115,12 +115,14 @@ async def list_links(session: AsyncSession, *, page: PageRequest) -> Rows[Link]:
     return await read_page(session, select(Link), Link.id, page)
 
 
-async def change_link(session: AsyncSession, *, slug: str, data: LinkUpdate) -> Link:
+async def change_link(session: AsyncSession, *, slug: str, data: LinkUpdate) -> tuple[Link, bool]:
+    """The changed link, and whether it leads to another URL now. Raises `LinkNotFound`."""
     link = await find_link(session, slug=slug, lock=True)
+    before = link.url
     for name in data.model_fields_set:
         setattr(link, name, getattr(data, name))
     await session.flush()
-    return link
+    return link, link.url != before
 
 
 async def delete_link(session: AsyncSession, *, slug: str) -> None:

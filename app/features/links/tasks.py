@@ -4,19 +4,21 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import structlog
-from sqlalchemy import delete, func, update
+from sqlalchemy import and_, func, select, update
 
 from app.features.links import clicks, imports
 from app.features.links.cache import NewLink
 from app.features.links.csvfile import CsvRow, read_rows
-from app.features.links.models import Import, ImportStatus, Link
+from app.features.links.models import ClickCount, Import, ImportStatus, Link, RowError
 from app.features.links.runtime import runtime_of
 from app.features.links.service import next_cache_version
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
+from app.infra.purge import delete_in_batches
 from app.infra.queue import JobContext
 from app.infra.redis import RedisUnavailable
 
@@ -124,13 +126,16 @@ async def resume_imports(resources: Resources) -> None:
 
 
 async def purge(context: JobContext) -> None:
-    """Delete links that expired long ago, and old imports."""
+    """Delete links that expired long ago with their clicks, and old imports with their errors."""
     resources: Resources = context["resources"]
-    async with transaction(resources.sessions) as session:
-        expired = delete(Link).where(Link.expires_at < func.now() - KEEP_EXPIRED)
-        links = list(await session.scalars(expired.returning(Link.id)))
-        old = delete(Import).where(
-            Import.status == ImportStatus.FINISHED, Import.created_at < func.now() - KEEP_IMPORTS
-        )
-        files = list(await session.scalars(old.returning(Import.id)))
-    log.info("purged", links=len(links), imports=len(files))
+    delete = partial(delete_in_batches, resources.sessions)
+    expired = Link.expires_at < func.now() - KEEP_EXPIRED
+    old = and_(
+        Import.status == ImportStatus.FINISHED, Import.created_at < func.now() - KEEP_IMPORTS
+    )
+    # First what refers to them: a link may have thousands of counts, an import as many errors.
+    await delete(ClickCount, ClickCount.link_id.in_(select(Link.id).where(expired)))
+    links = await delete(Link, expired)
+    await delete(RowError, RowError.import_id.in_(select(Import.id).where(old)))
+    files = await delete(Import, old)
+    log.info("purged", links=links, imports=files)

@@ -3,6 +3,7 @@
 Signing in and out are in `browser`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -12,9 +13,12 @@ from fastapi.security.base import SecurityBase
 from structlog.contextvars import bind_contextvars
 
 from app.config import Settings
+from app.errors import RateLimited
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
 from app.features.tokens.known import Caller, known_tokens
 from app.features.tokens.scopes import Scope
+from app.features.tokens.service import id_in
+from app.infra.audit import record
 from app.infra.http.limits import Kind
 from app.infra.lifespan import Resources
 
@@ -27,6 +31,9 @@ class Authenticated(SecurityBase):
     `ScopeMissing` and `RateLimited`. No database connection is held afterwards. There are two ways
     to use it:
 
+    `also` names more scopes that it must have. The scopes must cover what the answer holds: a
+    change that answers with the whole object needs the scope to read it, too.
+
     - `Depends(Authenticated(...))`, for the API: checks the token of the Authorization header.
     - `Depends(Authenticated(...).visitor)`, for pages: checks the token of the browser's cookie.
     """
@@ -35,38 +42,66 @@ class Authenticated(SecurityBase):
     model = HTTPBearer(description="`drydock_<id>_<secret>`")
     scheme_name = "HTTPBearer"
 
-    def __init__(self, scope: Scope, kind: Kind) -> None:
-        self.scope = scope
+    def __init__(self, scope: Scope, kind: Kind, *, also: Sequence[Scope] = ()) -> None:
+        self.scopes = (scope, *also)
         self.kind = kind
 
     async def __call__(self, request: Request) -> Caller:
-        scheme, _, text = request.headers.get("authorization", "").partition(" ")
-        given = text if scheme.lower() == "bearer" and text else None
-        return self._admit(request, await identify(request, given))
+        return await self._admit(request, await identify(request, bearer_token(request)))
 
     async def visitor(self, request: Request) -> Caller:
         caller = (await visit_of(request)).caller
         if caller is None:
             raise TokenInvalid("Sign in with a token first. Perhaps yours was revoked, or expired.")
-        return self._admit(request, caller)
+        return await self._admit(request, caller)
 
-    def _admit(self, request: Request, caller: Caller) -> Caller:
-        if self.scope not in caller.scopes:
-            has = ", ".join(sorted(caller.scopes))
-            raise ScopeMissing(f"This needs the scope {self.scope}; the token has {has}.")
+    async def _admit(self, request: Request, caller: Caller) -> Caller:
+        for scope in self.scopes:
+            if scope not in caller.scopes:
+                await record(request, "scope_refused", actor=caller.id, subject=scope)
+                has = ", ".join(sorted(caller.scopes))
+                raise ScopeMissing(f"This needs the scope {scope}; the token has {has}.")
         resources: Resources = request.state.resources
         resources.limiter.hit(self.kind, caller.id.hex)
         return caller
+
+
+def bearer_token(request: Request) -> str | None:
+    """The token of the Authorization header, if it has one."""
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    return text if scheme.lower() == "bearer" and text else None
 
 
 async def identify(request: Request, text: str | None) -> Caller:
     """The caller with this token. Raises `TokenInvalid`, and `RateLimited` for guessing."""
     resources: Resources = request.state.resources
     address = request.client.host if request.client else "-"
-    caller = await known_tokens(resources).authenticate(
-        text, address=address, limiter=resources.limiter
-    )
+    try:
+        caller = await known_tokens(resources).authenticate(
+            text, address=address, limiter=resources.limiter
+        )
+    except (TokenInvalid, RateLimited):
+        if text is not None:
+            await record(request, "token_refused", subject=id_in(text))
+        raise
     bind_contextvars(token_id=str(caller.id))
+    return caller
+
+
+async def caller_of(request: Request) -> Caller | None:
+    """The caller, if the Authorization header has a valid token: to tell strangers less.
+
+    Counts one use against the token's rate limit. Raises `RateLimited`.
+    """
+    text = bearer_token(request)
+    if text is None:
+        return None
+    try:
+        caller = await identify(request, text)
+    except TokenInvalid:
+        return None
+    resources: Resources = request.state.resources
+    resources.limiter.hit("read", caller.id.hex)
     return caller
 
 

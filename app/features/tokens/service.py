@@ -37,6 +37,12 @@ async def create_token(
     return token, f"drydock_{token.id.hex}_{secret.hex()}"
 
 
+def id_in(text: str) -> str | None:
+    """The id that the text of a token names, valid or not; None if it is malformed."""
+    parts = TOKEN.fullmatch(text)
+    return None if parts is None else str(UUID(hex=parts[1]))
+
+
 def parse_token(text: str | None) -> tuple[UUID, bytes]:
     """The id and the hash of the secret. Raises `TokenInvalid`.
 

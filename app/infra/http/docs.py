@@ -19,9 +19,10 @@ ASSETS = {
     "swagger-ui.css": "text/css",
     "favicon-32x32.png": "image/png",
 }
+# Without persistAuthorization: it would keep the token in the browser's localStorage for good.
 START = """\
 SwaggerUIBundle({
-  url: "../openapi.json", dom_id: "#docs", deepLinking: true, persistAuthorization: true,
+  url: "../openapi.json", dom_id: "#docs", deepLinking: true,
   presets: [SwaggerUIBundle.presets.apis], layout: "BaseLayout",
 });
 """

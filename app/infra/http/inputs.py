@@ -1,21 +1,29 @@
 """Types for inputs whose plain type would accept values that can't be stored."""
 
-import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, cast
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    Field,
+    GetCoreSchemaHandler,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+)
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_wrap_validator_function
 
-# C0 and C1 controls, and the lone surrogates that JSON allows. Postgres and HTTP headers refuse
-# them.
-UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+from app.printable import CONTROLS
 
 # Far from the limits of datetime, so that time zones and sums can't overflow.
 FIRST_YEAR, LAST_YEAR = 2000, 2199
 
 
 def _one_line(value: str) -> str:
-    if UNPRINTABLE.search(value):
+    if CONTROLS.search(value):
         raise ValueError("must not contain control characters")
     return value
 
@@ -30,6 +38,32 @@ def _in_the_future(value: datetime) -> datetime:
     if value <= datetime.now(UTC):
         raise ValueError("must lie in the future")
     return value
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Text that matches a pattern. Its error says in words what the text must be.
+
+    pydantic's own constraint shows the client the regular expression.
+    """
+
+    pattern: str
+    says: str
+
+    def __get_pydantic_core_schema__(
+        self, source: type[str], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        # A cast, because the schema of a string with constraints is one of many types.
+        inner = cast("CoreSchema", {**handler(source), "pattern": self.pattern})
+        return no_info_wrap_validator_function(self._check, inner)
+
+    def _check(self, value: object, validate: ValidatorFunctionWrapHandler) -> object:
+        try:
+            return validate(value)
+        except ValidationError as error:
+            if error.errors()[0]["type"] == "string_pattern_mismatch":
+                raise ValueError(self.says) from None
+            raise
 
 
 # A description says with "must" what JSON Schema can't express. tests/test_contract.py reads it.

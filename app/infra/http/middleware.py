@@ -17,13 +17,13 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.config import Settings
 from app.errors import BadRequest, BodyTooLarge, InternalError
-from app.infra.http.problems import MEDIA_TYPE, problem_response
+from app.infra.http.problems import problem_response
 from app.infra.metrics import Metrics
 from app.infra.page.render import PREFIX, error_page
 
 log = structlog.get_logger("app.request")
 
-REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
+GIVEN_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 # Probes and open pages send requests all the time. Their log lines would hide the others.
 UNLOGGED = ("/health/", "/page/live/")
 
@@ -83,7 +83,8 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = _request_id(scope)
+        # Always a new one: a caller could choose that of somebody else's request.
+        request_id = os.urandom(16).hex()
         scope["state"]["request_id"] = request_id
         # Each request is a task with its own context, so nothing has to be unbound.
         bind_contextvars(request_id=request_id)
@@ -120,15 +121,16 @@ class RequestMiddleware:
         return headers
 
 
-def _request_id(scope: Scope) -> str:
-    """The id that the caller sent, if it is well-formed; else a new one."""
+def _given_id(scope: Scope) -> dict[str, str]:
+    """The id that the caller, or a proxy, has for the request, if it is well-formed."""
     given = header(scope, b"x-request-id")
-    return given.decode() if given and REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+    return {"client_request_id": given.decode()} if given and GIVEN_ID.fullmatch(given) else {}
 
 
 def _log_request(scope: Scope, status: int, seconds: float) -> None:
     path = scope["path"]
-    if f"{path}/".startswith(UNLOGGED):
+    refused = 400 <= status < 500  # noqa: PLR2004 -- the class of client errors
+    if f"{path}/".startswith(UNLOGGED) and not refused:
         write = log.debug
     elif status >= 500:  # noqa: PLR2004 -- the class of server errors
         write = log.error
@@ -142,6 +144,7 @@ def _log_request(scope: Scope, status: int, seconds: float) -> None:
         status=status,
         duration_ms=round(seconds * 1000, 2),
         client=client[0] if client else None,
+        **_given_id(scope),
     )
 
 
@@ -177,10 +180,14 @@ class OversizeProblems:
 
 
 def _is_plain_413(message: Message) -> bool:
+    """Whether it begins the body limit's own answer. Ours are problem documents or pages."""
     return (
         message["type"] == "http.response.start"
         and message["status"] == BodyTooLarge.status
-        and (b"content-type", MEDIA_TYPE.encode()) not in message["headers"]
+        and any(
+            name == b"content-type" and value.startswith(b"text/plain")
+            for name, value in message["headers"]
+        )
     )
 
 

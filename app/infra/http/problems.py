@@ -1,9 +1,10 @@
 """Errors as RFC 9457 problem documents: exception handlers, and entries for OpenAPI."""
 
+from collections.abc import Callable
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from psycopg import Error as PostgresError
 from pydantic import BaseModel, Field
@@ -80,6 +81,32 @@ def responses(*errors: type[AppError]) -> dict[int | str, dict[str, Any]]:
         else:
             grouped[error.status] = {"model": Problem, "description": line}
     return grouped
+
+
+class ProblemRouter(APIRouter):
+    """A router that adds its responses to those of each route.
+
+    With FastAPI's own, a route's errors replace those of the router that have the same status.
+    """
+
+    def add_api_route(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        responses: dict[int | str, dict[str, Any]] | None = None,
+        **options: Any,
+    ) -> None:
+        added = {
+            status: _joined(self.responses.get(status, {}), answer)
+            for status, answer in (responses or {}).items()
+        }
+        super().add_api_route(path, endpoint, responses=added, **options)
+
+
+def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    both = [answer["description"] for answer in (first, second) if "description" in answer]
+    return {**first, **second, **({"description": " ".join(both)} if both else {})}
 
 
 def problem_response(error: AppError, request_id: str) -> Response:

@@ -28,6 +28,8 @@ async def require_same_origin(request: Request) -> None:
     if site is not None:
         ours = site in OURS
     else:
-        ours = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+        # PUBLIC_URL has the scheme that browsers use; the proxy may speak another one with us.
+        scheme = urlsplit(request.state.resources.settings.public_url).scheme
+        ours = origin is None or origin == f"{scheme}://{request.headers.get('host')}"
     if not ours and request.method not in SAFE:
         raise CrossSite("Use the form on this service's own page. Nothing was changed.")

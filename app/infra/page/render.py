@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from app.errors import AppError
 from app.infra.http.problems import as_app_error
 from app.infra.page.assets import FILES, Assets
+from app.printable import escape_controls
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -45,6 +46,7 @@ class Pages:
         self._environment = Environment(
             loader=PrefixLoader(loaders),
             autoescape=True,
+            finalize=_escape,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -54,8 +56,18 @@ class Pages:
             asset=self.assets.url, prefix=PREFIX, styles=["page.css", *styles]
         )
 
+    def load(self) -> None:
+        """Compile all templates now, rather than at their first use."""
+        for name in self._environment.list_templates(extensions=["html"]):
+            self._environment.get_template(name)
+
     def render(self, template: str, context: Mapping[str, Any]) -> str:
         return self._environment.get_template(template).render(context)
+
+
+def _escape(value: Any) -> Any:
+    """Jinja calls this with each value: it escapes HTML itself, and control characters here."""
+    return escape_controls(value) if type(value) is str else value
 
 
 def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:

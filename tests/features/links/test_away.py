@@ -15,7 +15,7 @@ from app.infra.lifespan import Resources
 from tests.features.links.conftest import IMPORTS, LINKS
 from tests.features.links.counting import counts, unconfirmed
 from tests.features.links.uploading import csv_of, result, upload, work
-from tests.live import Live, run_service
+from tests.live import Live, query, redis_admin, run_service
 from tests.logs import captured_logs, named
 from tests.problems import check_problem
 from tests.sockets import frozen_server, unused_port, with_postgres_at, with_redis_at
@@ -117,13 +117,14 @@ class TestRedisFull:
             answer = await live.client.post(LINKS, json={**DECK, "slug": slug})
             assert answer.status_code == 201
         await live.resources.redis.delete(f"{KEY}other")
-        await live.resources.redis.config_set("maxmemory", 1)
-        try:
-            for slug in ("cached", "other"):
-                answer = await live.client.get(f"/{slug}")
-                assert answer.headers["location"] == DECK["url"]
-        finally:
-            await live.resources.redis.config_set("maxmemory", 0)
+        with redis_admin(live.resources.settings) as admin:
+            admin.config_set("maxmemory", 1)
+            try:
+                for slug in ("cached", "other"):
+                    answer = await live.client.get(f"/{slug}")
+                    assert answer.headers["location"] == DECK["url"]
+            finally:
+                admin.config_set("maxmemory", 0)
         assert sum((await counts(live.resources)).values()) == 2
         assert await unconfirmed(live.resources) == 0
 
@@ -161,8 +162,7 @@ class TestCommitFails:
     async def refusing(self, live: Live) -> httpx.AsyncClient:
         await live.sign_in()
         assert (await live.client.post(LINKS, json=DECK)).status_code == 201
-        async with live.resources.engine.begin() as connection:
-            await connection.exec_driver_sql(self.REFUSE)
+        query(live.resources.settings, self.REFUSE)
         return live.client
 
     async def test_redirects_stay_as_they_were(self, refusing: httpx.AsyncClient) -> None:

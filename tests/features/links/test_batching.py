@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.contextvars import bound_contextvars, get_contextvars
 
 from app.features.links.batching import Batcher
 from tests.polling import PATIENCE
@@ -51,6 +52,14 @@ class TestBatches:
     ) -> None:
         assert await asyncio.gather(*(batcher.ask(item) for item in (1, 2, 3))) == [2, 4, 6]
         assert runs.batches == [[1, 2, 3]]
+
+    async def test_a_run_has_the_request_id_of_no_caller(self) -> None:
+        async def run(items: list[int]) -> list[dict[str, str]]:
+            return [get_contextvars() for _ in items]
+
+        batcher: Batcher[int, dict[str, str]] = Batcher(run, largest=3)
+        with bound_contextvars(request_id="of one caller"):
+            assert await batcher.ask(1) == {}
 
     async def test_what_arrives_during_a_run_waits_for_the_next(
         self, batcher: Batcher[int, int], runs: Runs

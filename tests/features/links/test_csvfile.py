@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from app.features.links import csvfile
 from app.features.links.csvfile import (
     COLUMNS,
-    LONGEST_LINE,
+    LONGEST_ROW,
     MOST_LINES,
+    MOST_LINES_A_ROW,
     CsvRow,
     count_rows,
     read_rows,
@@ -30,8 +31,9 @@ def fault_of(line: bytes) -> str | None:
     return row.fault
 
 
-# Without line breaks, and so short that no line is too long.
-cells = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=50)
+# So short that no row is too long.
+characters = st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from('\r\n",')
+cells = st.text(characters, max_size=20)
 
 
 class TestAnything:
@@ -88,7 +90,7 @@ class TestHeader:
         [
             *(b"", b"\n", b"slug,title\n", b"url,url\n", b"url,clicks\n", b"url;slug\n", b"url,\n"),
             *(b"https://example.com/\n", b"\xff\xfeu\x00r\x00l\x00\n", b'"url\n', b"url\rslug\n"),
-            b"url," + b"x" * LONGEST_LINE + b"\n",
+            b"url," + b"x" * LONGEST_ROW + b"\n",
         ],
     )
     def test_these_are_none(self, header: bytes) -> None:
@@ -97,7 +99,7 @@ class TestHeader:
 
 
 class TestRows:
-    """Each line is a row, known by its number. A faulty row does not affect the others."""
+    """A row is known by the number of its line. A faulty row does not affect the others."""
 
     def test_numbers_are_those_of_a_spreadsheet(self) -> None:
         source = b'title,url\n ,a\n\n   \r\n" A, B ",b\r\n,"c\n,d'
@@ -115,14 +117,60 @@ class TestRows:
             (b"a,b,c\n", "the row has 3 fields where the header has 4"),
             (b"a,b,c,d,e\n", "the row has 5 fields where the header has 4"),
             (b"\xff,,,\n", "the row is not UTF-8"),
-            (b'"a,,,\n', "the row is not CSV: unexpected end of data"),
+            (b'"a,,,\n', "the row has a quote that is not closed within 50 lines"),
             (b'"a"b,,,\n', "the row is not CSV: "),
             (b"a\rb,,,\n", "the row is not CSV: "),
-            (b"x" * LONGEST_LINE + b",,,\n", f"the row is longer than {LONGEST_LINE} bytes"),
+            (b"x" * LONGEST_ROW + b",,,\n", f"the row is longer than {LONGEST_ROW} bytes"),
         ],
     )
     def test_what_is_wrong_is_said(self, line: bytes, fault: str) -> None:
         assert (fault_of(line) or "").startswith(fault)
+
+
+def with_title(number: int, title: str) -> bytes:
+    return f'https://example.com/{number},,"{title}",\n'.encode()
+
+
+class TestLineBreaks:
+    """A quoted value may contain line breaks. A quote that is wrong costs its own line only."""
+
+    def test_each_record_is_one_row(self) -> None:
+        """Spreadsheets export such files. Each became two or three errors before."""
+        source = HEADER + b"".join(with_title(number, "dock\r\n") for number in range(3000))
+        assert count_rows(source) == 3000
+        found = rows(source)
+        assert [row.number for row in found] == [2 + 2 * number for number in range(3000)]
+        assert {row.values["title"] for row in found} == {"dock"}
+
+    def test_a_row_that_is_wrong_is_one_fault_at_its_first_line(self) -> None:
+        source = HEADER + b'a,,"1\n2\n3",,too many\nb,,"\xff\n",\nc,,"4\n\n5",\n'
+        assert [(row.number, row.fault, row.values.get("title")) for row in rows(source)] == [
+            (2, "the row has 5 fields where the header has 4", None),
+            (5, "the row is not UTF-8", None),
+            (7, None, "4\n\n5"),
+        ]
+
+    @pytest.mark.parametrize("after", [b"b,,,\n" * 2000, with_title(1, "quoted") * 2000, b""])
+    def test_an_unclosed_quote_costs_its_line(self, after: bytes) -> None:
+        source = HEADER + b'a,,"never closed,\n' + after
+        bad, *good = rows(source)
+        assert (bad.number, bad.values) == (2, {})
+        assert "quote" in str(bad.fault) or "expected after" in str(bad.fault)
+        assert [row.fault for row in good] == [None] * after.count(b"\n")
+        assert count_rows(source) == 1 + len(good)
+
+    @pytest.mark.parametrize("lines", [MOST_LINES_A_ROW, MOST_LINES_A_ROW + 1])
+    def test_a_row_has_a_limited_number_of_lines(self, lines: int) -> None:
+        first, *others = rows(HEADER + with_title(1, "\n" * (lines - 1)))
+        assert (first.fault is None) is (lines == MOST_LINES_A_ROW)
+        assert bool(others) is (first.fault is not None)
+
+    def test_thousands_of_unclosed_quotes_are_read_in_time(self) -> None:
+        """Each is followed to the end of its bound, not of the file."""
+        source = HEADER + b'"a\n' * (MOST_LINES - 1)
+        assert MOST_LINES * MOST_LINES_A_ROW <= 10_000_000
+        with pytest.raises(FileInvalid, match="more than 100000 rows"):
+            count_rows(source)
 
 
 class TestSize:

@@ -110,9 +110,11 @@ class TestFile:
             assert answer.status_code == status
             assert said in Page(answer.text).text
 
-    @pytest.mark.parametrize("extra", [1, 100_000])
+    @pytest.mark.parametrize(
+        ("extra", "said"), [(1, "more than 4096 bytes: split it"), (100_000, "larger than this")]
+    )
     async def test_what_is_too_large(
-        self, make_client: MakeClient, make_token: MakeToken, extra: int
+        self, make_client: MakeClient, make_token: MakeToken, extra: int, said: str
     ) -> None:
         async with make_client(max_upload_bytes=4096) as browser:
             browser.cookies[COOKIE] = await make_token()
@@ -120,6 +122,7 @@ class TestFile:
         assert answer.status_code == 413
         assert answer.headers["content-type"].startswith("text/html")
         assert answer.headers["cache-control"] == "no-store"
+        assert said in Page(answer.text).text
 
 
 class TestGuard:

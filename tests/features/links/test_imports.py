@@ -77,12 +77,31 @@ class TestRows:
         assert list(faults) == [3, 5, 6, 7, 8]
         assert faults[3] == ("row_malformed", "the row has 2 fields where the header has 4")
         assert faults[5][0] == "validation_failed"
-        assert faults[5][1].startswith("url: ")
+        assert faults[5][1] == "url: must begin with https:// or http:// and a host"
         assert faults[6] == ("slug_taken", "slug: 'taken' is taken")
         assert faults[7] == ("validation_failed", "url: Field required")
         assert faults[8][1].startswith("slug: ")
         assert "; expires_at: must lie in the future" in faults[8][1]
         assert set(await links(api)) == {"taken", "one", "seven"}
+
+    async def test_a_title_may_end_in_a_line_break_and_may_contain_none(
+        self, api: httpx.AsyncClient, resources: Resources
+    ) -> None:
+        found = await imported(
+            api,
+            resources,
+            'https://example.com/1,one,"First\r\n",',
+            'https://example.com/2,two,"Two\nlines",',
+            "https://example.com/3,three,,",
+        )
+        assert (found["total"], found["done"], found["failed"]) == (3, 2, 1)
+        [fault] = found["errors"]
+        assert fault["row"] == 4
+        assert fault["detail"] == "title: must not contain control characters"
+        assert {slug: link["title"] for slug, link in (await links(api)).items()} == {
+            "one": "First",
+            "three": None,
+        }
 
     async def test_rows_may_repeat(self, api: httpx.AsyncClient, resources: Resources) -> None:
         row = "https://example.com/1,one,,"

@@ -2,14 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
-from app.features.links.scopes import LINKS_READ, LINKS_WRITE
-from app.features.tokens.scopes import declared_scopes
-from tests.conftest import MakeToken
 from tests.features.links.conftest import LINKS, MakeLink, RollUp
+from tests.logs import captured_logs, named
 from tests.problems import check_problem
 
 LATER = "2099-12-31T22:00:00Z"
@@ -163,26 +162,19 @@ class TestAbsent:
         assert problem["errors"][0]["field"] == "path.slug"
 
 
-class TestScopes:
-    """Reading needs links:read and changing needs links:write, at every endpoint."""
+class TestSecurityEvents:
+    """The log says which token made a link lead elsewhere, or deleted it."""
 
-    READ = (("GET", LINKS), ("GET", f"{LINKS}/deck"), ("GET", f"{LINKS}/deck/clicks"))
-    WRITE = (("POST", LINKS), ("PATCH", f"{LINKS}/deck"), ("DELETE", f"{LINKS}/deck"))
-
-    @pytest.mark.parametrize(("scope", "requests"), [(LINKS_READ, READ), (LINKS_WRITE, WRITE)])
-    async def test_the_scope_alone_is_enough_and_all_others_are_not(
-        self,
-        client: httpx.AsyncClient,
-        make_token: MakeToken,
-        scope: str,
-        requests: tuple[tuple[str, str], ...],
-    ) -> None:
-        others = [other for other in declared_scopes() if other != scope]
-        for method, path in requests:
-            body = {"url": "https://example.com/"} if method in {"POST", "PATCH"} else None
-            client.headers["Authorization"] = f"Bearer {await make_token(*others)}"
-            answer = await client.request(method, path, json=body)
-            assert scope in check_problem(answer, 403, "scope_missing")["detail"]
-            client.headers["Authorization"] = f"Bearer {await make_token(scope)}"
-            answer = await client.request(method, path, json=body)
-            assert answer.status_code in {200, 201, 404}, (method, path)
+    async def test_it(self, api: httpx.AsyncClient, make_link: MakeLink) -> None:
+        await make_link(slug="deck", url="https://example.com/a")
+        with captured_logs() as events:
+            for change in ({"title": "new"}, {"url": "https://example.com/a"}):
+                await api.patch(f"{LINKS}/deck", json=change)
+            await api.patch(f"{LINKS}/deck", json={"url": "https://evil.example/"})
+            await api.delete(f"{LINKS}/deck")
+        actor = str(UUID(hex=api.headers["authorization"].split("_")[1]))
+        found = [
+            (event["action"], event["actor"], event["subject"])
+            for event in named(events, "security_event")
+        ]
+        assert found == [("link_retargeted", actor, "deck"), ("link_deleted", actor, "deck")]

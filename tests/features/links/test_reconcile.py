@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from redis.asyncio import Redis
 from sqlalchemy import select, update
 
 from app.features.links import clicks
@@ -66,7 +67,31 @@ class TestReconcile:
         assert await counts(resources) == {}
         assert await unconfirmed(resources) == 1
 
-    async def test_it_reads_the_whole_stream(
+    async def test_it_reads_no_older_part_of_the_stream(
+        self, deck: UUID, resources: Resources, roll_up: RollUp, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The append was sent seconds before the click was saved. The stream may be hours long."""
+        now = datetime.now(UTC)
+        sent, hours_ago = now - timedelta(seconds=62), now - timedelta(hours=3)
+        for batch, at in (("old", hours_ago), ("arrived", sent)):
+            await append(resources, deck, 1, batch=batch, at=f"{int(at.timestamp() * 1000)}-0")
+        await roll_up()
+        await note(resources, "arrived", deck, 1, age=timedelta(seconds=60))
+        read: list[bytes] = []
+        entries_in = clicks._read
+
+        async def watch(redis: Redis, after: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
+            entries = await entries_in(redis, after)
+            read.extend(fields[b"b"] for _, fields in entries)
+            return entries
+
+        monkeypatch.setattr(clicks, "_read", watch)
+        await roll_up()
+        assert read == [b"arrived"]
+        assert sum((await counts(resources)).values()) == 2
+        assert await unconfirmed(resources) == 0
+
+    async def test_it_reads_the_rest_of_the_stream(
         self, deck: UUID, resources: Resources, roll_up: RollUp, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(clicks, "ENTRIES", 2)

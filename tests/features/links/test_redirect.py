@@ -13,6 +13,7 @@ from app.features.links.runtime import LinksRuntime
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from tests.features.links.conftest import LINKS, MakeLink
+from tests.live import redis_admin
 from tests.problems import check_problem
 
 EPOCH = datetime(1970, 1, 1, 1, tzinfo=UTC)
@@ -20,7 +21,8 @@ EPOCH = datetime(1970, 1, 1, 1, tzinfo=UTC)
 
 async def forget(resources: Resources) -> None:
     """Empty the cache, so that the next redirect has to read Postgres."""
-    await resources.redis.flushdb()
+    with redis_admin(resources.settings) as redis:
+        redis.flushdb()
 
 
 async def twice(client: httpx.AsyncClient, path: str) -> list[httpx.Response]:
@@ -73,7 +75,7 @@ class TestMissing:
     ) -> None:
         for path in ("/" + "x" * 4000, "/no%20slug", "/%00", "/a", "/deck%0a", "/-deck"):
             check_problem(await client.get(path), 404, "link_not_found")
-        assert await resources.redis.keys(f"{KEY}*") == []
+        assert [key async for key in resources.redis.scan_iter(f"{KEY}*")] == []
 
     async def test_a_link_that_is_made_later_is_found(
         self, client: httpx.AsyncClient, make_link: MakeLink

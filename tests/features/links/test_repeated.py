@@ -9,7 +9,7 @@ import pytest
 
 from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from tests.conftest import MakeToken
-from tests.features.links.conftest import LINKS
+from tests.features.links.conftest import LINKS, RollUp
 from tests.live import Live
 from tests.problems import check_problem
 
@@ -37,10 +37,21 @@ class TestSentAgain:
         assert again.headers["idempotency-replayed"] == "true"
         assert await made(api) == 1
 
-    async def test_it_is_answered_with_the_link_as_it_is_now(self, api: httpx.AsyncClient) -> None:
+    async def test_it_shows_no_change_made_since(
+        self, api: httpx.AsyncClient, client: httpx.AsyncClient, roll_up: RollUp
+    ) -> None:
+        first = (await post(api, "a", title="at first")).json()
+        address = f"{LINKS}/{first['slug']}"
+        changed = {"title": None, "url": "https://example.com/secret"}
+        await api.patch(address, json=changed)
+        await client.get(f"/{first['slug']}")
+        await roll_up()
+        now = (await api.get(address)).json()
+        assert (now["clicks"], now["url"], now["title"]) == (1, changed["url"], None)
+        assert (await post(api, "a", title="at first")).json() == first
+
+    async def test_a_deleted_link_is_made_again(self, api: httpx.AsyncClient) -> None:
         slug = (await post(api, "a")).json()["slug"]
-        await api.patch(f"{LINKS}/{slug}", json={"title": "changed since"})
-        assert (await post(api, "a")).json()["title"] == "changed since"
         await api.delete(f"{LINKS}/{slug}")
         new = await post(api, "a")
         assert "idempotency-replayed" not in new.headers

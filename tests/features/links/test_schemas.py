@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from app.config import Settings
+from app.errors import fault_message
 from app.features.links.schemas import LONGEST_URL, RESERVED, LinkUpdate, Slug, WebAddress
 from app.infra.metrics import Metrics
 from app.main import create_api
@@ -47,6 +48,8 @@ class TestUrl:
             ),
             ("http://例え.テスト/", "http://xn--r8jz45g.xn--zckzah/"),
             ("https://EXAMPLE.com/A/../b", "https://EXAMPLE.com/A/../b"),
+            ("https://example.com//a?b=http:///c#//d", "https://example.com//a?b=http:///c#//d"),
+            ("http://\uff45vil\u3002example", "http://evil.example/"),
         ],
     )
     def test_an_international_one_is_written_in_ascii(self, given_url: str, kept: str) -> None:
@@ -61,12 +64,24 @@ class TestUrl:
             *("https://example.com/\r\nSet-Cookie:a=b", "https://example.com/\x00", "\thttp://a.b"),
             *("https://ada@example.com", "https://ada:secret@example.com", "https://@example.com"),
             *("https://example.com\\@evil.example", "https://example.com/<script>", 'http://a.b/"'),
+            *("http:///evil.example", "http:////evil.example", "http://?evil.example", "http://#a"),
+            *("http:/evil.example", "http:\\\\evil.example", "http:/\\evil.example", "http://a\\b"),
+            *(
+                "http://a.example\t/",
+                "ht\ntp://a.example",
+                "http://a.example%00/",
+                "http://a:b:80/",
+            ),
+            *("http://evil%2eexample", "http://0x7f.1", "http://2130706433", "http://127.1"),
             *("https://[::1", "https://example.com:99999", "https://example.com/\ud800"),
         ],
     )
     def test_others_are_refused(self, text: str) -> None:
-        with pytest.raises(ValidationError):
+        with pytest.raises(ValidationError) as refused:
             url.validate_python(text)
+        # The message is written for people: no regular expression, no report of pydantic's.
+        message = fault_message(refused.value.errors()[0])
+        assert re.fullmatch(r"(must|String should|Input should) [^^\[\n]{5,100}", message)
 
     def test_its_length_counts_in_ascii(self) -> None:
         base = "https://example.com/"

@@ -13,10 +13,8 @@ from sqlalchemy.exc import OperationalError
 
 from app.features.tokens.known import known_tokens
 from app.features.tokens.models import Token
-from app.features.tokens.scopes import TOKENS_WRITE
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
-from tests.conftest import MakeToken
 from tests.features.tokens.conftest import TOKENS, Issue, Issued
 from tests.live import Live
 from tests.logs import captured_logs, named
@@ -72,25 +70,6 @@ class TestInvalid:
             answer = await client.get(TOKENS, headers=token.authorization)
             details.add(check_problem(answer, 401, "token_invalid")["detail"])
         assert len(details) == 1
-
-
-class TestScopes:
-    """A token may do what its scopes say, at every endpoint."""
-
-    @pytest.mark.parametrize(
-        ("method", "path"),
-        [("POST", TOKENS), ("GET", TOKENS), ("DELETE", f"{TOKENS}/{UUID(int=0)}")],
-    )
-    async def test_tokens_write_is_needed_and_enough(
-        self, client: httpx.AsyncClient, make_token: MakeToken, method: str, path: str
-    ) -> None:
-        body = {"name": "x", "scopes": [TOKENS_WRITE]} if method == "POST" else None
-        client.headers["Authorization"] = f"Bearer {await make_token('ships:sail')}"
-        answer = await client.request(method, path, json=body)
-        assert TOKENS_WRITE in check_problem(answer, 403, "scope_missing")["detail"]
-        client.headers["Authorization"] = f"Bearer {await make_token(TOKENS_WRITE)}"
-        answer = await client.request(method, path, json=body)
-        assert answer.status_code in {200, 201, 404}
 
 
 class TestLog:

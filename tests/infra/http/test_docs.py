@@ -6,7 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
+from app.features.tokens.errors import ScopeMissing, TokenInvalid
 from app.infra.http.docs import ASSETS
+from app.infra.http.problems import API_ERRORS
 
 EXTERNAL = re.compile(r"""(?:https?:)?//[a-z]""")
 
@@ -44,9 +46,24 @@ class TestPage:
         address = httpx.URL("http://testserver/docs/start.js").join(found[1])
         assert (await client.get(address)).json()["openapi"].startswith("3.1")
 
+    async def test_a_token_that_is_typed_in_is_not_kept(self, client: httpx.AsyncClient) -> None:
+        """Swagger UI keeps it in localStorage, for good, if it is told to persist it."""
+        assert "persistAuthorization" not in (await client.get("/docs/start.js")).text
+
 
 class TestDocument:
     """In the OpenAPI document every error of the API is a problem document."""
+
+    def test_every_operation_of_the_api_names_what_all_can_answer(
+        self, document: dict[str, Any]
+    ) -> None:
+        """The errors of a route do not hide those of its router that have the same status."""
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                if path.startswith("/api/"):
+                    said = " ".join(one["description"] for one in operation["responses"].values())
+                    for error in (*API_ERRORS, TokenInvalid, ScopeMissing):
+                        assert f"`{error.code}`" in said, (method, path)
 
     def test_errors_are_problem_json(self, document: dict[str, Any]) -> None:
         problem = {"schema": {"$ref": "#/components/schemas/Problem"}}

@@ -27,7 +27,13 @@ class TestLine:
         assert kept.encode().decode() == kept
         assert not any(character < " " or character == "\x7f" for character in kept)
 
-    @pytest.mark.parametrize("character", ["\x00", "\n", "\r", "\x1b", "\x7f", "\x85", "\ud800"])
+    @pytest.mark.parametrize(
+        "character",
+        [
+            *("\x00", "\n", "\r", "\x1b", "\x7f", "\x85", "\x9b", "\ud800"),
+            *("\u2028", "\u200f", "\u202e", "\u2066"),
+        ],
+    )
     def test_control_characters_are_refused(self, character: str) -> None:
         with pytest.raises(ValidationError):
             line.validate_python(f"a{character}b")

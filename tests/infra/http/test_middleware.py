@@ -22,30 +22,37 @@ def wrap(app: ASGIApp, settings: Settings) -> httpx.AsyncClient:
 
 
 class TestRequestId:
-    """Each answer names the id under which the request was logged."""
+    """Each answer names the id under which the request was logged. No caller chooses it."""
 
-    async def test_a_new_one_replaces_one_that_could_harm_the_log(
-        self, client: httpx.AsyncClient
-    ) -> None:
-        ids = set()
-        for given in ("", "short", "x" * 65, "a b c d e f", 'quoted"quoted', "æøåæøåæø"):
-            answer = await client.get("/health/live", headers={b"X-Request-ID": given.encode()})
-            ids.add(answer.headers["x-request-id"])
-        assert len(ids) == 6
+    async def test_every_request_gets_a_new_one(self, client: httpx.AsyncClient) -> None:
+        given = {"X-Request-ID": "of-another-request"}
+        answers = [await client.get("/health/live", headers=given) for _ in range(2)]
+        ids = {answer.headers["x-request-id"] for answer in answers}
+        assert len(ids) == 2
         assert all(re.fullmatch("[0-9a-f]{32}", found) for found in ids)
 
-    async def test_simultaneous_requests_keep_the_ids_that_they_were_sent_with(
-        self, client: httpx.AsyncClient
+    @pytest.mark.parametrize(
+        ("given", "logged"),
+        [
+            *(("request-1_A", True), ("x" * 64, True), ("", False), ("short", False)),
+            *(("x" * 65, False), ("a b c d e f", False), ('quoted"quoted', False)),
+            ("\x1b]52;c;cm0gLXJm", False),
+        ],
+    )
+    async def test_the_callers_own_is_logged_beside_it(
+        self, client: httpx.AsyncClient, given: str, *, logged: bool
     ) -> None:
-        given = [f"request-{number}_A" for number in range(20)]
         with captured_logs() as events:
-            answers = await asyncio.gather(
-                *(client.get(f"/a/{one}", headers={"X-Request-ID": one}) for one in given)
-            )
-        assert [answer.json()["request_id"] for answer in answers] == given
-        assert [answer.headers["x-request-id"] for answer in answers] == given
-        logged = {event["request_id"]: event["path"] for event in named(events, "request")}
-        assert logged == {one: f"/a/{one}" for one in given}
+            await client.get("/a", headers={b"X-Request-ID": given.encode()})
+        (line,) = named(events, "request")
+        assert line.get("client_request_id") == (given if logged else None)
+
+    async def test_simultaneous_requests_keep_theirs(self, client: httpx.AsyncClient) -> None:
+        with captured_logs() as events:
+            answers = await asyncio.gather(*(client.get(f"/a/{one}") for one in range(20)))
+        told = {answer.headers["x-request-id"]: answer.url.path for answer in answers}
+        assert all(answer.json()["request_id"] in told for answer in answers)
+        assert told == {event["request_id"]: event["path"] for event in named(events, "request")}
 
 
 class TestLogLine:
@@ -67,6 +74,15 @@ class TestLogLine:
             "status": 401,
             "client": "127.0.0.1",
         }
+
+    @pytest.mark.parametrize("path", ["/health/anything", "/health/live/", "/page/live/x"])
+    async def test_beside_the_probes_everything_is_logged(
+        self, client: httpx.AsyncClient, path: str
+    ) -> None:
+        with captured_logs() as events:
+            answer = await client.get(path)
+        assert answer.status_code == 404
+        assert [event["path"] for event in named(events, "request")] == [path]
 
     async def test_no_token_is_logged(self, api: httpx.AsyncClient) -> None:
         secret = api.headers["authorization"].removeprefix("Bearer ")

@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from tests.conftest import MakeClient
 from tests.pages import Page
 
 FORM = "/page/sign-out"
@@ -36,6 +37,7 @@ class TestOrigin:
             {"Sec-Fetch-Site": "cross-site", "Origin": "http://testserver"},
             {"Origin": "http://evil.example"},
             {"Origin": "http://testserver:8001"},
+            {"Origin": "https://testserver"},
             {"Origin": "http://testserver.evil.example"},
             {"Origin": "null"},
             {"Origin": ""},
@@ -48,3 +50,12 @@ class TestOrigin:
         assert answer.status_code == 403
         assert "set-cookie" not in answer.headers
         assert "sent from another site" in Page(answer.text).text
+
+    async def test_with_https_a_page_without_it_may_not(self, make_client: MakeClient) -> None:
+        """Whoever is on the network can forge a page of http, under the name of this host."""
+        async with make_client(public_url="https://testserver") as client:
+            statuses = [
+                (await client.post(FORM, headers={"Origin": f"{scheme}://testserver"})).status_code
+                for scheme in ("https", "http")
+            ]
+        assert statuses == [303, 403]

@@ -24,6 +24,13 @@ class TestTemplates:
         with pytest.raises(UndefinedError):
             pages.render("ships/berth.html", {})
 
+    def test_control_characters_are_escaped(self, tmp_path: Path) -> None:
+        """Rows that were stored before inputs refused them may hold some."""
+        (tmp_path / "berth.html").write_text("""<p title="{{ said }}">{{ said }}</p>""")
+        pages = Pages({"ships": tmp_path}, watch=False)
+        shown = Page(pages.render("ships/berth.html", {"said": "a\u202eb\x9bc é\u200d船"}))
+        assert shown.one("p").attributes["title"] == shown.text == "a\\u202eb\\x9bc é\u200d船"
+
     def test_a_feature_brings_its_own_style_sheet(self, tmp_path: Path) -> None:
         (tmp_path / "style.css").write_text("p { color: red; }")
         pages = Pages({"ships": tmp_path}, watch=False)

@@ -1,0 +1,102 @@
+"""The roles of Postgres (deploy/postgres/roles.sql) and the users of Redis in the stack."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stack.images import ONE, Images
+from tests.stack.stack import Stack, production
+
+# In the app's container: log in as it does, and print how Postgres answers the statement.
+TRY = """
+import sys, psycopg
+from app.registry import load_settings
+from psycopg.conninfo import make_conninfo
+url = make_conninfo(load_settings().database_dsn, **({"user": sys.argv[2]} if sys.argv[2:] else {}))
+try:
+    with psycopg.connect(url) as connection:
+        connection.execute(sys.argv[1])
+        print("done")
+except psycopg.Error as error:
+    print(type(error).__name__, error)
+"""
+OWNERS = """
+SELECT string_agg(DISTINCT tableowner, ' ') FROM pg_tables WHERE schemaname = 'public'
+"""
+
+
+def attempt(stack: Stack, statement: str, *user: str) -> str:
+    return stack.run_in("app", "python", "-c", TRY, statement, *user)
+
+
+def as_superuser(stack: Stack, statement: str) -> str:
+    """Through the socket, which is in db's container only."""
+    return stack.run_in("db", "psql", "-At", "-U", "drydock", "-c", statement)
+
+
+class TestService:
+    """Whoever takes over the app can't go on to the database's server."""
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "COPY (SELECT 1) TO PROGRAM 'touch /tmp/taken'",
+            "CREATE TABLE made (id int)",
+            "ALTER ROLE drydock_app SUPERUSER",
+            "DROP TABLE tokens",
+        ],
+    )
+    def test_it_may_not(self, stack: Stack, statement: str) -> None:
+        assert attempt(stack, statement).startswith("InsufficientPrivilege")
+
+    @pytest.mark.parametrize("user", ["drydock", "drydock_owner"])
+    def test_it_can_not_log_in_as(self, stack: Stack, user: str) -> None:
+        assert "password authentication failed" in attempt(stack, "SELECT 1", user)
+
+
+class TestRedis:
+    """The service's user of Redis is not its administrator, who has a password of each start."""
+
+    def test_it_may_not(self, stack: Stack) -> None:
+        password = 'REDISCLI_AUTH="$(cat /run/secrets/redis_password)" '
+        for user in ("default", "admin"):
+            command = f"{password} redis-cli --user {user} config get maxmemory 2>&1"
+            said = stack.run_in("redis", "sh", "-c", command)
+            assert re.search("NOPERM|WRONGPASS|NOAUTH", said)
+
+
+class TestOlderVolume:
+    """The next start moves a volume whose service was the superuser, and keeps its rows."""
+
+    @pytest.fixture
+    def old(self, source: Path, images: Images, tmp_path: Path) -> Iterator[Stack]:
+        """A volume as it was before the roles."""
+        with production(source, tmp_path / "stack", images.repository, ONE) as stack:
+            secrets = stack.folder / "secrets"
+            owner, service = secrets / "database_owner_password", secrets / "database_password"
+            kept = owner.read_text()
+            owner.write_text(service.read_text())  # a new volume gives this to the superuser
+            stack.docker.compose.up(["db"], detach=True, wait=True, quiet=True, pull="missing")
+            owner.write_text(kept)
+            stack.docker.compose.run(
+                "app",
+                ["python", "-m", "app", "migrate"],
+                dependencies=False,
+                remove=True,
+                tty=False,
+                envs={"DATABASE_URL": "postgresql://drydock@db:5432/drydock"},
+            )
+            yield stack
+
+    def test_it_is_moved(self, old: Stack) -> None:
+        insert = "INSERT INTO tokens (name, scopes, hash) VALUES ('kept', '{a}', sha256('a'))"
+        as_superuser(old, insert)
+        assert as_superuser(old, OWNERS) == "drydock"
+        old.up()
+        assert as_superuser(old, OWNERS) == "drydock_owner"
+        assert "drydock_owner owns table" in str(old.docker.compose.logs(["roles"]))
+        assert as_superuser(old, "SELECT name FROM tokens") == "kept"
+        assert attempt(old, "UPDATE tokens SET name = 'changed'") == "done"
+        assert "password authentication failed" in attempt(old, "SELECT 1", "drydock")
