@@ -54,6 +54,13 @@ class Server:
         user, system = stat.read_text().rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
+    def memory(self) -> float:
+        """What it has resident, in MB; 0 where there is no /proc."""
+        status = Path(f"/proc/{self.pid}/statm")
+        if not status.exists():
+            return 0.0
+        return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
 
 @dataclass(frozen=True)
 class Laboratory:

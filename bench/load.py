@@ -59,6 +59,8 @@ class Outcome:
     first_wrong: str = ""
     busy: float = 0.0  # the share of a core that the load itself took
     cost: float = 0.0  # seconds that the server worked for an answer; the laboratory knows
+    median: float = 0.0  # seconds until an answer, of the counted ones
+    p99: float = 0.0
 
 
 @dataclass
@@ -66,6 +68,7 @@ class Run:
     """What the connections of a job share."""
 
     outcome: Outcome = field(default_factory=Outcome)
+    seconds: list[float] = field(default_factory=list)  # of each answer
     going: bool = True
 
 
@@ -82,6 +85,7 @@ class Connection(asyncio.Protocol):
 
     def _send(self) -> None:
         request, self.begins, self.holds = next(self.exchanges)
+        self.sent = time.perf_counter()
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
@@ -92,6 +96,7 @@ class Connection(asyncio.Protocol):
             return
         outcome = self.run.outcome
         outcome.answered += 1
+        self.run.seconds.append(time.perf_counter() - self.sent)
         if not (received.startswith(self.begins) and self.holds in received):
             outcome.wrong += 1
             outcome.first_wrong = outcome.first_wrong or received.decode("latin-1")
@@ -127,6 +132,10 @@ async def load(job: Job) -> Outcome:
     elapsed = time.perf_counter() - started
     run.outcome.rate = (run.outcome.answered - before) / elapsed
     run.outcome.busy = (time.process_time() - worked) / elapsed
+    counted = sorted(run.seconds[before : run.outcome.answered])
+    if counted:
+        run.outcome.median = counted[len(counted) // 2]
+        run.outcome.p99 = counted[len(counted) * 99 // 100]
     run.going = False
     await asyncio.wait_for(asyncio.gather(*(each.closed for each in connections)), timeout=30)
     return run.outcome

@@ -13,11 +13,15 @@ Runs = Mapping[str, Sequence[Outcome]]  # by the name of the row
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: its name, which server is asked, and for what."""
+    """A row of the table: its name, which server is asked, and for what.
+
+    `beside` names the row that it is compared with, the first row by default.
+    """
 
     name: str
     server: Server
     exchanges: Sequence[Exchange]
+    beside: str = ""
 
 
 @dataclass(frozen=True)
