@@ -1,5 +1,6 @@
 """Rate limits: who is counted how, what replicas know of each other, and while Redis is down."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -15,7 +16,7 @@ from app.infra.http.limits import RateLimiter
 from app.infra.lifespan import Resources
 from app.infra.redis import CircuitBreaker, make_redis
 from tests.conftest import MakeClient, MakeToken
-from tests.polling import eventually
+from tests.polling import PATIENCE, eventually
 from tests.sockets import unused_port, with_redis_at
 from tests.statements import counted_statements
 
@@ -202,3 +203,26 @@ async def guess(client: httpx.AsyncClient, count: int) -> list[int]:
         }
         found.append((await client.get(TOKENS, headers=headers)).status_code)
     return found
+
+
+class TestStop:
+    """The exchange of counts ends with the service, even if it swallows a cancellation."""
+
+    async def test_it(self, resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("app.infra.http.limits.SHARE_EVERY", 0)
+        monkeypatch.setattr("app.infra.cancelling.CANCEL_AGAIN", 0.01)
+        begun = asyncio.Event()
+        swallowed: list[bool] = []
+
+        async def share(_limiter: RateLimiter) -> None:
+            begun.set()
+            if not swallowed:
+                try:
+                    await asyncio.sleep(PATIENCE)
+                except asyncio.CancelledError:
+                    swallowed.append(True)
+
+        monkeypatch.setattr(RateLimiter, "share", share)
+        async with asyncio.timeout(PATIENCE), limiter_of(resources).sharing():
+            await begun.wait()
+        assert swallowed
