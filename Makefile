@@ -269,7 +269,7 @@ psql-embedded: env
 	@exec $(DEV) run --owner -- psql
 redis-cli-embedded: env
 	@command -v redis-cli >/dev/null || { echo 'redis-cli is not installed: apt install redis-tools, or brew install redis' >&2; exit 1; }
-	@exec $(DEV) run -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT" --user admin'
+	@exec $(DEV) run --owner -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT" --user "$$REDIS_USER"'
 
 .PHONY: migrate-docker migration-docker psql-docker redis-cli-docker
 migrate-docker:

@@ -21,7 +21,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     program = commands.add_parser(
         "run", help="run a program with Postgres and Redis: run -- CMD ARG…"
     )
-    program.add_argument("--owner", action="store_true", help="as the owner of the database")
+    program.add_argument("--owner", action="store_true", help="with the right to change tables")
     program.add_argument("words", nargs="+", metavar="CMD")
     removal = commands.add_parser("remove-data", help="remove .local/")
     removal.add_argument("--yes", action="store_true", help="don't ask")
