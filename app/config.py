@@ -40,6 +40,13 @@ SOURCES = SettingsConfigDict(
     frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
 )
 
+# How long a request waits in the worst case before it answers that Postgres is away.
+WAITS_FOR_POSTGRES = (
+    "database_connect_timeout",
+    "database_pool_timeout",
+    "database_checkout_limit",
+)
+
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -78,9 +85,10 @@ class Settings(BaseSettings):
     database_url: Secret[PostgresDsn]
     database_password: Annotated[SecretStr | None, Field(validate_default=True)] = None
     database_pool_size: Annotated[int, Field(ge=1, le=200)] = 10
-    database_connect_timeout: Seconds = 1.0
-    database_pool_timeout: Seconds = 1.0
+    database_connect_timeout: Seconds = 0.7
+    database_pool_timeout: Seconds = 0.5
     database_checkout_limit: Seconds = 1.5
+    database_give_up_after: Annotated[Seconds, Field(validate_default=True)] = 3.0
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     accept_newer_schema: bool = False
 
@@ -133,6 +141,15 @@ class Settings(BaseSettings):
         count, _, unit = value.partition("/")
         if not count.isdecimal() or int(count) < 1 or unit not in {"second", "minute", "hour"}:
             raise ValueError("must look like 300/minute (second, minute or hour)")
+        return value
+
+    @field_validator("database_give_up_after")
+    @classmethod
+    def refuse_longer_waits(cls, value: float, info: ValidationInfo) -> float:
+        total = round(sum(info.data.get(name, 0.0) for name in WAITS_FOR_POSTGRES), 3)
+        if total > value:
+            names = " + ".join(name.upper() for name in WAITS_FOR_POSTGRES)
+            raise ValueError(f"must be at least {names}, which is {total:g}, and is {value:g}")
         return value
 
     @field_validator("debug")

@@ -97,15 +97,41 @@ class RateLimited(AppError):
     title = "Too many requests"
 
 
-class DependencyUnavailable(AppError):
-    """Something that the request needs, such as Postgres, fails. The client should try again."""
+class Unavailable(AppError):
+    """The service can't do this now. The client should try again after `retry_after` seconds."""
 
-    code = "dependency_unavailable"
     status = 503
-    title = "A dependency is unavailable"
 
     def __init__(self, detail: str, *, retry_after: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class DependencyUnavailable(Unavailable):
+    """Something that the request needs, such as Postgres, fails."""
+
+    code = "dependency_unavailable"
+    title = "A dependency is unavailable"
+
+
+class Overloaded(Unavailable):
+    """So many requests wait already that this one was refused at once."""
+
+    code = "overloaded"
+    title = "Too many requests are waiting"
+
+
+class RowsLocked(Unavailable):
+    """Another transaction holds what this one wants to change. Nothing was changed."""
+
+    code = "rows_locked"
+    title = "The data is being changed by another request"
+
+
+class QueryTimedOut(Unavailable):
+    """The database works, but took too long for this request. Nothing was changed."""
+
+    code = "query_timed_out"
+    title = "The query took too long"
 
 
 class InternalError(AppError):

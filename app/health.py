@@ -17,7 +17,8 @@ from redis.asyncio import Redis
 from app.config import Settings
 from app.features.tokens.auth import caller_of
 from app.features.tokens.known import Caller
-from app.infra.db import connect_arguments, is_unavailable, open_connection
+from app.infra.connecting import connect_arguments, open_connection
+from app.infra.db import is_unavailable
 from app.infra.lifespan import Resources
 from app.infra.probes import LIMIT, Check, Probe, Status, finish_within, ignore_result
 from app.infra.queue import HEARTBEAT_STALE, heartbeat_age
@@ -51,7 +52,7 @@ class Health:
         self.version = settings.git_sha
         self._accept_newer_schema = settings.accept_newer_schema
         self._revisions = list_revisions()
-        self._conninfo = connect_arguments(settings, name="drydock-health", statement_timeout=LIMIT)
+        self._conninfo = connect_arguments(settings, name="drydock-health", limit=LIMIT)
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._lock = asyncio.Lock()
         self._redis = redis
@@ -71,8 +72,7 @@ class Health:
         try:
             yield health
         finally:
-            if health._connection is not None:
-                health._connection.pgconn.finish()
+            health._disconnect()
             await redis.aclose()
 
     async def report(self, *names: str) -> Report:
@@ -83,7 +83,11 @@ class Health:
         return Report(status=_worst(checks), version=self.version, checks=checks)
 
     async def _check_postgres(self) -> Check:
-        await self._query("SELECT 1")
+        ((read_only,),) = await self._query("SHOW transaction_read_only")
+        if read_only == "on":
+            self._disconnect()  # the next check may find another host
+            error = "the server is read-only: requests that change something answer 503"
+            return Check(status=Status.DEGRADED, error=error)
         return Check(status=Status.OK)
 
     async def _check_migrations(self) -> Check:
@@ -126,10 +130,12 @@ class Health:
             self._connection = connection
             return rows
 
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.pgconn.finish()
+
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
-        connection = await open_connection(self._conninfo, limit=LIMIT)
-        await connection.set_autocommit(True)
-        return connection
+        return await open_connection(self._conninfo, limit=LIMIT)
 
 
 async def _fetch(connection: psycopg.AsyncConnection[Any], query: str) -> list[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ from app.config import Settings
 from app.health import Health, health_router
 from app.home.router import TEMPLATES as HOME
 from app.home.router import router as home_router
-from app.infra.db import check_capacity
+from app.infra.capacity import check_capacity
 from app.infra.feature import CatchAllRouter, UploadRouter, open_features
 from app.infra.http.docs import describe_problems, install_docs
 from app.infra.http.middleware import add_middleware

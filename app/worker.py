@@ -9,7 +9,7 @@ from saq import CronJob, Worker
 
 from app.config import Settings
 from app.infra.cancelling import cancel_all
-from app.infra.db import check_capacity
+from app.infra.capacity import check_capacity
 from app.infra.feature import Task, open_features
 from app.infra.lifespan import Resources, open_resources
 from app.infra.logs import configure_logging

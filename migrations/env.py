@@ -10,14 +10,17 @@ they last, and no query queues behind it. If it was interrupted, the next run bu
 
 import re
 import time
+from functools import partial
 from typing import Any
 
+import psycopg
 import structlog
 from alembic import context
 from sqlalchemy import create_engine, event, pool, text
-from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.engine import Connection
 
 from app.config import Settings
+from app.infra.connecting import dsn_of
 from app.infra.db import Base
 from app.registry import FEATURES
 
@@ -39,12 +42,10 @@ CREATED = re.compile(
 
 def migrate() -> None:
     settings = context.config.attributes.get("settings") or Settings.load()
-    url = make_url(settings.database_dsn).set(drivername="postgresql+psycopg")
-    engine = create_engine(
-        url,
-        poolclass=pool.NullPool,
-        connect_args={"application_name": "drydock-migrate", "connect_timeout": 10},
+    connect = partial(
+        psycopg.connect, dsn_of(settings), application_name="drydock-migrate", connect_timeout=10
     )
+    engine = create_engine("postgresql+psycopg://", poolclass=pool.NullPool, creator=connect)
     event.listen(engine, "before_cursor_execute", _prepare_concurrent_index)
     event.listen(engine, "after_cursor_execute", _limit_waiting_again)
     with engine.connect() as connection:

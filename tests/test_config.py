@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from redis.asyncio.connection import parse_url
 
 from app.config import ConfigurationError, FeatureSettings, Settings
-from app.infra.db import connect_arguments
+from app.infra.connecting import connect_arguments
 from tests.live import ROOT
 
 DATABASE_URL = "postgresql://drydock@db:5432/drydock"
@@ -86,6 +86,12 @@ class TestBadConfiguration:
         assert ".env.example" in tail
         assert "change-me-please" not in done.stderr
         assert done.stdout.count("Booting worker") == (1 if "gunicorn" in program else 0)
+
+    @pytest.mark.parametrize("longer", ["connect_timeout", "pool_timeout", "checkout_limit"])
+    def test_waits_for_postgres_that_break_the_promise_are_refused(self, longer: str) -> None:
+        fault = faults_of(**{f"database_{longer}": 2.9})["database_give_up_after"]
+        assert f"DATABASE_{longer.upper()}" in fault
+        assert production(**{f"database_{longer}": 2.9, "database_give_up_after": 5})
 
     def test_each_line_says_what_to_do_for_the_settings_of_features_too(
         self, monkeypatch: pytest.MonkeyPatch
@@ -175,7 +181,7 @@ class TestValues:
     @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
     def test_both_names_of_postgres_are_understood(self, scheme: str) -> None:
         settings = make(database_url=f"{scheme}://drydock@db/drydock")
-        arguments = connect_arguments(settings, name="tests", statement_timeout=1)
+        arguments = connect_arguments(settings, name="tests", limit=1)
         assert conninfo_to_dict(arguments)["host"] == "db"
 
     def test_logs_are_json_in_production_unless_told_otherwise(self) -> None:

@@ -8,20 +8,14 @@ Connections are in autocommit mode, so a request that only reads needs one round
 and no BEGIN and COMMIT. A transaction that writes begins with a BEGIN of its own.
 """
 
-import asyncio
-import os
-import select
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import psycopg
-import structlog
 from fastapi import Depends, Request
-from psycopg.conninfo import make_conninfo
-from sqlalchemy import Connection, MetaData, event, exc, text
+from sqlalchemy import Connection, ExceptionContext, MetaData, event, exc
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -29,16 +23,15 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 from sqlalchemy.orm import DeclarativeBase
-from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
-from sqlalchemy.util import await_only
 
 from app.config import Settings
-
-log = structlog.get_logger(__name__)
+from app.errors import DependencyUnavailable, Overloaded, QueryTimedOut, RowsLocked, Unavailable
+from app.infra.connecting import Connection as Driver
+from app.infra.connecting import connect_arguments, open_connection
+from app.infra.pool import CheckoutLimit, FairPool, PoolIsFull, refuse_closed_connection
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 READS = "drydock_reads"  # the execution option of connections that need no transaction
-RESERVED_CONNECTIONS = 5  # outside the pools: health checks, psql, migrations, backups
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -57,63 +50,6 @@ class Base(DeclarativeBase):
     )
 
 
-def connect_arguments(settings: Settings, *, name: str, statement_timeout: float) -> str:
-    """The libpq connection string. pg_stat_activity shows `name`."""
-    return make_conninfo(
-        settings.database_dsn,
-        application_name=name,
-        connect_timeout=2,  # libpq's minimum; `open_connection` has a shorter limit
-        keepalives_idle=10,
-        keepalives_interval=5,
-        keepalives_count=3,
-        options=f"-c statement_timeout={int(statement_timeout * 1000)} -c timezone=UTC",
-    )
-
-
-async def open_connection(conninfo: str, *, limit: float) -> psycopg.AsyncConnection[Any]:
-    """Connect within `limit` seconds or raise `psycopg.OperationalError`."""
-    try:
-        async with asyncio.timeout(limit):
-            return await psycopg.AsyncConnection.connect(conninfo, autocommit=True)
-    except TimeoutError:
-        raise psycopg.errors.ConnectionTimeout(f"no connection within {limit} s") from None
-
-
-class FairPool(AsyncAdaptedQueuePool):
-    """A pool that lends connections in the order in which they were asked for.
-
-    SQLAlchemy's own serves newcomers before those who wait. Under load some requests would wait
-    for seconds.
-    """
-
-    def __init__(self, creator: Any, pool_size: int, **options: Any) -> None:
-        super().__init__(creator, pool_size, **options)
-        self._turns = asyncio.Semaphore(pool_size)
-
-    def _do_get(self) -> ConnectionPoolEntry:
-        await_only(self._take_turn())
-        try:
-            return super()._do_get()
-        except BaseException:
-            self._turns.release()
-            raise
-
-    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
-        super()._do_return_conn(record)
-        self._turns.release()
-
-    async def _take_turn(self) -> None:
-        if not self._turns.locked():
-            await self._turns.acquire()  # at once
-            return
-        limit = self.timeout()
-        try:
-            async with asyncio.timeout(limit):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise exc.TimeoutError(f"no connection was free within {limit} s") from None
-
-
 def make_engine(
     settings: Settings, *, name: str, checkout_limit: float | None = None
 ) -> AsyncEngine:
@@ -123,9 +59,9 @@ def make_engine(
     connections all the time under load.
     """
     limit = settings.database_checkout_limit if checkout_limit is None else checkout_limit
-    conninfo = connect_arguments(settings, name=name, statement_timeout=limit)
+    conninfo = connect_arguments(settings, name=name, limit=limit)
 
-    async def connect() -> psycopg.AsyncConnection[Any]:
+    async def connect() -> Driver:
         return await open_connection(conninfo, limit=settings.database_connect_timeout)
 
     engine = create_async_engine(
@@ -137,10 +73,11 @@ def make_engine(
         max_overflow=0,
         pool_timeout=settings.database_pool_timeout,
     )
-    event.listen(engine.sync_engine, "checkout", _refuse_closed_connection)
-    event.listen(engine.sync_engine, "checkout", _CheckoutLimit(limit).start)
-    event.listen(engine.sync_engine, "checkin", _CheckoutLimit.stop)
+    event.listen(engine.sync_engine, "checkout", refuse_closed_connection)
+    event.listen(engine.sync_engine, "checkout", CheckoutLimit(limit).start)
+    event.listen(engine.sync_engine, "checkin", CheckoutLimit.stop)
     event.listen(engine.sync_engine, "begin", _begin)
+    event.listen(engine.sync_engine, "handle_error", _drop_connections)
     return engine
 
 
@@ -149,61 +86,16 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
 
 
-def _descriptor(dbapi_connection: Any) -> int:
-    return int(dbapi_connection.driver_connection.fileno())
+def _drop_connections(context: ExceptionContext) -> None:
+    """After an error, drop the connection if it is lost, and all if the server is read-only.
 
-
-def _refuse_closed_connection(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
-    """Make the pool replace an idle connection that the server has closed.
-
-    An idle connection becomes readable only when the server closes it. A call of poll(2) shows
-    that. SQLAlchemy's `pool_pre_ping` needs a round trip for each request.
+    By default SQLAlchemy drops all connections if one is lost. A connection that the checkout limit
+    has shut says nothing about the others; `refuse_closed_connection` finds those that are closed.
+    A server that was a primary and is read-only now must not be used again.
     """
-    poll = select.poll()
-    try:
-        poll.register(_descriptor(dbapi_connection), select.POLLIN)
-    except psycopg.OperationalError as error:
-        raise exc.DisconnectionError("the connection is closed") from error
-    if poll.poll(0):
-        raise exc.DisconnectionError("the server closed this idle connection")
-
-
-class _CheckoutLimit:
-    """Shuts down the socket of a connection that is not returned to the pool in time.
-
-    The running query then fails as if the server had died, the pool drops the connection, and the
-    request answers 503. Cancelling the task would not help: the driver would first wait for the
-    server to cancel the query.
-    """
-
-    KEY = "checkout_limit"
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def start(self, dbapi_connection: Any, record: Any, _proxy: Any) -> None:
-        loop = asyncio.get_running_loop()
-        handle = loop.call_later(self.seconds, self._shut, dbapi_connection)
-        record.info[self.KEY] = handle
-
-    def _shut(self, dbapi_connection: Any) -> None:
-        try:
-            descriptor = _descriptor(dbapi_connection)
-        except psycopg.OperationalError:
-            return  # already closed
-        log.warning("database_checkout_limit", seconds=self.seconds)
-        # A duplicate, because the socket object closes its descriptor at the end.
-        with socket.socket(fileno=os.dup(descriptor)) as duplicate:
-            try:
-                duplicate.shutdown(socket.SHUT_RDWR)
-            except OSError as error:
-                log.debug("database_socket_was_shut", error=str(error))
-
-    @classmethod
-    def stop(cls, _dbapi_connection: Any, record: Any) -> None:
-        handle = record.info.pop(cls.KEY, None)
-        if handle is not None:
-            handle.cancel()
+    read_only = isinstance(context.original_exception, psycopg.errors.ReadOnlySqlTransaction)
+    context.is_disconnect = context.is_disconnect or read_only
+    context.invalidate_pool_on_disconnect = read_only
 
 
 @dataclass(frozen=True)
@@ -270,32 +162,33 @@ SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether the error means that Postgres is down, slow or out of connections."""
-    if isinstance(error, exc.DBAPIError):
-        return error.connection_invalidated or isinstance(
-            error, (exc.OperationalError, exc.InterfaceError)
-        )
-    return isinstance(error, (exc.TimeoutError, psycopg.OperationalError))
+    """Whether the error means that Postgres is down, slow, locked or out of connections."""
+    return as_unavailable(error) is not None
 
 
-async def check_capacity(engine: AsyncEngine, settings: Settings) -> None:
-    """Raise `ValueError` if the pools of all processes together exceed max_connections.
+def as_unavailable(error: BaseException) -> Unavailable | None:
+    """What to tell a client whose request Postgres did not answer. None for any other error."""
+    cause = error.orig if isinstance(error, exc.DBAPIError) else error
+    match cause:
+        case PoolIsFull():
+            answer: Unavailable = Overloaded("Too many requests wait for the database. Try again.")
+        case psycopg.errors.LockNotAvailable() | psycopg.errors.DeadlockDetected():
+            answer = RowsLocked("Somebody else is changing the same data. Try again.")
+        case psycopg.errors.QueryCanceled():
+            answer = QueryTimedOut(
+                "The database took too long for this. Try again, or ask for less."
+            )
+        case psycopg.errors.ReadOnlySqlTransaction():
+            answer = DependencyUnavailable("The database is read-only at the moment. Try again.")
+        case _ if _is_lost(error, cause):
+            answer = DependencyUnavailable("The database does not answer. Try again.")
+        case _:
+            return None
+    return answer
 
-    If the database does not answer, the check is skipped.
-    """
-    try:
-        async with engine.connect() as connection:
-            query = text("SELECT current_setting('max_connections')::int")
-            available = int((await connection.execute(query)).scalar_one())
-    except (exc.SQLAlchemyError, psycopg.Error) as error:
-        log.warning("database_capacity_unknown", error=type(error).__name__)
-        return
-    processes = settings.web_concurrency * settings.replicas + 1  # and the worker
-    wanted = settings.database_pool_size * processes + RESERVED_CONNECTIONS
-    log.info("database_capacity", wanted=wanted, max_connections=available)
-    if wanted > available:
-        raise ValueError(
-            "DATABASE_POOL_SIZE x (WEB_CONCURRENCY x REPLICAS + 1 for the worker) + "
-            f"{RESERVED_CONNECTIONS} = {wanted} "
-            f"connections, but Postgres allows {available}: lower one of them"
-        )
+
+def _is_lost(error: BaseException, cause: BaseException | None) -> bool:
+    """Whether there was no connection, or it broke."""
+    if isinstance(cause, (exc.TimeoutError, psycopg.OperationalError, psycopg.InterfaceError)):
+        return True
+    return isinstance(error, exc.DBAPIError) and error.connection_invalidated

@@ -3,26 +3,31 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from pydantic import PostgresDsn, Secret
 from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.config import Settings
+from app.infra.capacity import check_capacity
 from app.infra.db import (
     after_commit,
-    check_capacity,
     is_unavailable,
     make_engine,
     reading,
     transaction,
 )
 from app.infra.lifespan import Resources
-from tests.live import Live, query, run_service
+from app.infra.pool import FairPool
+from tests.faults.away import Proxy
+from tests.live import Live, as_owner, query, run_service
 from tests.logs import captured_logs, named
+from tests.polling import PATIENCE, eventually
 from tests.problems import check_problem
 from tests.sockets import frozen_server, unused_port, with_postgres_at
 from tests.statements import counted_statements
@@ -35,6 +40,11 @@ REFUSE_AT_COMMIT = """
 """
 INSERT = text("INSERT INTO tokens (name, scopes, hash) VALUES ('new', '{a}', sha256('a'))")
 COUNT = text("SELECT count(*) FROM tokens WHERE name = 'new'")
+SLOW = """
+    CREATE FUNCTION take_long() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$;
+    CREATE TRIGGER take_long BEFORE UPDATE ON tokens FOR EACH ROW EXECUTE FUNCTION take_long();
+"""
 PID = text("SELECT pg_backend_pid()")
 MANY_TIMES = 10  # a busy machine may exceed a limit by this factor; the defaults take longer
 
@@ -125,16 +135,17 @@ async def engine_of(
 class TestCapacity:
     """A start adds up the connections of all processes, and fails if Postgres allows fewer."""
 
-    @pytest.mark.parametrize(("size", "wanted"), [(5, 20), (31, 98), (32, 101)])
+    @pytest.mark.parametrize(("size", "wanted"), [(5, 34), (17, 94), (18, 99)])
     async def test_what_is_compared(self, migrated: Settings, size: int, wanted: int) -> None:
+        """Pools and health checks, twice for a deploy; the superuser's connections are not ours."""
         changed = {"database_pool_size": size, "web_concurrency": 2}
         settings = migrated.model_copy(update=changed)
-        refused = pytest.raises(ValueError, match=r"DATABASE_POOL_SIZE x \(WEB_CONCURRENCY")
+        refused = pytest.raises(ValueError, match=f"^{wanted} connections may be needed")
         async with engine_of(settings) as engine:
-            with captured_logs() as events, refused if wanted > 100 else nullcontext():
+            with captured_logs() as events, refused if wanted > 97 else nullcontext():
                 await check_capacity(engine, settings)
         (found,) = named(events, "database_capacity")
-        assert (found["wanted"], found["max_connections"]) == (wanted, 100)
+        assert (found["wanted"], found["available"]) == (wanted, 97)
 
     async def test_without_postgres_the_service_starts(self, migrated: Settings) -> None:
         settings = with_postgres_at(migrated, unused_port())
@@ -145,14 +156,18 @@ class TestCapacity:
 
 
 class TestConnection:
-    """A connection has a name, UTC and a statement_timeout. Connecting has a time limit."""
+    """A connection has a name, UTC and time limits. Connecting has a time limit."""
 
     async def test_its_session_is_set_up(self, migrated: Settings) -> None:
-        async with engine_of(migrated, checkout_limit=7) as engine, engine.connect() as connection:
+        async with engine_of(migrated, checkout_limit=10) as engine, engine.connect() as connection:
             for name, value in {
                 "application_name": "tests",
                 "TimeZone": "UTC",
-                "statement_timeout": "7s",
+                "lock_timeout": "5s",
+                "statement_timeout": "8s",
+                "idle_in_transaction_session_timeout": "20s",
+                "tcp_keepalives_idle": "10",
+                "tcp_user_timeout": "20000",
             }.items():
                 assert await connection.scalar(text(f"SHOW {name}")) == value
 
@@ -215,6 +230,17 @@ class TestPool:
             async with engine.connect() as connection:
                 assert await connection.scalar(PID)
 
+    async def test_one_that_is_shut_down_costs_the_others_nothing(self, migrated: Settings) -> None:
+        async with engine_of(migrated, checkout_limit=0.3) as engine:
+            async with engine.connect() as kept, engine.connect() as other:
+                pid = await other.scalar(PID)
+                await other.close()
+                await asyncio.sleep(0.4)
+                with pytest.raises(exc.OperationalError):
+                    await kept.scalar(PID)
+            async with engine.connect() as first, engine.connect() as second:
+                assert pid in {await first.scalar(PID), await second.scalar(PID)}
+
     @pytest.mark.parametrize("closed", [True, False])
     async def test_one_that_came_back_or_was_closed_in_time_is_left_alone(
         self, migrated: Settings, *, closed: bool
@@ -276,3 +302,137 @@ class TestPool:
                 assert time.monotonic() - started < 10  # SQLAlchemy's own limit is 30 s
             check_problem(answer, 503, "dependency_unavailable")
             assert (await service.client.get("/api/v1/tokens")).status_code == 200
+
+    async def test_one_more_than_may_wait_is_refused_at_once(
+        self, own_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.infra.pool.MOST_WAITING", 1)
+        changed = {"database_pool_size": 1, "database_pool_timeout": PATIENCE}
+        async with run_service(own_settings.model_copy(update=changed)) as service:
+            await service.sign_in()
+            async with service.resources.engine.connect():
+                waiting = asyncio.create_task(service.client.get("/api/v1/tokens"))
+                await eventually("it waits", lambda: waits_for(service.resources.engine, 1))
+                answer = await service.client.get("/api/v1/tokens")
+                check_problem(answer, 503, "overloaded")
+                assert answer.headers["retry-after"] == "1"
+                assert not waiting.done()
+            assert (await waiting).status_code == 200
+
+
+async def waits_for(engine: AsyncEngine, number: int) -> bool:
+    pool = cast("FairPool", engine.sync_engine.pool)
+    return pool._waiting == number
+
+
+async def pids(service: Live) -> set[int]:
+    """The server processes of the pool, after each of its connections was opened."""
+    async with AsyncExitStack() as stack:
+        connect = service.resources.engine.connect
+        lent = [
+            await stack.enter_async_context(connect())
+            for _ in range(service.resources.settings.database_pool_size)
+        ]
+        return {int(await one.scalar(PID) or 0) for one in lent}
+
+
+@pytest.fixture
+async def named_token(live: Live) -> str:
+    """The path of a token, whose row a test may lock."""
+    await live.sign_in()
+    body = {"name": "locked", "scopes": ["tokens:write"]}
+    made = await live.client.post("/api/v1/tokens", json=body)
+    return f"/api/v1/tokens/{made.json()['id']}"
+
+
+class TestServersLimits:
+    """Postgres itself ends a query that waits or runs too long, and a transaction that idles."""
+
+    async def test_a_locked_row_is_named_as_the_reason_and_costs_no_connection(
+        self, live: Live, named_token: str
+    ) -> None:
+        before = await pids(live)
+        dsn = as_owner(live.resources.settings).database_dsn
+        async with await psycopg.AsyncConnection.connect(dsn) as other:
+            await other.execute("SELECT FROM tokens WHERE name = 'locked' FOR UPDATE")
+            with captured_logs() as events:
+                answer = await live.client.delete(named_token)
+            check_problem(answer, 503, "rows_locked")
+            assert answer.headers["retry-after"] == "1"
+            assert not named(events, "database_checkout_limit")
+            await other.rollback()
+        assert await pids(live) == before
+        assert (await live.client.delete(named_token)).status_code == 204
+
+    async def test_a_long_query_is_named_as_the_reason_and_costs_no_connection(
+        self, live: Live, named_token: str
+    ) -> None:
+        before = await pids(live)
+        query(live.resources.settings, SLOW)
+        check_problem(await live.client.delete(named_token), 503, "query_timed_out")
+        assert await pids(live) == before
+
+    async def test_a_client_that_vanished_holds_no_row(self, migrated: Settings) -> None:
+        """The server sees an open connection, on which nothing comes any more."""
+        async with Proxy(port_of(migrated)) as network:
+            settings = with_hosts(migrated, network.port)
+            async with (
+                engine_of(settings, checkout_limit=0.5) as engine,
+                engine.connect() as connection,
+            ):
+                pid = await connection.scalar(PID)
+                network.silence()
+
+                async def ended() -> bool:
+                    return query(migrated, f"SELECT FROM pg_stat_activity WHERE pid = {pid}") == []
+
+                await eventually("the transaction has ended", ended)
+                await connection.invalidate()
+
+
+class TestReadOnly:
+    """While the server is read-only, changes answer 503, and then work without a restart."""
+
+    async def test_reads_work_and_changes_are_refused(self, live: Live, named_token: str) -> None:
+        name = live.resources.settings.database_dsn.rpartition("/")[2]
+        query(
+            live.resources.settings, f"ALTER DATABASE {name} SET default_transaction_read_only=on"
+        )
+        await live.resources.engine.dispose()
+        assert (await live.client.get("/api/v1/tokens")).status_code == 200
+        refused = await live.client.delete(named_token)
+        check_problem(refused, 503, "dependency_unavailable")
+        assert "read-only" in refused.json()["detail"]
+        ready = await live.client.get("/health/ready")
+        assert ready.status_code == 200
+        assert ready.json()["checks"]["postgres"]["status"] == "degraded"
+        writable = f"SET TRANSACTION READ WRITE; ALTER DATABASE {name} RESET ALL"
+        query(live.resources.settings, writable)
+        assert (await live.client.delete(named_token)).status_code == 204
+
+
+class TestSeveralHosts:
+    """Of several hosts in DATABASE_URL the one that accepts writes is used, and found in time."""
+
+    async def test_one_is_away_and_one_is_frozen(self, migrated: Settings) -> None:
+        with frozen_server() as frozen:
+            settings = with_hosts(migrated, unused_port(), frozen, port_of(migrated))
+            async with engine_of(settings) as engine, engine.connect() as connection:
+                assert await connection.scalar(text("SHOW transaction_read_only")) == "off"
+
+    async def test_all_are_away(self, migrated: Settings) -> None:
+        settings = with_hosts(migrated, unused_port(), unused_port())
+        async with engine_of(settings) as engine:
+            with pytest.raises((exc.OperationalError, psycopg.OperationalError)) as caught:
+                await engine.connect()
+        assert is_unavailable(caught.value)
+
+
+def port_of(settings: Settings) -> int:
+    return int(urlsplit(settings.database_dsn).port or 0)
+
+
+def with_hosts(settings: Settings, *ports: int) -> Settings:
+    hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+    url = settings.database_dsn.replace(f"127.0.0.1:{port_of(settings)}", hosts)
+    return settings.model_copy(update={"database_url": Secret(PostgresDsn(url))})

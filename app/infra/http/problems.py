@@ -22,12 +22,15 @@ from app.errors import (
     InternalError,
     MethodNotAllowed,
     NotFound,
+    Overloaded,
+    QueryTimedOut,
     RateLimited,
+    RowsLocked,
     UnsupportedMediaType,
     ValidationFailed,
     fault_message,
 )
-from app.infra.db import is_unavailable
+from app.infra.db import as_unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +52,10 @@ BY_STATUS: dict[int, type[AppError]] = {
 }
 
 # Every endpoint of the API may answer with these, besides its own errors.
-API_ERRORS = (BadRequest, ValidationFailed, BodyTooLarge, RateLimited, DependencyUnavailable)
+API_ERRORS = (
+    *(BadRequest, ValidationFailed, BodyTooLarge, RateLimited),
+    *(DependencyUnavailable, Overloaded, RowsLocked, QueryTimedOut),
+)
 
 
 class Fault(BaseModel):
@@ -168,9 +174,15 @@ def as_app_error(error: Exception) -> AppError:
         case HTTPException():
             known = BY_STATUS.get(error.status_code, BadRequest)
             return known(_say(error), headers=error.headers)
-    if is_unavailable(error):
-        log.warning("database_unavailable", error=type(error).__name__, detail=str(error)[:300])
-        return DependencyUnavailable("The database does not answer. Try again.")
+    unavailable = as_unavailable(error)
+    if unavailable is not None:
+        log.warning(
+            "database_unavailable",
+            code=unavailable.code,
+            error=type(error).__name__,
+            detail=str(error)[:300],
+        )
+        return unavailable
     log.error("unhandled_error", exc_info=error)
     return InternalError("The error was logged with this request's id.")
 

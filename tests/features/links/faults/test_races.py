@@ -21,7 +21,8 @@ LINKS = "/api/v1/links"
 def other_app(running: Service) -> Iterator[App]:
     """One more, which waits for a connection as long as it takes on a loaded machine."""
     names = ("DATABASE_CONNECT_TIMEOUT", "DATABASE_POOL_TIMEOUT", "DATABASE_CHECKOUT_LIMIT")
-    environment = {**running.environment, **dict.fromkeys(names, "20")}
+    limits = {**dict.fromkeys(names, "20"), "DATABASE_GIVE_UP_AFTER": "60"}
+    environment = {**running.environment, **limits}
     with App(environment, running.folder, token=running.token, name="other-app") as app:
         yield app
 
