@@ -128,8 +128,10 @@ async def engine_of(
     settings: Settings, *, checkout_limit: float | None = None
 ) -> AsyncIterator[AsyncEngine]:
     engine = make_engine(settings, name="tests", checkout_limit=checkout_limit)
-    yield engine
-    await engine.dispose()
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
 
 
 class TestCapacity:
@@ -384,7 +386,9 @@ class TestServersLimits:
                 network.silence()
 
                 async def ended() -> bool:
-                    return query(migrated, f"SELECT FROM pg_stat_activity WHERE pid = {pid}") == []
+                    return (
+                        query(migrated, f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}") == []
+                    )
 
                 await eventually("the transaction has ended", ended)
                 await connection.invalidate()

@@ -1,6 +1,6 @@
 """Short links: the sample. Delete this folder, its tests, its migrations and its registry lines.
 
-This is an advanced example. `cache`, `edge`, `follower`, `clicks` and `writethrough` make redirects
+This is an advanced example. `cache`, `edge`, `follower`, `clicks` and `invalidation` make redirects
 fast and count each click exactly once, whatever is killed meanwhile: few features need that. For a
 feature of your own copy `tokens`, which has the same layers and nothing else.
 """
@@ -8,6 +8,7 @@ feature of your own copy `tokens`, which has the same layers and nothing else.
 from pathlib import Path
 
 from app.features.links.edge import RedirectEdge
+from app.features.links.invalidation import repeat_invalidations
 from app.features.links.page import files_router, forms_router
 from app.features.links.panel import load_panel
 from app.features.links.redirect import router as redirect_router
@@ -38,7 +39,7 @@ feature = Feature(
     work=Work(
         jobs=(run_import,),
         crons=(Cron(purge, "17 * * * *"),),
-        loops=(roll_up_clicks, resume_imports),
+        loops=(roll_up_clicks, repeat_invalidations, resume_imports),
     ),
     runtime=open_runtime,
     edge=RedirectEdge,

@@ -6,6 +6,8 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from app.errors import Overloaded
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -20,18 +22,27 @@ class Batcher(Generic[Item, Answer]):
     """Runs one batch at a time. Items that arrive meanwhile form the next batch.
 
     A single caller does not wait for others. `run` gets the items and returns the answers in the
-    same order. If it raises, each caller of that batch gets the exception.
+    same order. If it raises, each caller of that batch gets the exception, and so do those who
+    wait: what failed may have taken long, and would fail again. So nobody waits for two failures.
     """
 
     def __init__(
-        self, run: Callable[[list[Item]], Awaitable[list[Answer]]], *, largest: int
+        self,
+        run: Callable[[list[Item]], Awaitable[list[Answer]]],
+        *,
+        largest: int,
+        most_waiting: int,
     ) -> None:
         self._run = run
         self._largest = largest
+        self._most_waiting = most_waiting
         self._waiting: list[_Waiting[Item, Answer]] = []
         self._sender: asyncio.Task[None] | None = None
 
     async def ask(self, item: Item) -> Answer:
+        """The answer to the item. Raises `Overloaded` at once if too many wait."""
+        if len(self._waiting) >= self._most_waiting:
+            raise Overloaded("Too many requests wait for the same. Try again.")
         waiting: _Waiting[Item, Answer] = _Waiting(item, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._sender is None:
@@ -57,6 +68,8 @@ class Batcher(Generic[Item, Answer]):
         try:
             answers = await self._run([waiting.item for waiting in batch])
         except Exception as error:  # noqa: BLE001 -- each caller gets it
+            batch += self._waiting
+            self._waiting.clear()
             for waiting in batch:
                 if not waiting.answer.done():
                     waiting.answer.set_exception(error)

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from sqlalchemy import select
 
+from app.errors import Overloaded
 from app.features.links import clicks as counting
 from app.features.links.batching import Batcher
 from app.features.links.cache import LinkCache
@@ -21,6 +22,7 @@ from app.infra.db import Sessions, transaction
 from app.infra.redis import CircuitBreaker, RedisUnavailable
 
 LARGEST_BATCH = 256  # requests in one run of the script, which blocks Redis meanwhile
+MOST_WAITING = 4 * LARGEST_BATCH  # a process answers about this many in a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,14 @@ class NoAnswer:
     batch: str | None
 
 
-# The cache entry, None without an entry, or `NoAnswer`.
-Followed: TypeAlias = bytes | NoAnswer | None
+@dataclass(frozen=True, slots=True)
+class NotCached:
+    """There is no entry. Who reads Postgres now may write one with this lease."""
+
+    lease: str
+
+
+Followed: TypeAlias = bytes | NoAnswer | NotCached  # bytes: the cache entry
 
 
 class Follower:
@@ -41,7 +49,7 @@ class Follower:
         self._cache = cache
         self._breaker = breaker
         self._batcher: Batcher[tuple[str, int], Followed] = Batcher(
-            self._run, largest=LARGEST_BATCH
+            self._run, largest=LARGEST_BATCH, most_waiting=MOST_WAITING
         )
         self.close = self._batcher.close
         self._process = uuid4().hex
@@ -49,7 +57,10 @@ class Follower:
 
     async def follow(self, slug: str, clicks: int) -> Followed:
         """The slug's cache entry. If the entry is live, `clicks` were counted. Never raises."""
-        return await self._batcher.ask((slug, clicks))
+        try:
+            return await self._batcher.ask((slug, clicks))
+        except Overloaded:
+            return NoAnswer(batch=None)
 
     async def _run(self, asked: list[tuple[str, int]]) -> list[Followed]:
         clicks: dict[str, int] = {}
@@ -62,7 +73,8 @@ class Follower:
             no_answer = NoAnswer(name if error.applied is None else None)
             return [no_answer] * len(asked)
         found = dict(zip(clicks, entries, strict=True))
-        return [found[slug] for slug, _ in asked]
+        not_cached = NotCached(name)
+        return [not_cached if (entry := found[slug]) is None else entry for slug, _ in asked]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +91,16 @@ class DirectFollower:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        self._batcher: Batcher[Direct, Link | None] = Batcher(self._run, largest=LARGEST_BATCH)
+        self._batcher: Batcher[Direct, Link | None] = Batcher(
+            self._run, largest=LARGEST_BATCH, most_waiting=MOST_WAITING
+        )
         self.close = self._batcher.close
 
     async def follow(self, asked: Direct) -> Link | None:
-        """The slug's link. Its clicks were counted, unless the link has expired."""
+        """The slug's link. Its clicks were counted, unless the link has expired.
+
+        Raises `Overloaded`.
+        """
         return await self._batcher.ask(asked)
 
     async def _run(self, asked: list[Direct]) -> list[Link | None]:

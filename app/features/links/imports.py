@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import undefer
 
 from app.errors import fault_message
-from app.features.links.cache import NewLink
 from app.features.links.csvfile import HEADER_ROW, CsvRow, count_rows
 from app.features.links.errors import ImportNotFound, SlugTaken
 from app.features.links.models import Import, ImportStatus, RowError
@@ -37,7 +36,7 @@ INSERT_LINKS = text("""
          WITH ORDINALITY AS given (slug, url, title, expires_at, place)
     ORDER BY given.slug, given.place
     ON CONFLICT (slug) DO NOTHING
-    RETURNING id, slug, url, expires_at
+    RETURNING slug, url
 """)
 FIND_URLS = text("SELECT slug, url FROM links WHERE slug = ANY(CAST(:slugs AS text[]))")
 
@@ -128,10 +127,10 @@ async def load_source(session: AsyncSession, *, import_id: UUID) -> tuple[bytes,
 
 async def apply_batch(
     session: AsyncSession, *, import_id: UUID, rows: list[CsvRow], last: bool
-) -> list[NewLink] | None:
+) -> list[str] | None:
     """Import these rows. The caller commits.
 
-    Returns the new links, or None if another worker has imported these rows.
+    Returns the slugs of the new links, or None if another worker has imported these rows.
     """
     locked = select(Import).where(Import.id == import_id).with_for_update()
     job = await session.scalar(locked)
@@ -184,9 +183,9 @@ def _say(error: ValidationError) -> str:
 
 async def _insert(
     session: AsyncSession, candidates: list[Candidate], created_by: UUID | None
-) -> tuple[list[NewLink], list[RowFault]]:
+) -> tuple[list[str], list[RowFault]]:
     """Insert the links that do not exist yet. A row is done when its slug leads to its URL."""
-    made: list[NewLink] = []
+    made: list[str] = []
     faults: list[RowFault] = []
     attempt = 0
     while candidates:
@@ -203,9 +202,8 @@ async def _insert(
             "expiries": [row.expires_at for _, row in tried],
             "created_by": created_by,
         }
-        new = [NewLink(*row) for row in await session.execute(INSERT_LINKS, values)]
-        made += new
-        urls = {link.slug: link.url for link in new}
+        urls: dict[str, str] = dict((await session.execute(INSERT_LINKS, values)).all())
+        made += urls
         if others := [slug for slug, _ in tried if slug not in urls]:
             urls |= dict((await session.execute(FIND_URLS, {"slugs": others})).all())
         candidates = [row for slug, row in tried if urls.get(slug) != row.url]

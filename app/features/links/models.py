@@ -8,9 +8,9 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     ForeignKey,
+    Identity,
     Index,
     LargeBinary,
-    Sequence,
     Text,
     text,
 )
@@ -20,10 +20,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.infra.db import Base
 
 Timestamp = TIMESTAMP(timezone=True)
-
-# The versions of cache entries. A transaction takes one while it holds the row's lock. So a later
-# transaction has a higher version, even if its write reaches Redis first.
-CACHE_VERSIONS = Sequence("link_cache_versions", metadata=Base.metadata)
 
 
 class Link(Base):
@@ -101,6 +97,15 @@ class UnconfirmedClick(Base):
     )
     clicks: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
+
+
+class Invalidation(Base):
+    """A changed link whose cache entry has to be deleted: see `invalidation`."""
+
+    __tablename__ = "link_invalidations"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    slug: Mapped[str] = mapped_column(Text)
 
 
 class ImportStatus(StrEnum):

@@ -9,13 +9,13 @@ from pydantic import ValidationError
 from app.errors import fault_message
 from app.features.links import imports, service
 from app.features.links.errors import SlugTaken
+from app.features.links.invalidation import invalidate
 from app.features.links.models import ImportStatus
 from app.features.links.runtime import LinksRuntimeDep
 from app.features.links.schemas import LinkCreate
 from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from app.features.links.tasks import run_import
 from app.features.links.uploads import read_file
-from app.features.links.writethrough import write_through
 from app.features.tokens.auth import Authenticated
 from app.features.tokens.known import Caller
 from app.infra.db import SessionDep, after_commit
@@ -62,7 +62,7 @@ async def create_link(
             status=status,
             view={"values": values, "faults": faults, "public_url": resources.settings.public_url},
         )
-    await write_through(session, resources.breaker, runtime.cache, slug=link.slug, link=link)
+    await invalidate(session, resources.breaker, runtime.cache, slugs=[link.slug])
     return see_other(f"/?made={link.slug}#links")
 
 

@@ -6,11 +6,11 @@ from typing import Annotated
 from fastapi import Path, Request
 from fastapi.responses import Response
 
-from app.errors import BadRequest, DependencyUnavailable
+from app.errors import BadRequest, DependencyUnavailable, Overloaded
 from app.features.links.cache import Target
 from app.features.links.edge import FIXED_HEADERS, FOLLOWED, SLUG_PATH, clicks_of
 from app.features.links.errors import LinkExpired, LinkNotFound
-from app.features.links.follower import Direct, Followed, NoAnswer
+from app.features.links.follower import Direct, Followed, NoAnswer, NotCached
 from app.features.links.runtime import LinksRuntime, LinksRuntimeDep
 from app.features.links.service import find_by_slug
 from app.infra.db import Sessions, reading
@@ -21,7 +21,7 @@ from app.infra.redis import CircuitBreaker, RedisUnavailable
 
 router = CatchAllRouter(
     tags=["redirect"],
-    responses=responses(BadRequest, LinkNotFound, LinkExpired, DependencyUnavailable),
+    responses=responses(BadRequest, LinkNotFound, LinkExpired, DependencyUnavailable, Overloaded),
 )
 
 SlugPath = Annotated[str, Path(description="The short name.")]
@@ -69,13 +69,14 @@ async def _resolve(
     breaker: CircuitBreaker,
 ) -> Target:
     """The target, after its clicks were counted. Raises `LinkNotFound` or `LinkExpired`."""
-    if found is None:
+    if isinstance(found, NotCached):
         found = await _fill_and_follow(
-            slug, clicks=clicks, runtime=runtime, sessions=sessions, breaker=breaker
+            slug, found.lease, clicks=clicks, runtime=runtime, sessions=sessions, breaker=breaker
         )
     if isinstance(found, bytes):
         return _read_entry(slug, found)
-    link = await runtime.direct.follow(Direct(slug, clicks, found.batch if found else None))
+    batch = found.batch if isinstance(found, NoAnswer) else None
+    link = await runtime.direct.follow(Direct(slug, clicks, batch))
     if link is None:
         raise _not_found(slug)
     if link.has_expired(datetime.now(UTC)):
@@ -93,13 +94,19 @@ def _read_entry(slug: str, entry: bytes) -> Target:
 
 
 async def _fill_and_follow(
-    slug: str, *, clicks: int, runtime: LinksRuntime, sessions: Sessions, breaker: CircuitBreaker
+    slug: str,
+    lease: str,
+    *,
+    clicks: int,
+    runtime: LinksRuntime,
+    sessions: Sessions,
+    breaker: CircuitBreaker,
 ) -> Followed:
-    """Write the row to the cache, then follow the entry. A writer's entry, if any, wins."""
+    """Write the row to the cache, if this request has the lease. Then follow the entry."""
     async with reading(sessions) as session:
         link = await find_by_slug(session, slug=slug)
     try:
-        await breaker.run(runtime.cache.fill(slug, link))
+        await breaker.run(runtime.cache.fill(slug, link, lease=lease))
     except RedisUnavailable:
         return NoAnswer(batch=None)
     return await runtime.follower.follow(slug, clicks)

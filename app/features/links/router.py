@@ -16,6 +16,7 @@ from app.features.links.errors import (
     LinkNotFound,
     SlugTaken,
 )
+from app.features.links.invalidation import invalidate
 from app.features.links.models import Link
 from app.features.links.progress import stream_progress, wants_events
 from app.features.links.runtime import LinksRuntimeDep
@@ -33,7 +34,6 @@ from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from app.features.links.service import MOST_BUCKETS, Bucket
 from app.features.links.tasks import run_import
 from app.features.links.uploads import UPLOAD_BODY, UploadDep, Uploader
-from app.features.links.writethrough import write_through
 from app.features.tokens.auth import Authenticated
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
 from app.features.tokens.known import Caller
@@ -105,7 +105,7 @@ async def create_link(
     new one is made.
     """
     link, repeated = await service.create_link(session, data=body, created_by=writer.id, key=key)
-    await write_through(session, resources.breaker, runtime.cache, slug=link.slug, link=link)
+    await invalidate(session, resources.breaker, runtime.cache, slugs=[link.slug])
     response.headers["Location"] = f"{links_router.prefix}/{link.slug}"
     if repeated:
         response.headers["Idempotency-Replayed"] = "true"
@@ -153,7 +153,7 @@ async def change_link(
         after_commit(
             session, partial(record, request, "link_retargeted", actor=editor.id, subject=slug)
         )
-    await write_through(session, resources.breaker, runtime.cache, slug=slug, link=link)
+    await invalidate(session, resources.breaker, runtime.cache, slugs=[slug])
     clicks = await service.total_clicks(session, links=[link])
     return _read(resources, link, clicks.get(link.id, 0))
 
@@ -170,7 +170,7 @@ async def delete_link(
     """Delete a link and its clicks. Once this has answered, the slug redirects no more."""
     await service.delete_link(session, slug=slug)
     after_commit(session, partial(record, request, "link_deleted", actor=writer.id, subject=slug))
-    await write_through(session, resources.breaker, runtime.cache, slug=slug, link=None)
+    await invalidate(session, resources.breaker, runtime.cache, slugs=[slug])
 
 
 @links_router.get("/{slug}/clicks", responses=responses(LinkNotFound))

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import FieldFault, ValidationFailed
 from app.features.links.errors import KeyReused, LinkNotFound, SlugTaken
-from app.features.links.models import CACHE_VERSIONS, ClickCount, Link
+from app.features.links.models import ClickCount, Link
 from app.features.links.schemas import ClickBucket, LinkCreate, LinkUpdate
 from app.infra.http.pages import PageRequest, Rows, read_page
 
@@ -93,10 +93,17 @@ async def find_by_slug(session: AsyncSession, *, slug: str) -> Link | None:
     return found
 
 
-async def find_link(session: AsyncSession, *, slug: str, lock: bool = False) -> Link:
-    """Raises `LinkNotFound`. With `lock`, no other transaction can change the link meanwhile."""
+async def find_link(
+    session: AsyncSession, *, slug: str, lock: Literal["change", "delete"] | None = None
+) -> Link:
+    """Raises `LinkNotFound`. With `lock`, no other transaction can change the link meanwhile.
+
+    A lock to change it lets its clicks be counted meanwhile.
+    """
     query = select(Link).where(Link.slug == slug)
-    link = await session.scalar(query.with_for_update() if lock else query)
+    if lock is not None:
+        query = query.with_for_update(key_share=lock == "change")
+    link = await session.scalar(query)
     if link is None:
         raise LinkNotFound(f"No link is called {slug!r}.")
     return link
@@ -117,7 +124,7 @@ async def list_links(session: AsyncSession, *, page: PageRequest) -> Rows[Link]:
 
 async def change_link(session: AsyncSession, *, slug: str, data: LinkUpdate) -> tuple[Link, bool]:
     """The changed link, and whether it leads to another URL now. Raises `LinkNotFound`."""
-    link = await find_link(session, slug=slug, lock=True)
+    link = await find_link(session, slug=slug, lock="change")
     before = link.url
     for name in data.model_fields_set:
         setattr(link, name, getattr(data, name))
@@ -127,15 +134,9 @@ async def change_link(session: AsyncSession, *, slug: str, data: LinkUpdate) -> 
 
 async def delete_link(session: AsyncSession, *, slug: str) -> None:
     """Delete a link and its clicks. Its slug is free from then on."""
-    link = await find_link(session, slug=slug, lock=True)
+    link = await find_link(session, slug=slug, lock="delete")
     await session.delete(link)
     await session.flush()
-
-
-async def next_cache_version(session: AsyncSession) -> int:
-    """A version for a cache entry. Call this while the transaction holds the lock of the row."""
-    version: int = await session.scalar(select(CACHE_VERSIONS.next_value()))  # type: ignore[assignment] # a sequence has a next value
-    return version
 
 
 async def total_clicks(session: AsyncSession, *, links: list[Link]) -> dict[UUID, int]:

@@ -11,16 +11,14 @@ import structlog
 from sqlalchemy import and_, func, select, update
 
 from app.features.links import clicks, imports
-from app.features.links.cache import NewLink
 from app.features.links.csvfile import CsvRow, read_rows
+from app.features.links.invalidation import invalidate
 from app.features.links.models import ClickCount, Import, ImportStatus, Link, RowError
 from app.features.links.runtime import runtime_of
-from app.features.links.service import next_cache_version
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from app.infra.purge import delete_in_batches
 from app.infra.queue import JobContext
-from app.infra.redis import RedisUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -67,25 +65,10 @@ async def _run_batch(resources: Resources, job_id: UUID, rows: list[CsvRow], *, 
     """Import the rows. Returns False if another worker has imported them."""
     async with transaction(resources.sessions) as session:
         made = await imports.apply_batch(session, import_id=job_id, rows=rows, last=last)
-        version = await next_cache_version(session)
-    if made is None:
-        return False
-    await _write_through(resources, made, version)
-    return True
-
-
-async def _write_through(resources: Resources, links: list[NewLink], version: int) -> None:
-    """Write the new links to the cache, where an entry may say that they do not exist.
-
-    The entry of a link that was changed since has a higher version, and stays.
-    """
-    if not links:
-        return
-    cache = runtime_of(resources).cache
-    try:
-        await resources.breaker.run(cache.put_all(links, version), always=True)
-    except RedisUnavailable as error:
-        log.warning("cache_write_failed", links=len(links), reason=str(error))
+        cache = runtime_of(resources).cache
+        # An entry may say that they do not exist.
+        await invalidate(session, resources.breaker, cache, slugs=made or [])
+    return made is not None
 
 
 async def roll_up_clicks(resources: Resources) -> None:

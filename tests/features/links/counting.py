@@ -10,6 +10,7 @@ from app.features.links.cache import STREAM
 from app.features.links.models import Link, UnconfirmedClick
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
+from tests.service import Service
 
 
 async def id_of(resources: Resources, slug: str) -> UUID:
@@ -28,6 +29,12 @@ async def counts(resources: Resources) -> dict[UUID, int]:
 async def unconfirmed(resources: Resources) -> int:
     async with transaction(resources.sessions) as session:
         return len(list(await session.scalars(select(UnconfirmedClick.batch))))
+
+
+def outbox(service: Service) -> int:
+    """How many changed links the worker has not handled yet."""
+    [(number,)] = service.query("SELECT count(*) FROM link_invalidations")
+    return int(number)
 
 
 async def append(

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from structlog.contextvars import bound_contextvars, get_contextvars
 
+from app.errors import Overloaded
 from app.features.links.batching import Batcher
 from tests.polling import PATIENCE
 
@@ -33,7 +34,7 @@ def runs() -> Runs:
 
 @pytest.fixture
 def batcher(runs: Runs) -> Batcher[int, int]:
-    return Batcher(runs, largest=3)
+    return Batcher(runs, largest=3, most_waiting=100)
 
 
 async def ask(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[int]]:
@@ -57,7 +58,7 @@ class TestBatches:
         async def run(items: list[int]) -> list[dict[str, str]]:
             return [get_contextvars() for _ in items]
 
-        batcher: Batcher[int, dict[str, str]] = Batcher(run, largest=3)
+        batcher: Batcher[int, dict[str, str]] = Batcher(run, largest=3, most_waiting=100)
         with bound_contextvars(request_id="of one caller"):
             assert await batcher.ask(1) == {}
 
@@ -80,8 +81,33 @@ class TestBatches:
         assert [len(batch) for batch in runs.batches] == [3, 3, 2]
 
 
+class TestMostWaiting:
+    """If too many wait, the next one is refused at once."""
+
+    async def test_one_more_is_refused(self, runs: Runs) -> None:
+        batcher = Batcher(runs, largest=3, most_waiting=2)
+        runs.go_on.clear()
+        tasks = [*await ask(batcher, 1), *await ask(batcher, 2, 3)]
+        with pytest.raises(Overloaded):
+            await batcher.ask(4)
+        runs.go_on.set()
+        assert await asyncio.gather(*tasks) == [2, 4, 6]
+        assert await batcher.ask(4) == 8
+
+
 class TestFailure:
-    """Each caller of a batch gets its failure. Other callers do not."""
+    """Each caller of a batch gets its failure, and so does each who waits. Later ones do not."""
+
+    async def test_who_waits_does_not_wait_for_a_second_failure(
+        self, batcher: Batcher[int, int], runs: Runs
+    ) -> None:
+        runs.go_on.clear()
+        tasks = [*await ask(batcher, 1), *await ask(batcher, *range(2, 9))]
+        runs.fault = ConnectionError("away")
+        runs.go_on.set()
+        failed = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [str(error) for error in failed] == ["away"] * 8
+        assert runs.batches == [[1]]
 
     async def test_each_of_them_gets_it(self, batcher: Batcher[int, int], runs: Runs) -> None:
         runs.fault = ConnectionError("away")

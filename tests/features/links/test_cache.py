@@ -1,5 +1,7 @@
 """The cache: which of two writes stays, what a reader may write, and which clicks are counted."""
 
+import time
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
-from app.features.links.cache import KEY, STREAM, LinkCache, Target, make_entry
+from app.features.links.cache import KEY, LEASE, STREAM, LinkCache, Target, make_entry
 from app.features.links.models import Link
 from app.features.links.runtime import LinksRuntime
 from app.features.links.settings import LinksSettings
 from app.infra.lifespan import Resources
+from tests.polling import PATIENCE
 
 
 @pytest.fixture
@@ -26,9 +29,16 @@ def link(url: str = "https://example.com/", *, expires_in: float | None = None) 
     return Link(id=uuid4(), slug="deck", url=url, expires_at=expires)
 
 
-async def held(cache: LinkCache) -> str | None:
-    """Where the slug leads by the cache; "" for a tombstone, "expired", or None for nothing."""
-    (entry,) = await cache.follow("test", {"deck": 0})
+async def keep(cache: LinkCache, **links: Link | None) -> None:
+    """Cache these links, as a reader does."""
+    await cache.follow("keep", dict.fromkeys(links, 0))
+    for slug, found in links.items():
+        await cache.fill(slug, found, lease="keep")
+
+
+async def held(cache: LinkCache, slug: str = "deck") -> str | None:
+    """Where the slug leads by the cache; "" for no link, "expired", or None for no entry."""
+    (entry,) = await cache.follow("test", {slug: 0})
     if entry is None:
         return None
     if entry == b"expired":
@@ -40,60 +50,79 @@ async def held(cache: LinkCache) -> str | None:
 class TestEntry:
     """An entry holds the link's id, target and expiry, whatever its URL contains."""
 
-    @given(st.uuids(), st.text(st.characters(min_codepoint=33, max_codepoint=126)), st.integers(0))
-    def test_it_is_read_as_it_was_written(self, link_id: UUID, path: str, version: int) -> None:
+    @given(st.uuids(), st.text(st.characters(min_codepoint=33, max_codepoint=126)))
+    def test_it_is_read_as_it_was_written(self, link_id: UUID, path: str) -> None:
         url = f"https://example.com/{path}"
-        entry = make_entry(Link(id=link_id, url=url, expires_at=None), version).encode()
+        entry = make_entry(Link(id=link_id, url=url, expires_at=None)).encode()
         assert Target.of_entry(entry) == Target(str(link_id), url)
 
 
-class TestWriters:
-    """Of two writes to a slug the later one stays, whichever reaches Redis first."""
+class TestLease:
+    """A reader writes what it has read, unless the link was changed since it looked."""
 
-    @pytest.mark.parametrize("stays", [link("https://example.com/stays"), None])
-    @pytest.mark.parametrize("loses", [link("https://example.com/loses"), None])
-    @pytest.mark.parametrize("late", [True, False])
-    async def test_the_higher_version_stays(
-        self, cache: LinkCache, stays: Link | None, loses: Link | None, *, late: bool
-    ) -> None:
-        for version in (10, 9) if late else (9, 10):
-            await cache.put("deck", stays if version == 10 else loses, version)
-        assert await held(cache) == (stays.url if stays else "")
-
-    async def test_many_at_once_obey_the_same(self, cache: LinkCache) -> None:
-        await cache.put("deck", None, 10)
-        other = link()
-        other.slug = "bow"
-        await cache.put_all([link("https://example.com/late"), other], 9)
-        assert await held(cache) == ""
-        assert (await cache.follow("test", {"bow": 0}))[0] is not None
-
-    async def test_what_they_write_lives_for_its_ttl(
+    async def test_it_writes_with_the_lease_of_its_lookup(
         self, cache: LinkCache, resources: Resources
     ) -> None:
-        await cache.put("deck", link(), 1)
-        await cache.fill("bow", None)
-        for slug in ("deck", "bow"):
-            assert (
-                0
-                < await resources.redis.ttl(KEY + slug)
-                <= resources.settings.of(LinksSettings).cache_ttl
-            )
+        for slug, found in (("deck", link("https://example.com/a|b")), ("bow", None)):
+            assert await cache.follow("mine", {slug: 0}) == [None]
+            await cache.fill(slug, found, lease="mine")
+            assert await held(cache, slug) == (found.url if found else "")
+            ttl = await resources.redis.ttl(KEY + slug)
+            assert LEASE < ttl <= resources.settings.of(LinksSettings).cache_ttl
 
-
-class TestReaders:
-    """A reader writes only where there is no entry."""
-
-    @pytest.mark.parametrize("written", [link("https://example.com/written"), None])
-    async def test_a_writer_overwrites_what_a_reader_wrote_and_not_the_reverse(
-        self, cache: LinkCache, written: Link | None
-    ) -> None:
+    async def test_a_second_reader_gets_no_lease(self, cache: LinkCache) -> None:
+        await cache.follow("first", {"deck": 0})
+        assert await cache.follow("second", {"deck": 0}) == [None]
+        await cache.fill("deck", link("https://example.com/second"), lease="second")
         assert await held(cache) is None
-        await cache.fill("deck", None)
-        assert await held(cache) == ""
-        await cache.put("deck", written, 1)
-        await cache.fill("deck", link("https://example.com/read-before"))
-        assert await held(cache) == (written.url if written else "")
+        await cache.fill("deck", link("https://example.com/first"), lease="first")
+        assert await held(cache) == "https://example.com/first"
+
+    @pytest.mark.parametrize("gone", ["changed", "evicted"])
+    @pytest.mark.parametrize("other", [True, False])
+    async def test_it_writes_nothing_after_a_change_or_an_eviction(
+        self, cache: LinkCache, resources: Resources, gone: str, *, other: bool
+    ) -> None:
+        """Neither into nothing, nor over the lease or the entry of one who looked later."""
+        await cache.follow("slow", {"deck": 0})
+        if gone == "changed":
+            await cache.forget(["deck"])
+        else:
+            await resources.redis.delete(f"{KEY}deck")
+        if other:
+            await cache.follow("quick", {"deck": 0})
+        await cache.fill("deck", link("https://example.com/old"), lease="slow")
+        assert await held(cache) is None
+        if other:
+            await cache.fill("deck", link("https://example.com/new"), lease="quick")
+            await cache.fill("deck", link("https://example.com/old"), lease="slow")
+            assert await held(cache) == "https://example.com/new"
+
+    async def test_a_change_that_comes_late_deletes_only(self, cache: LinkCache) -> None:
+        await keep(cache, deck=link("https://example.com/new"))
+        await cache.forget(["deck"])
+        await cache.forget(["deck", "bow"])
+        assert await held(cache) is None
+
+
+class TestClock:
+    """Redis's clock decides what is too late. It may differ from ours by any time."""
+
+    @pytest.mark.parametrize("ahead", [-10_000, 10_000])
+    async def test_another_server_with_another_clock_costs_one_failure_at_most(
+        self, cache: LinkCache, resources: Resources, ahead: float
+    ) -> None:
+        """After a failover, the last answer of the old server says nothing about the new one."""
+        await keep(cache, deck=link())
+        assert cache._ahead is not None
+        cache._ahead -= ahead
+        late = nullcontext() if ahead < 0 else pytest.raises(ResponseError, match="too late")
+        with late:
+            await cache.follow("first", {"deck": 1})
+        await cache.follow("second", {"deck": 1})
+        assert await resources.redis.xlen(STREAM) == (2 if ahead < 0 else 1)
+        now, _ = await resources.redis.time()
+        assert abs(cache._ahead / 1000 + time.monotonic() - now) < PATIENCE / 10
 
 
 class TestFollow:
@@ -103,23 +132,20 @@ class TestFollow:
         self, cache: LinkCache, resources: Resources
     ) -> None:
         live, later = link(), link(expires_in=60)
-        await cache.put("live", live, 1)
-        await cache.put("later", later, 2)
-        await cache.put("dead", None, 3)
-        await cache.put("over", link(expires_in=-1), 4)
+        await keep(cache, live=live, later=later, dead=None, over=link(expires_in=-1))
         clicks = {"live": 3, "later": 1, "dead": 1, "over": 1, "absent": 1}
         found = dict(zip(clicks, await cache.follow("batch-1", clicks), strict=True))
         stream: Any = await resources.redis.xrange(STREAM)
         counted = {str(live.id).encode(): b"3", str(later.id).encode(): b"1"}
         assert [fields for _, fields in stream] == [{b"b": b"batch-1", **counted}]
         assert found["over"] == b"expired"
-        assert found["dead"] == b"3|-"
+        assert found["dead"] == b"-"
         assert found["absent"] is None
 
     async def test_nothing_live_leaves_no_trace(
         self, cache: LinkCache, resources: Resources
     ) -> None:
-        await cache.put("live", link(), 1)
+        await keep(cache, live=link())
         await cache.follow("batch-1", {"live": 0, "absent": 5})
         assert await resources.redis.exists(STREAM) == 0
 
@@ -127,7 +153,7 @@ class TestFollow:
         self, cache: LinkCache, resources: Resources, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Otherwise an append could arrive after its clicks were reconciled."""
-        await cache.put("live", link(), 1)
+        await keep(cache, live=link())
         monkeypatch.setattr("app.features.links.cache.LATEST_RUN", -1)
         with pytest.raises(ResponseError, match="too late"):
             await cache.follow("batch-1", {"live": 1})

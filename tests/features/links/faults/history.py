@@ -11,7 +11,7 @@ from typing import NamedTuple
 import httpx
 from redis.asyncio import Redis
 
-from app.features.links.cache import KEY, TOMBSTONE
+from app.features.links.cache import KEY, NO_LINK
 from tests.features.links.faults.visitors import Answer, Visitors
 from tests.polling import eventually
 
@@ -66,7 +66,7 @@ class History:
             yield
             return
         now = self.changes[-1].outcome
-        end = f"|{now if isinstance(now, str) else TOMBSTONE}"
+        end = f"|{now}" if isinstance(now, str) else NO_LINK
         expire = self.redis.register_script(EXPIRE)
         over = asyncio.Event()
 
