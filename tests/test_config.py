@@ -1,6 +1,7 @@
 """Settings: where they come from, what production refuses, and how faults are reported."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from redis.asyncio.connection import parse_url
 
 from app.config import ConfigurationError, FeatureSettings, Settings
-from app.infra.connecting import connect_arguments
+from app.infra.connecting import connect_arguments, dsn_of
 from tests.live import ROOT
 
 DATABASE_URL = "postgresql://drydock@db:5432/drydock"
@@ -177,6 +178,20 @@ class TestValues:
         settings = Settings.load()
         assert settings.allowed_hosts == ("a.example.com", "b.example.com")
         assert settings.trusted_proxies == ()
+
+    @pytest.mark.parametrize(
+        ("rest", "wanted"),
+        [
+            ("db/drydock", None),
+            ("db1:5432,db2:5433/drydock", "read-write"),
+            ("db1,db2/drydock?target_session_attrs=any", "any"),
+        ],
+    )
+    def test_of_several_hosts_the_primary_is_wanted(self, rest: str, wanted: str | None) -> None:
+        settings = make(database_url=f"postgresql://drydock@{rest}", database_password=RANDOM)
+        found = conninfo_to_dict(dsn_of(settings))
+        assert found.get("target_session_attrs") == wanted
+        assert (found["host"], found["password"]) == (re.sub(r":\d+|/.*", "", rest), RANDOM)
 
     @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
     def test_both_names_of_postgres_are_understood(self, scheme: str) -> None:
