@@ -15,7 +15,7 @@ from app.infra.db import Sessions, make_engine, make_sessions
 from app.infra.http.limits import RateLimiter
 from app.infra.metrics import Metrics
 from app.infra.queue import Enqueuer
-from app.infra.redis import CircuitBreaker, make_redis
+from app.infra.redis import LONGEST_STALL, CircuitBreaker, make_redis
 
 log = structlog.get_logger(__name__)
 
@@ -54,9 +54,10 @@ async def open_resources(
     async with AsyncExitStack() as stack:
         engine = make_engine(settings, name=name, checkout_limit=checkout_limit)
         stack.push_async_callback(engine.dispose)
-        redis = make_redis(settings)
+        # The breaker's limit comes first. It does not count the time in which the loop stalls.
+        redis = make_redis(settings, timeout=settings.redis_timeout + LONGEST_STALL)
         stack.push_async_callback(redis.aclose)
-        breaker = CircuitBreaker(settings.redis_timeout)
+        breaker = CircuitBreaker(settings.redis_timeout, on_open=metrics.redis_failures.inc)
         stack.enter_context(metrics.served())
         resources = Resources(
             settings=settings,

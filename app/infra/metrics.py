@@ -58,6 +58,12 @@ class Metrics:
             registry=self.registry,
         )
 
+        # The circuit breaker of `infra.redis` counts them.
+        self.redis_failures = Counter(
+            "drydock_redis_failures",
+            "How often Redis began to fail, so that the service went on without it.",
+            registry=self.registry,
+        )
         # `infra.audit` counts them.
         self.security_events = Counter(
             "drydock_security_events",

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from types import TracebackType
 from typing import TypeVar
 
 import structlog
@@ -18,6 +19,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 RETRY_EVERY = 1.0  # seconds between two tries while Redis fails
+LONGEST_STALL = 1.0  # seconds; a client whose loop stalls for longer gives up
 
 REDIS_FAILURES = (RedisError, OSError, TimeoutError)
 
@@ -33,15 +35,57 @@ class RedisUnavailable(Exception):
         self.applied = applied
 
 
+class LoopTimeout:
+    """`asyncio.timeout` that counts only the time in which the event loop turns.
+
+    If the loop stalls, it also stalls the answers that have arrived. So the time is counted in
+    steps, and a stall counts as one of them, however long it is. The other steps are enough to
+    read an answer.
+    """
+
+    STEPS = 4
+
+    def __init__(self, seconds: float) -> None:
+        self._step = seconds / self.STEPS
+        self._left = self.STEPS
+        self._timeout = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+        self._loop = asyncio.get_running_loop()
+        self._wait()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._handle.cancel()
+        await self._timeout.__aexit__(kind, error, traceback)
+
+    def _wait(self) -> None:
+        self._handle = self._loop.call_later(self._step, self._count)
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left:
+            self._wait()
+        else:
+            self._timeout.reschedule(self._loop.time())
+
+
 class CircuitBreaker:
     """A circuit breaker around Redis: after a failure it is open, and callers fail at once.
 
     Once a second it is half-open: one command is tried, for at most `limit` seconds, and a success
-    closes it. All others fail at once, so that their callers use the fallback.
+    closes it. All others fail at once, so that their callers use the fallback. `on_open` is called
+    each time that it opens.
     """
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, *, on_open: Callable[[], None] = lambda: None) -> None:
         self.limit = limit
+        self._on_open = on_open
         self._failing = False
         self._open_until = 0.0
 
@@ -66,7 +110,7 @@ class CircuitBreaker:
                 command.close()
             raise RedisUnavailable("the circuit breaker is open", applied=False)
         try:
-            async with asyncio.timeout(self.limit):
+            async with LoopTimeout(self.limit):
                 answer = await command
         except REDIS_FAILURES as error:
             self._open(error)
@@ -80,6 +124,7 @@ class CircuitBreaker:
         self._open_until = time.monotonic() + RETRY_EVERY
         if not self._failing:
             self._failing = True
+            self._on_open()
             log.warning("redis_failing", error=type(error).__name__, detail=str(error)[:200])
 
 

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from app.config import Settings
 from app.infra.lifespan import Resources
-from app.infra.redis import RETRY_EVERY, CircuitBreaker, RedisUnavailable, make_redis
+from app.infra.redis import LONGEST_STALL, RETRY_EVERY, CircuitBreaker, RedisUnavailable, make_redis
 from tests.live import redis_admin
 from tests.logs import captured_logs
 from tests.sockets import frozen_server, unused_port, with_redis_at
@@ -91,6 +91,36 @@ class TestBreaker:
         with pytest.raises(KeyError):
             await breaker.run(raising(KeyError()))
         assert breaker.allow()
+
+
+class TestStall:
+    """If the event loop stalls, the breaker stays closed. Redis has answered meanwhile."""
+
+    async def test_the_answer_is_read_after_it(self, settings: Settings) -> None:
+        opened: list[None] = []
+        breaker = CircuitBreaker(LIMIT, on_open=lambda: opened.append(None))
+        async with make_redis(settings, timeout=LIMIT + LONGEST_STALL) as redis:
+            for turns in range(1, 11):  # of the loop; the command is sent in one of the first
+                asking = asyncio.create_task(breaker.run(redis.echo("heard")))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                time.sleep(3 * LIMIT)  # noqa: ASYNC251 -- this is the stall
+                assert await asking == b"heard"
+        assert opened == []
+
+    async def test_a_redis_that_does_not_answer_is_noticed_in_spite_of_it(
+        self, settings: Settings
+    ) -> None:
+        opened: list[None] = []
+        breaker = CircuitBreaker(LIMIT, on_open=lambda: opened.append(None))
+        with frozen_server() as port:
+            async with make_redis(with_redis_at(settings, port), timeout=60) as redis:
+                asking = asyncio.create_task(failure(breaker, redis.ping()))
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                    time.sleep(0.05)  # noqa: ASYNC251 -- this is the stall
+                assert (await asking).applied is None
+        assert opened == [None]
 
 
 async def raising(error: Exception) -> None:
