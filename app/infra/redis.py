@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import BusyLoadingError, ReadOnlyError, RedisError, ResponseError
 
 from app.config import Settings
 
@@ -131,7 +132,31 @@ class CircuitBreaker:
 def _applied(error: Exception) -> bool | None:
     """False if Redis refused the command or the connection, else None: unknown."""
     refused = isinstance(error.__context__, ConnectionRefusedError)
-    return False if refused or isinstance(error, ResponseError) else None
+    return False if refused or isinstance(error, (ResponseError, BusyLoadingError)) else None
+
+
+class ToPrimary:
+    """A connection that is closed after use if its server has become a replica (a failover)."""
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*args, **options)  # type: ignore[misc] # a mixin
+        except ReadOnlyError:
+            self.mark_for_reconnect()  # type: ignore[attr-defined] # a mixin
+            raise
+
+
+class PrimaryPool(BlockingConnectionPool):
+    """A pool that closes all idle connections when one has found out that its server is a replica.
+
+    New ones lead to the primary, if the host in REDIS_URL does.
+    """
+
+    async def release(self, connection: AbstractConnection) -> None:
+        to_replica = connection.should_reconnect()  # type: ignore[no-untyped-call] # redis-py's
+        await super().release(connection)
+        if to_replica:
+            await self.disconnect(inuse_connections=False)
 
 
 def make_redis(settings: Settings, *, timeout: float | None = None, size: int = 20) -> Redis:
@@ -140,7 +165,7 @@ def make_redis(settings: Settings, *, timeout: float | None = None, size: int = 
     Callers have a fallback. With redis-py's default of ten retries they would wait for seconds.
     """
     limit = settings.redis_timeout if timeout is None else timeout
-    pool = BlockingConnectionPool.from_url(
+    pool = PrimaryPool.from_url(
         settings.redis_dsn,
         max_connections=size,
         timeout=limit,
@@ -150,4 +175,5 @@ def make_redis(settings: Settings, *, timeout: float | None = None, size: int = 
         protocol=3,
         driver_info=None,  # sending it takes two more round trips for each new connection
     )
+    pool.connection_class = type("PrimaryConnection", (ToPrimary, pool.connection_class), {})
     return Redis.from_pool(pool)

@@ -1,11 +1,22 @@
-"""Ways in which Postgres or Redis is away: stopped, frozen, or behind a slow or silent network."""
+"""Ways in which Postgres or Redis is away: stopped, frozen, refusing, or behind a bad network."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Self
 
+from redis import Redis
+from redis.exceptions import BusyLoadingError, RedisError
+
 from dev.lifecycle import Server
+from dev.redis import as_admin
+from dev.servers import RedisServer
+from tests.polling import until
+from tests.sockets import unused_port
+
+KEYS = 2000
+LOADS_FOR = 20.0  # seconds
+SMALL_STEPS = {"loading-process-events-interval-bytes": "1024"}
 
 Away = Callable[[Any], AbstractAsyncContextManager[None]]  # of the server
 
@@ -22,6 +33,57 @@ async def frozen(server: Server) -> AsyncIterator[None]:
     server.freeze()
     yield
     server.thaw()
+
+
+@asynccontextmanager
+async def loading(redis: RedisServer) -> AsyncIterator[None]:
+    """It reads its data after a restart, for some seconds, and refuses all commands meanwhile."""
+    with Redis.from_url(as_admin(redis.url)) as admin:
+        admin.mset({f"large:{number}": "x" for number in range(KEYS)})
+        admin.bgrewriteaof()
+        await asyncio.to_thread(
+            until, lambda: not admin.info("persistence")["aof_rewrite_in_progress"]
+        )
+    await asyncio.to_thread(redis.stop)
+    redis.settings = {"key-load-delay": str(int(LOADS_FOR / KEYS * 1e6)), **SMALL_STEPS}
+    started = asyncio.create_task(asyncio.to_thread(redis.start))
+    await asyncio.to_thread(until, lambda: refusal(redis) == "LOADING")
+    yield
+    assert refusal(redis) == "LOADING", "it was loaded too early"
+    await started
+    redis.settings = {}
+
+
+def refusal(redis: RedisServer) -> str:
+    try:
+        with Redis.from_url(redis.url) as client:
+            client.ping()
+    except BusyLoadingError:
+        return "LOADING"
+    except RedisError as error:
+        return str(error)
+    return ""
+
+
+@asynccontextmanager
+async def demoted(redis: RedisServer) -> AsyncIterator[None]:
+    """After a failover it is a replica: it answers reads and refuses writes."""
+    with Redis.from_url(as_admin(redis.url)) as admin:
+        admin.replicaof("127.0.0.1", unused_port())
+        yield
+        admin.replicaof("NO", "ONE")
+
+
+@asynccontextmanager
+async def out_of_memory(redis: RedisServer) -> AsyncIterator[None]:
+    """It refuses to write and may delete nothing."""
+    with Redis.from_url(as_admin(redis.url)) as admin:
+        before = {name: admin.config_get(name)[name] for name in ("maxmemory", "maxmemory-policy")}
+        admin.config_set("maxmemory-policy", "noeviction")
+        admin.config_set("maxmemory", 1)
+        yield
+        for name, value in before.items():
+            admin.config_set(name, value)
 
 
 class Proxy:

@@ -6,9 +6,12 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from redis import Redis
 
-from dev.servers import RedisServer
-from tests.faults.away import Away, frozen, stopped
+from dev.files import write_private
+from dev.redis import as_admin
+from dev.servers import RedisServer, scratch_folder, start_redis
+from tests.faults.away import Away, Proxy, demoted, frozen, loading, out_of_memory, stopped
 from tests.faults.latency import Request, watch
 from tests.pace import within
 from tests.polling import eventually
@@ -71,13 +74,13 @@ async def assert_recovers(client: httpx.AsyncClient) -> None:
 class TestRedisAway:
     """Without Redis the API keeps working, and no request takes more than 0.3 s longer."""
 
-    @pytest.mark.parametrize("away", [stopped, frozen, stuttering])
+    @pytest.mark.parametrize("away", [stopped, frozen, stuttering, loading, demoted, out_of_memory])
     async def test_while_it_is_away_and_after(self, service: Service, away: Away) -> None:
         async with service.client() as client:
             usual = await watch(service, client, KINDS, seconds=1)
             async with away(service.redis):
                 seen = await watch(service, client, KINDS, seconds=2.5)
-                if away is not stuttering:
+                if away in {stopped, frozen, loading}:
                     await assert_health_answers(client)
             await assert_recovers(client)
         seen.assert_answered(list=200, create=201)
@@ -97,3 +100,35 @@ class TestRedisRefuses:
         assert statuses == [201] * 5
         assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
         assert 1 <= int(refused.headers["retry-after"]) <= 60
+
+
+class TestFailover:
+    """After a failover of Redis, the service uses the new primary without a restart."""
+
+    async def test_connections_to_the_old_primary_are_dropped(self, service: Service) -> None:
+        with scratch_folder() as scratch:
+            # One password, as in a cluster.
+            folder = scratch / "redis"
+            folder.mkdir()
+            write_private(folder / "password", service.redis._password)
+            with start_redis(folder) as other:
+                await assert_follows(service, other)
+
+
+async def assert_follows(service: Service, other: RedisServer) -> None:
+    """An app that uses `other` uses the service's Redis after a failover."""
+    async with Proxy(other.port) as network:
+        url = other.url.replace(f":{other.port}", f":{network.port}")
+        app = service.another_app(REDIS_URL=url)
+        await asyncio.to_thread(app.wait_until, "/health/ready")
+        async with service.client(app) as client, demoted(other):
+            network.target = service.redis.port  # the old primary keeps the open connections
+            with Redis.from_url(as_admin(service.redis.url)) as redis:
+                for key in redis.keys("limit:*"):
+                    redis.delete(key)
+
+                async def counted() -> bool:
+                    await list_tokens(client)
+                    return bool(redis.keys("limit:*"))
+
+                await eventually("limits are counted in the new primary", counted)

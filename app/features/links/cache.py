@@ -31,8 +31,9 @@ LATEST_RUN = 5.0  # seconds on the clock of Redis; the clocks of the hosts don't
 
 # KEYS: the stream, then the slugs' keys. ARGV: the latest time to run (ms), the batch's name, the
 # seconds of a lease, then the number of clicks for each slug. Returns the time (ms) and what each
-# key holds. Clicks of live entries were appended to the stream.
-FOLLOW = """
+# key holds. Clicks of live entries were appended to the stream. The first line has Redis refuse the
+# script as a whole if it can't write, because its memory is full or it is a replica.
+FOLLOW = """#!lua
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if now > tonumber(ARGV[1]) then return redis.error_reply('TOOLATE this came too late to count') end
@@ -60,7 +61,7 @@ return {now, held}
 """
 
 # KEYS: the slug's key. ARGV: the batch whose lease it must hold, the entry, seconds to live.
-FILL = """
+FILL = """#!lua
 if redis.call('GET', KEYS[1]) == '?' .. ARGV[1] then
   redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 end

@@ -14,12 +14,15 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 from uuid import UUID
 
+import structlog
 from redis.asyncio import Redis
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.links.cache import LATEST_RUN, STREAM
 from app.features.links.models import ConsumerOffset, UnconfirmedClick
+
+log = structlog.get_logger(__name__)
 
 ENTRIES = 5000  # stream entries in one transaction
 RECONCILE_AFTER = timedelta(seconds=3 * LATEST_RUN)  # no append can still be on its way
@@ -112,7 +115,29 @@ async def roll_up(session: AsyncSession, redis: Redis) -> int:
             .where(ConsumerOffset.stream == STREAM)
             .values(offset=entries[-1][0].decode())
         )
+    else:
+        await _number_after(redis, offset)
     return len(entries)
+
+
+async def _number_after(redis: Redis, offset: str) -> None:
+    """Have the stream number its next entries after the offset.
+
+    They are numbered by Redis's clock. If the stream was lost, and that clock is behind the one of
+    the Redis before, new clicks would come before the offset, and would not be counted.
+    """
+    last = "0-0"
+    if await redis.exists(STREAM):
+        last = (await redis.xinfo_stream(STREAM))["last-generated-id"].decode()
+    if _parts(last) < _parts(offset):
+        log.warning("clicks_stream_lost", last=last, offset=offset)
+        milliseconds, number = _parts(offset)
+        await redis.xadd(STREAM, {"b": "none"}, id=f"{milliseconds}-{number + 1}")
+
+
+def _parts(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number)
 
 
 async def trim(session: AsyncSession, redis: Redis) -> None:

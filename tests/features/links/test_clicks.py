@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from app.features.links import clicks
+from app.features.links.cache import STREAM
 from app.features.links.clicks import count_directly, whole_hour
 from app.features.links.models import ClickCount, UnconfirmedClick
 from app.infra.db import transaction
@@ -88,6 +89,27 @@ class TestRollUp:
             async with transaction(live.resources.sessions) as other:
                 assert await clicks.roll_up(other, live.resources.redis) == 0
         assert sum((await counts(live.resources)).values()) == 1
+
+
+class TestStreamLost:
+    """If Redis lost the stream and its clock is behind, the next clicks are counted too."""
+
+    @pytest.mark.parametrize("left", [True, False])
+    async def test_new_entries_come_after_the_offset(
+        self, deck: UUID, resources: Resources, roll_up: RollUp, *, left: bool
+    ) -> None:
+        """`left`: an older part of the stream is there, as after a failover to a replica."""
+        seconds, _ = await resources.redis.time()
+        await append(resources, deck, 1)
+        await append(resources, deck, 1, at=f"{(seconds + 3600) * 1000}-7")
+        assert await roll_up() == 2
+        await resources.redis.delete(STREAM)
+        if left:
+            await append(resources, deck, 1, at=f"{seconds * 1000}-0")
+        assert await roll_up() == 0
+        await append(resources, deck, 1)
+        await roll_up()
+        assert await counts(resources) == {deck: 3}
 
 
 async def roll_up_and_fail(resources: Resources) -> None:

@@ -6,7 +6,7 @@ from secrets import token_hex
 import httpx
 import pytest
 
-from tests.faults.away import Away, frozen, stopped
+from tests.faults.away import Away, demoted, frozen, loading, out_of_memory, stopped
 from tests.features.links.counting import outbox
 from tests.polling import eventually, until
 from tests.service import App, Service
@@ -59,7 +59,7 @@ async def assert_leads_to_new(service: Service, app: App, slug: str) -> None:
 class TestChangeWithoutRedis:
     """A change while Redis fails is seen once Redis works again, long before CACHE_TTL ends."""
 
-    @pytest.mark.parametrize("away", [stopped, frozen])
+    @pytest.mark.parametrize("away", [stopped, frozen, loading, demoted, out_of_memory])
     async def test_it_is_repeated(self, service: Service, app: App, slug: str, away: Away) -> None:
         async with service.client(app) as client, away(service.redis):
             answer = await client.patch(f"{LINKS}/{slug}", json={"url": NEW})

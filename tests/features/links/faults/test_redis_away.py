@@ -7,7 +7,15 @@ from itertools import count
 import httpx
 import pytest
 
-from tests.faults.away import Away, Proxy, frozen, stopped
+from tests.faults.away import (
+    Away,
+    Proxy,
+    demoted,
+    frozen,
+    loading,
+    out_of_memory,
+    stopped,
+)
 from tests.faults.latency import Request, watch
 from tests.faults.test_redis_away import PROMISED, assert_recovers
 from tests.service import Service
@@ -53,7 +61,7 @@ async def prepare(client: httpx.AsyncClient) -> None:
 class TestRedisAway:
     """Without Redis redirects and links work, and no request takes 0.3 s longer for it."""
 
-    @pytest.mark.parametrize("away", [stopped, frozen])
+    @pytest.mark.parametrize("away", [stopped, frozen, loading, demoted, out_of_memory])
     async def test_stopped_and_frozen(self, service: Service, away: Away) -> None:
         async with service.client() as client:
             await prepare(client)
