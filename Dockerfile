@@ -112,12 +112,13 @@ RUN --mount=type=cache,target=/root/.cache/uv,sharing=locked \
 
 FROM runtime AS test
 COPY --link --from=test-builder /opt /opt
-COPY --link .env.example requirements.txt requirements-dev.txt ./
-COPY --link dev dev
+# The user can read all of it, whatever the modes in the checkout.
+COPY --link --chmod=755 .env.example requirements.txt requirements-dev.txt ./
+COPY --link --chmod=755 dev dev
 # The tests' Redis and Postgres read these files.
-COPY --link deploy/redis.conf deploy/redis.conf
-COPY --link deploy/postgres deploy/postgres
-COPY --link tests tests
+COPY --link --chmod=755 deploy/redis.conf deploy/redis.conf
+COPY --link --chmod=755 deploy/postgres deploy/postgres
+COPY --link --chmod=755 tests tests
 HEALTHCHECK NONE
 # The user may write to /tmp only.
 CMD ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "tests"]
