@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 # A backup with this takes a minute to load into a database of another name.
 SLOW = """
 CREATE MATERIALIZED VIEW slow AS
-SELECT pg_sleep(CASE current_database() WHEN 'drydock' THEN 0 ELSE 60 END)
+SELECT pg_sleep(CASE current_database() WHEN 'drydock' THEN 0 ELSE 60 END) IS NULL AS slept
 """
 ALONE = ["drydock", "postgres"]  # the databases of a stack without a restore under way
 
@@ -52,16 +52,18 @@ class TestDamagedBackup:
             assert api.get("/api/v1/tokens").status_code == 200
 
 
+@pytest.fixture(scope="module")
+def newer(images: Images) -> None:
+    images.derive(NEWER)
+
+
+@pytest.mark.usefixtures("newer")
 class TestOtherVersion:
     """A backup fits the version before and the version after it, whose schemas differ."""
 
     NOTES = "SELECT count(*) FROM notes"
     REVISION = "SELECT version_num FROM alembic_version"
     HAS_NOTES = "SELECT to_regclass('notes') IS NOT NULL"
-
-    @pytest.fixture(scope="class")
-    def newer(self, images: Images) -> None:
-        images.derive(NEWER)
 
     @pytest.fixture
     def old(self, stack: Stack, tmp_path: Path) -> Iterator[Path]:
@@ -72,7 +74,6 @@ class TestOtherVersion:
         stack.script("release", ONE, ACCEPT_NEWER_SCHEMA="true")
         stack.script("restore", str(file))
 
-    @pytest.mark.usefixtures("newer")
     def test_both_ways(self, stack: Stack, old: Path, tmp_path: Path) -> None:
         new, [revision] = tmp_path / "new.dump", sql(stack, self.REVISION)
         stack.make_token("tokens:write")
