@@ -122,7 +122,7 @@ class Backup:
 
     def start(self, phase: str, log: Path) -> subprocess.Popen[bytes]:
         """Start a restore; return when it is in this phase."""
-        file = self.slow_file if phase == "Loading" else self.file
+        file = self.slow_file if phase == PHASES[0] else self.file
         restore = self.stack.start_script("restore", str(file), log=log)
         until(lambda: phase in log.read_text(), within=120)
         return restore
@@ -151,7 +151,8 @@ def backup(stack: Stack, tmp_path: Path) -> Iterator[Backup]:
     assert redis(stack, "-n 1 dbsize") == "0"
 
 
-PHASES = ["Loading", "Migrating", "Stopping", "Starting", "Deleting"]
+# Each is what the script prints at that moment, and nothing else does.
+PHASES = ["Loading '", "Migrating it", "Stopping app", "Starting them", "Deleting the old data"]
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -178,5 +179,5 @@ class TestKilled:
         restore.wait(10)
         kept = set(databases(backup.stack))
         assert "drydock" in kept
-        if phase == "Loading":
+        if phase == PHASES[0]:
             assert not backup.is_stored()
