@@ -21,6 +21,7 @@ OTHERS = "FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
 HELD = f"SELECT count(*) {OTHERS} AND wait_event = 'PgSleep'"
 WAITS = f"SELECT count(*) {OTHERS} AND application_name = 'pg_dump' AND wait_event_type = 'Lock'"
 RELEASE = f"SELECT pg_terminate_backend(pid) {OTHERS} AND query LIKE '%pg_sleep%'"
+OWNERS = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
 SETTINGS_WRONG, COPY_FAILED = 2, 3
 
 
@@ -39,8 +40,23 @@ class TestBackup:
             stack.script("restore", str(file), TAG="")
             until(lambda: api.get("/health").status_code == 200, within=30)
             assert stored(api) == before
+            make_token(api, "after the restore")
         # Redis held data about rows that may be gone.
         assert redis(stack, "get before-the-restore") == ""
+
+    @pytest.mark.long
+    def test_from_before_there_were_roles(self, stack: Stack, tmp_path: Path) -> None:
+        """The superuser made everything. An extension that only it can make stays its own."""
+        token, file = stack.make_token("tokens:write"), tmp_path / "of.dump"
+        extension = "pg_stat_statements"
+        sql(stack, f"CREATE EXTENSION {extension}")
+        sql(stack, "REVOKE ALL ON tokens FROM drydock_app; ALTER TABLE tokens OWNER TO drydock")
+        stack.script("backup", str(file))
+        stack.script("restore", str(file))
+        assert sql(stack, OWNERS) == ["drydock_owner"]
+        assert sql(stack, f"DROP EXTENSION {extension}") == []
+        with stack.client(Authorization=f"Bearer {token}") as api:
+            make_token(api, "after the restore")
 
     @pytest.mark.long
     def test_after_the_volumes_were_removed(self, stack: Stack, tmp_path: Path) -> None:
