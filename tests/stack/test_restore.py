@@ -160,10 +160,10 @@ PHASES = ["Loading '", "Migrating it", "Stopping app", "Starting them", "Deletin
 
 @pytest.mark.parametrize("phase", PHASES)
 class TestPostgresDies:
-    """The restore starts Postgres again and goes back to the old data. At the end it keeps the new."""
+    """The restore starts Postgres again, and goes back to the old data, unless the new one serves."""
 
     def test_while(self, stack: Stack, backup: Backup, log: Path, phase: str) -> None:
-        # Without Postgres the app would be waited for so long. Then it needs the time for its start.
+        # It waits so long for an app without Postgres, and later for one with it.
         stack.change(DEPLOY_TIMEOUT="45")
         restore = backup.start(phase, log)
         stack.container("db").kill()
