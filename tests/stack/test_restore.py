@@ -160,7 +160,7 @@ PHASES = ["Loading '", "Migrating it", "Stopping app", "Starting them", "Deletin
 
 @pytest.mark.parametrize("phase", PHASES)
 class TestPostgresDies:
-    """The restore starts Postgres again, and goes back to the old data, unless the new one serves."""
+    """The restore goes back to the old data, and starts Postgres for that. At its end it stays."""
 
     def test_while(self, stack: Stack, backup: Backup, log: Path, phase: str) -> None:
         # It waits so long for an app without Postgres, and later for one with it.
