@@ -62,6 +62,8 @@ class DrainingWorker(UvicornWorker):  # type: ignore[misc] # untyped
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         **UvicornWorker.CONFIG_KWARGS,
+        # A name, because gunicorn's supervisor imports this module and serves nothing.
+        "http": "app.infra.http.protocol:LimitedProtocol",
         "access_log": False,  # `infra.http.middleware` logs requests
         "proxy_headers": False,  # TRUSTED_PROXIES says whose headers to trust
         "server_header": False,

@@ -183,6 +183,11 @@ class TestCallers:
             assert await guess(client, 1) == [429]
         assert statements == []
 
+    async def test_a_network_of_ipv6_counts_as_one_client(self, make_client: MakeClient) -> None:
+        for peer, found in (("fd00::1", [401]), ("fd00::2", [429]), ("fd00:1::1", [401])):
+            client = make_client(rate_limit_login="1/hour", peer=peer)
+            assert await guess(client, 1) == found, peer
+
     async def test_behind_a_proxy_each_client_counts_for_itself(
         self, make_client: MakeClient
     ) -> None:
