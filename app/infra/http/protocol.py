@@ -11,7 +11,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 MAX_FIELDS = 100  # header lines of a request, as Apache and gunicorn allow
-MAX_HEAD = 65_536  # bytes of URL and header lines; the proxy of compose.yaml allows half of it
+MAX_HEAD = 65_536  # bytes of URL and header lines; the proxy of compose.yaml allows a quarter of it
 MAX_PIPELINED = 16  # requests that wait behind another one of the same connection
 MAX_CONNECTIONS = 900  # of a process; many systems allow it 1,024 open files
 HEAD_SECONDS = 30.0  # for a request's head to arrive
