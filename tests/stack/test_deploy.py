@@ -47,8 +47,8 @@ def nothing_lost(
 ) -> Iterator[Outcome]:
     """Load the stack during the block. Then each request was answered, and done once.
 
-    At most `held` requests were held by a process that was killed. The proxy can't know whether they
-    were done, and does not send them again.
+    At most `held` requests were held by a process that was killed. The proxy can't know whether
+    they were done, and does not send them again.
     """
     before = tokens_made(stack)
     build = partial(ask, token, post_every=post_every)
