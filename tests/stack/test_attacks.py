@@ -52,9 +52,9 @@ def uses_less(stack: Stack, images: Images, service: str, most: float) -> bool:
     return memory(stack, images, service) < most
 
 
-@pytest.fixture
+@pytest.fixture(scope="class")
 def unharmed(stack: Stack, images: Images) -> Iterator[None]:
-    """After the test no container has restarted, and memory is back within 20 percent."""
+    """After the tests no container has restarted, and memory is back within 20 percent."""
     asyncio.run(slow_posts(port_of(stack), SHARE))  # buffers and code that are needed only once
     starts = stack.starts()
     before = {service: memory(stack, images, service) for service in ATTACKED}
@@ -104,7 +104,7 @@ class TestSlowBodies:
         with stack.client() as client:
             heard, healthy = asyncio.run(posts_and_health(port_of(stack), client))
         assert healthy == {200}
-        # Those that the service works on hear nothing yet, nor do those that this machine slows down.
+        # Those that the service works on hear nothing yet, nor do those that the machine slows down.
         assert set(heard) <= {503, None}
         assert CLIENTS / 2 <= heard[503] <= CLIENTS - SHARE
 
