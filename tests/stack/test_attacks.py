@@ -56,8 +56,8 @@ def uses_less(stack: Stack, images: Images, service: str, most: float) -> bool:
 @pytest.fixture(scope="class")
 def unharmed(stack: Stack, images: Images) -> Iterator[None]:
     """After the tests no container has restarted, and memory is back within 20 percent."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # many clients need many sockets
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # many clients need many sockets
     asyncio.run(slow_posts(port_of(stack), SHARE))  # buffers and code that are needed only once
     starts = stack.starts()
     before = {service: memory(stack, images, service) for service in ATTACKED}
