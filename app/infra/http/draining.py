@@ -1,8 +1,8 @@
 """The worker class for gunicorn: uvicorn's, but it answers everything that reached its port.
 
 When uvicorn stops, it closes its listening socket while connections may wait in the kernel's accept
-queue, and it closes open connections whose request it has not read yet. The clients see a reset, and
-those of a proxy a 502.
+queue, and it closes open connections whose request it has not read yet. The clients see a reset,
+and those of a proxy a 502.
 """
 
 import asyncio

@@ -7,9 +7,11 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.config import Settings
 from app.infra.http import admission
 from app.infra.http.admission import Admission
 from app.infra.http.middleware import RequestMiddleware
+from app.infra.metrics import Metrics
 from tests.conftest import MakeClient, MakeToken
 from tests.polling import eventually
 from tests.problems import check_problem
@@ -21,13 +23,14 @@ LIMIT = 4
 class Held:
     """An application that answers when it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self.metrics = Metrics(settings)
         self.released = asyncio.Event()
         self.at_work = 0
         self.admission = Admission(self._work, LIMIT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        outermost = RequestMiddleware(self.admission, https=False)
+        outermost = RequestMiddleware(self.admission, self.metrics, https=False)
         await outermost({**scope, "state": {}}, receive, send)
 
     async def working(self, number: int) -> None:
@@ -56,8 +59,8 @@ def client_at(address: str, app: ASGIApp) -> httpx.AsyncClient:
 class TestAtOnce:
     """A process works on so many requests; one address has half of them."""
 
-    async def test_the_rest_hears_503_at_once(self) -> None:
-        held = Held()
+    async def test_the_rest_hears_503_at_once(self, settings: Settings) -> None:
+        held = Held(settings)
         one, two, three = (client_at(f"198.51.100.{number}", held) for number in range(3))
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             waiting = [group.create_task(one.get("/")) for _ in range(LIMIT // 2)]
@@ -76,8 +79,8 @@ class TestAtOnce:
             held.released.set()
         assert [answer.result().status_code for answer in waiting] == [204] * LIMIT
 
-    async def test_what_has_ended_holds_nothing(self) -> None:
-        held = Held()
+    async def test_what_has_ended_holds_nothing(self, settings: Settings) -> None:
+        held = Held(settings)
         held.released.set()
         client = client_at("2001:db8::1", held)
         for path in ["/", "/fails"] * LIMIT:
