@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 from python_on_whales import Container
@@ -30,6 +31,14 @@ except OSError:
     print(False)
 """
 PROXY_USER = "10002"
+
+
+def configuration(stack: Stack, **variables: str) -> dict[str, Any]:
+    """What Compose makes of compose.yaml."""
+    command = ["docker", "compose", "-f", "compose.yaml", "config", "--format", "json"]
+    said = run(command, cwd=stack.source, env={**stack.environment, **variables})
+    found: dict[str, Any] = json.loads(said)
+    return found
 
 
 def client_of(stack: Stack, request_id: str) -> str:
@@ -107,11 +116,26 @@ class TestWayOut:
         assert said == str(has)
 
     def test_a_setting_opens_it(self, stack: Stack) -> None:
-        command = ["docker", "compose", "-f", "compose.yaml", "config", "--format", "json"]
-        environment = {**stack.environment, "ISOLATED": "false"}
-        networks = json.loads(run(command, cwd=stack.source, env=environment))["networks"]
+        networks = configuration(stack, ISOLATED="false")["networks"]
         assert not networks["back"].get("internal", False)
         assert networks["front"]["internal"]
+
+
+class TestListening:
+    """The proxy listens on IPv4 and IPv6, unless a setting says where."""
+
+    @pytest.mark.parametrize(
+        ("bind", "found"),
+        [("", [None, None]), ("127.0.0.1", ["127.0.0.1"] * 2), ("[::1]", ["::1"] * 2)],
+    )
+    def test_addresses_of_the_host(self, stack: Stack, bind: str, found: list[str | None]) -> None:
+        ports = configuration(stack, HTTP_BIND=bind)["services"]["proxy"]["ports"]
+        assert [port.get("host_ip") for port in ports] == found
+        assert [port["target"] for port in ports] == [80, 443]
+
+    def test_a_kernel_without_ipv6(self, stack: Stack) -> None:
+        assert configuration(stack, IPV6="true")["networks"]["edge"]["enable_ipv6"]
+        assert not configuration(stack, IPV6="false")["networks"]["edge"]["enable_ipv6"]
 
 
 class TestPort80:
