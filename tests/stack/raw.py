@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from functools import cache
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -13,8 +14,14 @@ def any_certificate() -> ssl.SSLContext:
     return context
 
 
+@cache
+def shared_context() -> ssl.SSLContext:
+    """Making one reads all certificates of the system."""
+    return any_certificate()
+
+
 async def connect(port: int) -> Streams:
     """Open a connection to the proxy, whatever its certificate."""
     return await asyncio.open_connection(
-        "127.0.0.1", port, ssl=any_certificate(), server_hostname="localhost"
+        "127.0.0.1", port, ssl=shared_context(), server_hostname="localhost"
     )
