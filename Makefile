@@ -19,7 +19,11 @@ IMAGE ?= $(BUILT)
 FROM ?= $(TAG)
 
 # The runtime that runs now. make asks only if a target uses it.
-WHERE = $(or $(RUNTIME),$(if $(shell docker compose ps --quiet --status running db 2>/dev/null),docker,embedded))
+WHERE = $(or $(RUNTIME),$(if $(shell deploy/project --running),docker,embedded))
+# Commands of containers begin with one of these two. It fails if the stack of that name is another
+# clone's, or if it is production's and the command is for development, or the reverse.
+DEVELOPMENT_ONLY = @deploy/project development >/dev/null
+PRODUCTION_ONLY = @deploy/project production >/dev/null
 
 VENV := .venv/bin
 DEV := $(VENV)/python -m dev
@@ -167,19 +171,23 @@ secrets: ## Write the secret files that are missing
 
 .PHONY: prod
 prod: secrets ## Run the production stack on this host: make prod [DOMAIN=…]
+	$(PRODUCTION_ONLY)
 	$(PROD) up --detach --wait --build
 
 .PHONY: down
-down: ## Stop the stack; the data stays
-	docker compose --profile '*' down --remove-orphans
+down: ## Stop the development stack; the data stays
+	$(DEVELOPMENT_ONLY)
+	@docker compose --profile '*' down
 
 .PHONY: logs
-logs: ## Follow the stack's logs
-	docker compose logs --follow --tail 50
+logs: ## Follow the development stack's logs
+	$(DEVELOPMENT_ONLY)
+	@docker compose logs --follow --tail 50
 
 .PHONY: shell
-shell: ## Open a shell in the app's container
-	docker compose exec app sh
+shell: ## Open a shell in the app's container, of development
+	$(DEVELOPMENT_ONLY)
+	@docker compose exec app sh
 
 ##@ The pipeline, on this machine
 
@@ -257,7 +265,7 @@ dev-docker:
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 		exec $(PYTHON) dev/bootstrap.py stack; \
 	else \
-		exec docker compose up --build --remove-orphans; \
+		deploy/project development >/dev/null && exec docker compose up --build; \
 	fi
 
 .PHONY: migrate-embedded migration-embedded psql-embedded redis-cli-embedded
@@ -272,14 +280,20 @@ redis-cli-embedded: env
 	@exec $(DEV) run --owner -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT" --user "$$REDIS_USER"'
 
 .PHONY: migrate-docker migration-docker psql-docker redis-cli-docker
+# Without --no-deps, Compose would make db anew if its port is not the one in .env.
+NO_TTY = $$(test -t 0 || echo -T)
 migrate-docker:
-	@exec docker compose run --rm migrate
+	$(DEVELOPMENT_ONLY)
+	@exec docker compose run --rm --no-deps migrate
 migration-docker:
+	$(DEVELOPMENT_ONLY)
 	@exec docker compose run --rm --no-deps migrate python -m alembic revision --autogenerate -m "$$m"
 psql-docker:
-	@exec docker compose run --rm psql
+	$(DEVELOPMENT_ONLY)
+	@exec docker compose exec $(NO_TTY) db psql --username drydock_owner drydock
 redis-cli-docker:
-	@exec docker compose exec redis sh -c 'REDISCLI_AUTH="$$(cat /tmp/admin)" exec redis-cli --user admin'
+	$(DEVELOPMENT_ONLY)
+	@exec docker compose exec $(NO_TTY) redis sh -c 'REDISCLI_AUTH="$$(cat /tmp/admin)" exec redis-cli --user admin'
 
 .PHONY: tools
 tools: env
