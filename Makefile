@@ -24,6 +24,8 @@ WHERE = $(or $(RUNTIME),$(if $(shell deploy/project --running),docker,embedded))
 # clone's, or if it is production's and the command is for development, or the reverse.
 DEVELOPMENT_ONLY = @deploy/project development >/dev/null
 PRODUCTION_ONLY = @deploy/project production >/dev/null
+# So that input can come from a pipe.
+NO_TTY = $$(test -t 0 || echo -T)
 
 VENV := .venv/bin
 DEV := $(VENV)/python -m dev
@@ -187,7 +189,7 @@ logs: ## Follow the development stack's logs
 .PHONY: shell
 shell: ## Open a shell in the app's container, of development
 	$(DEVELOPMENT_ONLY)
-	@docker compose exec app sh
+	@docker compose exec $(NO_TTY) app sh
 
 ##@ The pipeline, on this machine
 
@@ -281,7 +283,6 @@ redis-cli-embedded: env
 
 .PHONY: migrate-docker migration-docker psql-docker redis-cli-docker
 # Without --no-deps, Compose would make db anew if its port is not the one in .env.
-NO_TTY = $$(test -t 0 || echo -T)
 migrate-docker:
 	$(DEVELOPMENT_ONLY)
 	@exec docker compose run --rm --no-deps migrate
