@@ -232,6 +232,7 @@ deploy: secrets ## Replace the running version without dropping a request: make 
 DEPLOYED = $${STATE_DIR:-.deployed}
 .PHONY: rollback
 rollback: ## Put the version before in the place of the running one
+	$(PRODUCTION_ONLY)
 	@test -s $(DEPLOYED) || { echo 'Nothing was deployed here yet: make deploy TAG=…' >&2; exit 1; }
 	@deploy/release $$(cut -d ' ' -f 2 $(DEPLOYED))
 

@@ -58,13 +58,15 @@ def stack_data() -> tuple[str, list[str]]:
     try:
         config = compose_config()
         name = config["name"]
+        owner = owner_of(name, compose_containers())
         if name == production_name():
-            raise DevError(f"{name} is also the name of production: see {NAME_OF_ALL} in .env")
-        if owner := owner_of(name, compose_containers()):
-            raise DevError(f"{name} is {owner}")
+            owner = owner or f"also the name of production: see {NAME_OF_ALL} in .env"
         listed = docker("volume", "ls", "--format", "{{.Name}}").splitlines()
     except DevError as error:
         say(f"Data in containers stays: {error}")
         return "", []
+    if owner:
+        say(f"Data in containers stays: {name} is {owner}")
+        return name, []
     own = [volume["name"] for volume in config["volumes"].values() if not volume.get("external")]
     return name, sorted(set(own) & set(listed))
