@@ -55,6 +55,8 @@ def is_confirmed() -> bool:
 
 def stack_data() -> tuple[str, list[str]]:
     """Return the name of this clone's compose stack, and those of its volumes that exist."""
+    if not shutil.which("docker"):
+        return "", []
     try:
         config = compose_config()
         name = config["name"]

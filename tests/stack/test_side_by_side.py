@@ -15,6 +15,7 @@ import pytest
 from dev.stack import FOLDER, NAME, NAME_OF_ALL, claim_volume
 from tests.polling import until
 from tests.sockets import unused_port
+from tests.stack.development import DEVELOPMENT
 from tests.stack.source import copy_of_repository, own_name, run
 from tests.stack.stack import Stack
 
@@ -26,6 +27,7 @@ STATE = (
 )
 # Of development. Those that wait for input or print for ever end by themselves.
 COMMANDS = ("psql", "migrate", "migration m=none", "redis-cli", "logs", "shell", "down")
+EXTRA = "compose.extra.yaml"
 OF_PRODUCTION = ("prod", "deploy TAG=any", "rollback", "backup", "restore FILE=Makefile")
 
 
@@ -37,13 +39,20 @@ class Host:
     development: str
     environment: Mapping[str, str]
 
-    def make(self, words: str, *, given: str = "", folder: Path | None = None, **more: str) -> str:
+    def make(
+        self,
+        words: str,
+        variables: Mapping[str, str] | None = None,
+        *,
+        given: str = "",
+        folder: Path | None = None,
+    ) -> str:
         """Run make, and return what it printed with its exit code at the end."""
         command = ["timeout", "--foreground", "20", "make", *words.split()]
         done = subprocess.run(
             [*command, f"PYTHON={sys.executable}"],
             cwd=folder or self.production.source,
-            env={**os.environ, **self.environment, **more},
+            env={**os.environ, **self.environment, **(variables or {})},
             input=given,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -82,20 +91,34 @@ def host(stack: Stack, dev_repository: str) -> Iterator[Host]:
     try:
         yield Host(stack, name, environment)
     finally:
-        down = ["docker", "compose", "--profile", "*", "down", "--volumes", "--timeout", "1"]
-        run(down, cwd=stack.source, env=environment)
+        down = ["down", "--volumes", "--remove-orphans", "--timeout", "1"]
+        run(["docker", "compose", *down], cwd=stack.source, env=environment)
         docker("volume", "rm", "--force", claim_volume(name))
 
 
+@pytest.fixture(scope="module")
+def link(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another path to the folder."""
+    link = tmp_path_factory.mktemp("link") / "a link"
+    link.symlink_to(host.production.source)
+    return link
+
+
 @pytest.fixture(scope="class")
-def running(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """`make dev` beside production."""
+def running(host: Host, link: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """`make dev` beside production, and beside a service of the developer's own."""
     log = tmp_path_factory.mktemp("dev") / "log"
+    (link / EXTRA).write_text(
+        "services: {extra: {image: redis:8-alpine, networks: [back], init: true}}\n"
+    )
+    files = [word for name in (*DEVELOPMENT, EXTRA) for word in ("--file", name)]
+    up = ["docker", "compose", *files, "up", "--detach", "extra"]
+    run(up, cwd=link, env=host.environment)
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["make", "dev", "RUNTIME=docker", f"PYTHON={sys.executable}"],
-            cwd=host.production.source,
-            env={**os.environ, **host.environment},
+            cwd=link,
+            env={**os.environ, **host.environment, "PWD": str(link)},
             stdout=output,
             stderr=output,
             start_new_session=True,
@@ -122,18 +145,20 @@ def other(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestBoth:
     """Each command acts on its own stack. The other one keeps containers, ports and data."""
 
-    def test_commands_of_development(self, running: Host) -> None:
+    def test_commands_of_development(self, running: Host, link: Path) -> None:
         host, production = running, running.production.name
         before, tables = host.state(production), host.tables(production)
         started = host.state(host.development)
-        assert "CREATE TABLE" in host.make("psql", given="CREATE TABLE of_development ()")
+        for folder, table in ((host.production.source, "of_development"), (link, "by_the_link")):
+            create = f"CREATE TABLE {table} ()"
+            assert "CREATE TABLE" in host.make("psql", given=create, folder=folder)
+            assert table in host.tables(host.development)
         assert "OK" in host.make("redis-cli", given="set of development")
         assert "The schema is at" in host.make("migrate")
         assert "Generating" in host.make("migration m=beside")
         assert "seen from /srv" in host.make("shell", given='echo "seen from $(pwd)"')
         assert "drydock-web" in host.make("logs")
         assert f"{host.development} belongs to this clone" in host.make("doctor RUNTIME=docker")
-        assert "of_development" in host.tables(host.development)
         assert host.state(host.development) == started
         assert (host.state(production), host.tables(production)) == (before, tables)
 
@@ -141,7 +166,7 @@ class TestBoth:
         before = running.state(running.development)
         assert running.make("backup").endswith("exit 0")
         for command in OF_PRODUCTION:
-            said = running.make(command, **{NAME_OF_ALL: running.development})
+            said = running.make(command, {NAME_OF_ALL: running.development})
             assert f"{running.development} is the development stack of" in said
             assert not said.endswith("exit 0")
         assert running.state(running.development) == before
@@ -152,11 +177,12 @@ class TestBoth:
         before, tables = host.state(production), host.tables(production)
         said = host.make("down")
         assert f"It leaves {production} alone, the production stack of this folder." in said
-        assert host.state(host.development) == [
-            f"{host.development}_{volume}" for volume in ("clone", "db", "redis")
-        ]
+        volumes = [f"{host.development}_{volume}" for volume in ("clone", "db", "redis")]
+        extra, *left = host.state(host.development)
+        assert " running " in extra
+        assert left == volumes
         assert f"{host.development}_db" in host.make("clean-data YES=1")
-        assert host.state(host.development) == []
+        assert host.state(host.development) == [extra]
         assert (host.state(production), host.tables(production)) == (before, tables)
 
 
@@ -167,7 +193,7 @@ class TestSharedName:
     def test_development_on_production(self, host: Host, command: str) -> None:
         name = host.production.name
         before = host.state(name)
-        said = host.make(f"{command} RUNTIME=docker", **{NAME_OF_ALL: name})
+        said = host.make(f"{command} RUNTIME=docker", {NAME_OF_ALL: name})
         assert f"{name} is the production stack of {host.production.source}" in said
         assert not said.endswith("exit 0")
         assert host.state(name) == before
@@ -177,11 +203,11 @@ class TestSharedName:
         name = host.production.name
         before = host.state(name)
         variables = {key: value or name for key, value in variables.items()}
-        assert "Data in containers stays: " in host.make("clean-data YES=1", **variables)
+        assert "Data in containers stays: " in host.make("clean-data YES=1", variables)
         assert host.state(name) == before
 
     def test_doctor_offers_nothing_that_harms(self, host: Host) -> None:
-        said = host.make("doctor RUNTIME=docker", **{NAME_OF_ALL: host.production.name})
+        said = host.make("doctor RUNTIME=docker", {NAME_OF_ALL: host.production.name})
         assert f"{host.production.name} is the production stack of" in said
         assert not re.search("ALTER ROLE|--volumes|clean-data", said)
 
@@ -203,7 +229,7 @@ class TestOtherFolder:
         assert host.state(host.production.name) == before
 
     def test_a_take_over(self, host: Host, other: Path) -> None:
-        assert host.make("backup", folder=other, TAKEOVER="yes").endswith("exit 0")
+        assert host.make("backup", {"TAKEOVER": "yes"}, folder=other).endswith("exit 0")
 
 
 CLAIM = """
