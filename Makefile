@@ -141,7 +141,7 @@ bench: env ## Measure what requests cost, beside a plain FastAPI route
 
 ##@ Database
 
-# These use the compose stack if it runs, and the embedded servers otherwise. RUNTIME= forces one.
+# These use the development stack if it runs, and the embedded servers otherwise. RUNTIME= forces one.
 
 .PHONY: migrate
 migrate: ## Bring the schema up to date
