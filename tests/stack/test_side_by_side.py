@@ -260,7 +260,8 @@ class TestClaim:
             for clone in clones
         ]
         try:
-            chosen = {process.communicate()[0].splitlines()[-1] for process in started}
+            said = [process.communicate()[0] for process in started]
+            chosen = {text.splitlines()[-1] for text in said}
             assert len(chosen) == len(clones)
             assert name in chosen
         finally:
