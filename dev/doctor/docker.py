@@ -131,7 +131,7 @@ def check_password(machine: Machine) -> Findings:
         yield bad(
             "password",
             f"the database of {name} has another password than {secret} has now",
-            "give the database the password in that file:\ndocker compose up roles",
+            "give the database the password in that file:\ndocker compose run --rm --no-deps roles",
         )
     elif errors:
         yield note("password", f"the database says: {errors.strip()}", "docker compose logs db")

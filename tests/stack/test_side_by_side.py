@@ -177,7 +177,9 @@ class TestBoth:
         before, tables = host.state(production), host.tables(production)
         said = host.make("down")
         assert f"It leaves {production} alone, the production stack of this folder." in said
-        volumes = [f"{host.development}_{volume}" for volume in ("clone", "db", "redis")]
+        volumes = [
+            f"{host.development}_{volume}" for volume in ("clone", "db", "db_socket", "redis")
+        ]
         extra, *left = host.state(host.development)
         assert " running " in extra
         assert left == volumes
