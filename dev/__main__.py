@@ -1,6 +1,7 @@
 """`python -m dev …`: the commands that the Makefile calls. Other modules implement them."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -28,6 +29,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     removal.add_argument("--yes", action="store_true", help="don't ask")
     look = commands.add_parser("doctor", help="find what is wrong with this machine")
     look.add_argument("--runtime", choices=["docker", "embedded"], help="as for make dev")
+    look.add_argument("--choose", action="store_true", help="only print what make dev would take")
     return parser.parse_args(words)
 
 
@@ -45,7 +47,7 @@ def dispatch(chosen: argparse.Namespace) -> int:
         case "run":
             return run(chosen.words, as_owner=chosen.owner)
         case "doctor":
-            return doctor.main(chosen.runtime)
+            return doctor.choose() if chosen.choose else doctor.main(chosen.runtime)
         case _:
             return remove_data(sure=chosen.yes)
 
@@ -53,6 +55,8 @@ def dispatch(chosen: argparse.Namespace) -> int:
 def main(words: Sequence[str]) -> int:
     """Run one command; show an expected error without a traceback."""
     chosen = parse(words)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack characters of a path
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return dispatch(chosen)
     except (Interrupted, KeyboardInterrupt):
