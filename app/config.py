@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     database_pool_timeout: Seconds = 1.0
     database_checkout_limit: Seconds = 1.5
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
-    accept_newer_schema: bool = False
+    accept_newer_schema: bool = True
 
     redis_url: Secret[RedisDsn]
     redis_password: Annotated[SecretStr | None, Field(validate_default=True)] = None
