@@ -38,7 +38,6 @@ VENV := .venv/bin
 DEV := $(VENV)/python -m dev
 # For the programs of requirements-tools.txt, which are in .venv.
 WITH_TOOLS = PATH="$(CURDIR)/$(VENV):$$PATH"
-PROD := docker compose -f compose.yaml
 
 # Tests that attack running services: faults, hostile input, everything the OpenAPI document allows.
 # `make check` runs them, `make test` does not.
@@ -95,7 +94,7 @@ test: env $(if $(filter tests/stack% %/stack,$(T)),tools) ## Run the tests: make
 ##@ Checks: what CI runs, by what each needs
 
 .PHONY: check
-check: lint check-locks ## Python and git: style, types, locks, and all tests that need no container
+check: lint check-locks check-previous ## Python and git: style, types, locks, migrations, and all tests that need no container
 	@$(CHECK) $(PARALLEL) $(COVERED)
 
 .PHONY: check-docker
@@ -114,6 +113,10 @@ check-more: tools ## Minutes of load, 20 starts, a slow database, all tests insi
 check-locks: env
 	@before=$$(cat requirements*.txt | cksum) && $(MAKE) lock && test "$$before" = "$$(cat requirements*.txt | cksum)" \
 		|| { echo 'The locks did not fit pyproject.toml. make lock has written new ones: commit them.' >&2; exit 1; }
+
+.PHONY: check-previous
+check-previous: env
+	@deploy/pipeline/check-previous
 
 ##@ Code
 
@@ -176,10 +179,11 @@ image: ## Build the production image: make image [TAG=…]
 secrets: ## Write the secret files that are missing
 	@deploy/make-secrets
 
+# Through the environment, no character of TAG is a command for the shell.
+prod deploy: export WANTED = $(TAG)
 .PHONY: prod
-prod: secrets ## Run the production stack on this host: make prod [DOMAIN=…]
-	$(PRODUCTION_ONLY)
-	$(PROD) up --detach --wait --build
+prod: ## Build this folder and run it in production on this host: make prod [DOMAIN=…]
+	@deploy/release --build "$$WANTED"
 
 .PHONY: down
 down: ## Stop the development stack; the data stays
@@ -231,15 +235,12 @@ verify: ## Check who signed and built an image: make verify REGISTRY=ghcr.io REP
 ##@ Production on one host
 
 .PHONY: deploy
-deploy: secrets ## Replace the running version without dropping a request: make deploy TAG=…
-	@deploy/release $(TAG)
+deploy: ## Run a version, the first or the next, without dropping a request: make deploy TAG=…
+	@deploy/release "$$WANTED"
 
-DEPLOYED = $${STATE_DIR:-.deployed}
 .PHONY: rollback
 rollback: ## Put the version before in the place of the running one
-	$(PRODUCTION_ONLY)
-	@test -s $(DEPLOYED) || { echo 'Nothing was deployed here yet: make deploy TAG=…' >&2; exit 1; }
-	@deploy/release $$(cut -d ' ' -f 2 $(DEPLOYED))
+	@deploy/release --rollback
 
 .PHONY: backup
 backup: ## Write everything that Postgres holds to backups/

@@ -9,7 +9,7 @@ import pytest
 from python_on_whales import DockerClient
 
 from tests.stack.development import checked_out, development
-from tests.stack.images import FAULTS, ONE, Images, built_images
+from tests.stack.images import FAULTS, NEWER, ONE, Images, built_images
 from tests.stack.source import copy_of_repository, own_name
 from tests.stack.stack import Stack, production
 
@@ -49,6 +49,11 @@ def images(docker: DockerClient, source: Path) -> Iterator[Images]:
 def faulty_images(images: Images) -> None:
     for tag in FAULTS:
         images.derive(tag)
+
+
+@pytest.fixture(scope="session")
+def newer_image(images: Images) -> None:
+    images.derive(NEWER)
 
 
 @pytest.fixture(scope="session")

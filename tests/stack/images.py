@@ -49,6 +49,7 @@ CHANGES = {
 RUN rm app/__pycache__/worker.* && echo "raise SystemExit('the stoker is asleep')" > app/worker.py
 USER 10001:10001""",
     NEWER: f"""ENV GIT_SHA=sha-of-{NEWER}
+LABEL org.opencontainers.image.revision=sha-of-{NEWER}
 COPY --chmod=644 <<NOTES migrations/versions/29990101_9999_notes.py
 {NOTES}
 NOTES""",

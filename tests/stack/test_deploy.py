@@ -72,8 +72,8 @@ class TestDeploy:
         with nothing_lost(stack, token):
             run(["make", "deploy", f"TAG={TWO}"], cwd=stack.source, env=stack.environment)
             assert stack.versions() == {images.version(TWO)}
-            assert stack.container("worker").config.image == images.name(TWO)
-            assert (stack.folder / "deployed").read_text().split() == [TWO, ONE]
+            assert stack.container("worker").image == images.id(TWO)
+            assert stack.deployed() == [TWO, ONE]
             run(["make", "rollback"], cwd=stack.source, env=stack.environment)
         assert stack.versions() == {images.version(ONE)}
 

@@ -53,12 +53,7 @@ class TestDamagedBackup:
             assert api.get("/api/v1/tokens").status_code == 200
 
 
-@pytest.fixture(scope="module")
-def newer(images: Images) -> None:
-    images.derive(NEWER)
-
-
-@pytest.mark.usefixtures("newer")
+@pytest.mark.usefixtures("newer_image")
 class TestOtherVersion:
     """A backup fits the version before and the version after it, whose schemas differ."""
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from python_on_whales import DockerClient
 
-from template.tests.containers.registry import Registry, stop_stage
 from tests.sockets import unused_port
+from tests.stack.registry import Registry, stop_stage
 from tests.stack.source import own_name, run
 
 IDENTITY = ("-c", "user.name=Some One", "-c", "user.email=someone@example.com")

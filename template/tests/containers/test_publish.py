@@ -10,7 +10,7 @@ import pytest
 from python_on_whales import DockerClient
 
 from template.tests.containers.clone import NAME, Clone, clone_in
-from template.tests.containers.registry import Registry, pulled_digest, running_registry
+from tests.stack.registry import Registry, pulled_digest, running_registry
 from tests.stack.source import ROOT, run
 
 DOCKERFILE = """FROM scratch

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from python_on_whales import DockerClient
 
-from template.tests.containers.registry import Registry, running_registry, stop_stage
 from template.tests.containers.trivy_database import Planted, write_database
 from template.tests.pipeline.scripts import stand_in
 from template.tests.workflows.act import Run, run_workflow
 from template.tests.workflows.clone import NAME, Clone
 from tests.sockets import unused_port
+from tests.stack.registry import Registry, running_registry, stop_stage
 
 # A fake gh. It has no issues and no releases.
 GH = """echo "gh $*" >>"$NOTES"

@@ -10,9 +10,9 @@ import shutil
 import pytest
 from python_on_whales import DockerClient
 
-from template.tests.containers.registry import pulled_digest
 from template.tests.containers.trivy_database import Planted
 from template.tests.workflows.conftest import Hub
+from tests.stack.registry import pulled_digest
 
 JOBS = ("plan", "check", "image", "code-scanning", "publish", "required")
 GREEN = dict.fromkeys(JOBS, "success")

@@ -18,11 +18,23 @@ MANIFESTS = ", ".join(f"application/vnd.{kind}+json" for kind in (*KINDS, *OLDER
 
 @dataclass
 class Registry:
+    docker: DockerClient
+    name: str
     port: int
 
     @property
     def host(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Nobody answers on the registry's port during the block."""
+        self.docker.container.stop(self.name, time=1)
+        try:
+            yield
+        finally:
+            self.docker.container.start(self.name)
+            until(lambda: self.ask("").status_code == 200)
 
     def ask(self, path: str) -> httpx.Response:
         return httpx.get(f"http://{self.host}/v2/{path}", headers={"Accept": MANIFESTS})
@@ -45,13 +57,18 @@ class Registry:
 
 @contextmanager
 def running_registry(docker: DockerClient) -> Iterator[Registry]:
-    registry, name = Registry(unused_port()), own_name()
-    docker.run("registry:2", detach=True, name=name, publish=[(f"127.0.0.1:{registry.port}", 5000)])
+    registry = Registry(docker, own_name(), unused_port())
+    docker.run(
+        "registry:2",
+        detach=True,
+        name=registry.name,
+        publish=[(f"127.0.0.1:{registry.port}", 5000)],
+    )
     try:
         until(lambda: registry.ask("").status_code == 200)
         yield registry
     finally:
-        docker.container.remove(name, force=True, volumes=True)
+        docker.container.remove(registry.name, force=True, volumes=True)
 
 
 def pulled_digest(docker: DockerClient, image: str) -> str:
