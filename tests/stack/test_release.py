@@ -22,11 +22,11 @@ def log(tmp_path: Path) -> Path:
 
 def runs(stack: Stack) -> str:
     """Return the tag that app and worker run, each in one container."""
-    images = {stack.container(name).config.image for name in ("app", "worker")}
-    [image] = images
-    assert image is not None
+    containers = [stack.container(name) for name in ("app", "worker")]
+    [_] = {container.image for container in containers}
+    [tag] = {tag_of(str(container.config.image)) for container in containers}
     assert len(stack.containers("app", every=True)) == 1
-    return tag_of(image)
+    return tag
 
 
 def other(tag: str) -> str:
