@@ -11,7 +11,7 @@ import pytest
 
 from tests.polling import until
 from tests.stack.data import databases, make_token, redis, sql, stored
-from tests.stack.images import NEWER, ONE, Images
+from tests.stack.images import NEWER, ONE
 from tests.stack.stack import Stack
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
