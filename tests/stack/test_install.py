@@ -73,8 +73,11 @@ def host(
             host = Host(docker, images, registry, stack)
             yield host
             stacks.remove(stack)
-        for image in docker.image.list(host.repository):
-            docker.image.remove(image, force=True)
+        # By name: by id this would remove the images under test too.
+        found = docker.image.list(host.repository)
+        names = [name for image in found for name in (*image.repo_tags, *image.repo_digests)]
+        mine = [name for name in names if name.startswith(host.repository)]
+        docker.image.remove(mine, force=True)
 
 
 @pytest.mark.usefixtures("newer_image")

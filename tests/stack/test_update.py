@@ -22,28 +22,30 @@ class TestRules:
 
     @pytest.fixture
     def rules(self, stack: Stack) -> Iterator[Path]:
-        file = stack.source / "deploy/proxy/features/test.caddy"
+        file = stack.source / "deploy/proxy/Caddyfile"
+        before = file.read_text()
         yield file
-        file.unlink(missing_ok=True)
+        file.write_text(before)
         stack.script("compose", *RELOAD)
 
     def test_a_changed_file(self, stack: Stack, rules: Path) -> None:
         def ask(client: httpx.AsyncClient, _number: int) -> httpx.Request:
             return client.build_request("GET", "/health/live")
 
+        text = rules.read_text()
         with under_load(stack.url, ask, rate=RATE, seconds=6) as outcome, stack.client() as client:
             for answer in ("first", "second"):
                 # git replaces a file by another one, and does not write into it.
                 new = rules.with_suffix(".new")
-                new.write_text(f'respond /rules "{answer}"\n')
+                new.write_text(text.replace("encode", f'respond /rules "{answer}"\n\tencode', 1))
                 new.replace(rules)
                 stack.script("compose", *RELOAD)
                 assert client.get("/rules").text == answer
         outcome.check(1)
 
     def test_a_mistake_changes_nothing(self, stack: Stack, rules: Path) -> None:
-        rules.write_text("not a rule\n")
-        with pytest.raises(AssertionError, match="unrecognized directive: not"):
+        rules.write_text(f"{rules.read_text()}\n:81 {{\n\tnonsense\n}}\n")
+        with pytest.raises(AssertionError, match="unrecognized directive: nonsense"):
             stack.script("compose", *RELOAD)
         with stack.client() as client:
             assert client.get("/health/live").status_code == 200
