@@ -27,10 +27,9 @@ BEST = $(if $(HAS_PYTHON),$(shell $(PYTHON) dev/bootstrap.py doctor --choose),$(
 HAS_PYTHON = $(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null)
 # The runtime that runs now. make asks only if a target uses it.
 WHERE = $(or $(CHOSEN),$(if $(shell dev/within 10 sh -c 'deploy/project --running 2>&3' 3>&2),docker,embedded))
-# Commands of containers begin with one of these two. It fails if the stack of that name is another
-# clone's, or if it is production's and the command is for development, or the reverse.
+# Commands of development's containers begin with this. It fails if the stack of that name is another
+# clone's or production's.
 DEVELOPMENT_ONLY = @deploy/project development >/dev/null
-PRODUCTION_ONLY = @deploy/project production >/dev/null
 # So that input can come from a pipe.
 NO_TTY = $$(test -t 0 || echo -T)
 
