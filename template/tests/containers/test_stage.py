@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from template.tests.containers.registry import stop_stage
 from tests.sockets import unused_port
+from tests.stack.registry import stop_stage
 from tests.stack.source import copy_of_repository, run
 
 
