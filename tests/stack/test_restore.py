@@ -186,3 +186,15 @@ class TestKilled:
         assert "drydock" in kept
         if phase == PHASES[0]:
             assert not backup.is_stored()
+
+
+class TestDeployAfterKill:
+    """A deploy starts the service again, whatever a killed restore left."""
+
+    @pytest.mark.parametrize("phase", [PHASES[2], PHASES[3]])
+    def test_it_starts(self, backup: Backup, log: Path, phase: str) -> None:
+        restore = backup.start(phase, log)
+        os.killpg(restore.pid, signal.SIGKILL)
+        restore.wait(10)
+        backup.stack.script("release", ONE)
+        backup.is_stored()
