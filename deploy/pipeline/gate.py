@@ -1,13 +1,15 @@
 """Decides from trivy's reports whether an image may be published.
 
-    gate.py --exceptions .trivyignore.yaml --database database.json --output gate.json REPORT...
+    gate.py --exceptions .trivyignore.yaml --database database.json --control control.json \
+            --output gate.json REPORT...
 
 These findings block it: a vulnerability of severity HIGH or CRITICAL that has a fix, a secret, a
 misconfiguration, and an exception without a reason, without a date, or after its date. trivy leaves
 out the findings that an exception names, until its date.
 
-Exit code 0: nothing blocks it. 1: something does. 2: the scan is not valid, because a report lists
-no package, or because the vulnerability database is missing or old.
+Exit code 0: nothing blocks it. 1: something does. 2: the scan is not valid, because no report lists
+the packages or the Python interpreter, or because the vulnerability database is missing or old. The
+control is the report of an old Python: if it has no finding, the database does not know Python.
 """
 
 import argparse
@@ -25,7 +27,8 @@ BLOCKING = {"HIGH", "CRITICAL"}
 DATABASE_AGE = timedelta(days=7)
 # Somebody has to review each exception once a year.
 EXCEPTION_AGE = timedelta(days=366)
-LOOKED_AT = {"os-pkgs", "lang-pkgs"}
+KINDS = {"os-pkgs", "lang-pkgs"}
+INTERPRETER = "bitnami"  # trivy's type of the entry that interpreter.py wrote
 
 
 class UnknownError(Exception):
@@ -50,6 +53,8 @@ def findings_of(report: dict[str, Any]) -> Iterator[Finding]:
             where = f"{found['PkgName']} {found['InstalledVersion']}"
             fixed = found.get("FixedVersion", "")
             remedy = f"fixed in {fixed}" if fixed else "no fix yet"
+            if fixed and result.get("Class") == "os-pkgs":
+                remedy += f": {found['PkgName']}={fixed} in deploy/debian-updates.txt"
             blocks = bool(fixed) and severity in BLOCKING
             title = found.get("Title", "")
             yield Finding("vulnerability", id_, severity, where, title, remedy, blocks)
@@ -66,18 +71,39 @@ def findings_of(report: dict[str, Any]) -> Iterator[Finding]:
             )
 
 
+def packages_of(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return result.get("Packages") or []
+
+
 def check_coverage(reports: list[dict[str, Any]]) -> int:
     """Count the packages in the reports; raise if they have none of one kind."""
     results = [result for report in reports for result in report.get("Results") or []]
+    others = [result for result in results if result.get("Type") != INTERPRETER]
     counts = {
-        kind: sum(len(r.get("Packages") or []) for r in results if r.get("Class") == kind)
-        for kind in LOOKED_AT
+        kind: sum(len(packages_of(result)) for result in others if result.get("Class") == kind)
+        for kind in KINDS
     }
     if missing := sorted(kind for kind, count in counts.items() if not count):
         raise UnknownError(f"no report lists any package of the kind {' or '.join(missing)}")
     if any(report.get("Metadata", {}).get("OS", {}).get("EOSL") for report in reports):
         raise UnknownError("the base's release gets no security updates any more")
     return sum(counts.values())
+
+
+def check_interpreter(reports: list[dict[str, Any]], control: dict[str, Any]) -> str:
+    """Return the version of the image's Python; raise if nobody has judged it."""
+    versions = {
+        package["Version"]
+        for report in reports
+        for result in report.get("Results") or []
+        for package in packages_of(result)
+        if (result.get("Type"), package["Name"]) == (INTERPRETER, "python")
+    }
+    if len(versions) != 1:
+        raise UnknownError("no report lists the Python interpreter, see interpreter.py")
+    if not any(result.get("Vulnerabilities") for result in control.get("Results") or []):
+        raise UnknownError("the database knows no vulnerability of any Python interpreter")
+    return versions.pop()
 
 
 def check_database(database: dict[str, Any], now: datetime) -> datetime:
@@ -121,6 +147,7 @@ def judge(options: argparse.Namespace, now: datetime) -> dict[str, Any]:
     ]
     return {
         "packages": check_coverage(reports),
+        "python": check_interpreter(reports, read(options.control)),
         "database": check_database(read(options.database), now).isoformat(),
         "accepted": len(accepted),
         "findings": [finding._asdict() for finding in found],
@@ -142,6 +169,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exceptions", type=Path, required=True)
     parser.add_argument("--database", type=Path, required=True)
+    parser.add_argument("--control", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("reports", nargs="+", type=Path)
     options = parser.parse_args()
@@ -157,7 +185,7 @@ def main() -> int:
         print(f"{mark}{'  '.join(words)}  ({found['remedy']})")
     stopping = sum(found["blocks"] for found in verdict["findings"])
     print(
-        f"{verdict['packages']} packages looked at, database of {verdict['database'][:10]}: "
+        f"{verdict['packages']} packages and Python {verdict['python']} looked at, database of {verdict['database'][:10]}: "
         f"{len(verdict['findings'])} findings, {stopping} stop it, {verdict['accepted']} accepted"
     )
     return 0 if verdict["passed"] else 1

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 from python_on_whales import DockerClient
 
-from template.tests.containers.trivy_database import Planted, write_database
+from template.tests.containers.trivy_database import INTERPRETERS, Planted, write_database
 from tests.stack.images import ONE, Images
 from tests.stack.source import copy_of_repository, run
 
@@ -80,6 +80,32 @@ class TestVulnerabilities:
         assert found.finds("1 accepted") == (days > 0)
         assert found.finds("BLOCKS exception", "it ended on") == (days < 0)
         assert found.finds("BLOCKS vulnerability", "CVE-2099-0001") == (days < 0)
+
+
+class TestInterpreter:
+    """CPython is judged too, although no package manager installed it."""
+
+    def test_a_fix_of_it(self, source: Path, images: Images, cache: Path) -> None:
+        planted = Planted("CVE-2099-0004", "python", of=INTERPRETERS)
+        found = scan(source, images.name(ONE), write_database(cache, planted))
+        assert not found.passed
+        assert found.finds("BLOCKS", "CVE-2099-0004", "python 3.14", "fixed in 999.0")
+
+    def test_an_image_that_hides_it(
+        self, source: Path, images: Images, cache: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "Dockerfile").write_text(
+            f"FROM {images.name(ONE)}\nUSER 0\nRUN rm -r /usr/local/share/sbom\n"
+        )
+        run(["docker", "build", "--quiet", "--tag", images.name("hidden"), "."], cwd=tmp_path)
+        found = scan(source, images.name("hidden"), write_database(cache))
+        assert not found.passed
+        assert found.finds("NOT SCANNED", "no report lists the Python interpreter")
+
+    def test_a_database_without_it(self, source: Path, images: Images, cache: Path) -> None:
+        found = scan(source, images.name(ONE), write_database(cache, always=()))
+        assert not found.passed
+        assert found.finds("NOT SCANNED", "no vulnerability of any Python interpreter")
 
 
 class TestSecrets:
