@@ -45,20 +45,23 @@ RUN --mount=type=cache,target=/root/.cache/uv,sharing=locked \
 
 
 FROM base AS system
-# Fixes that the base does not have yet. Usually the file names none, and this does nothing.
+# Debian's fixes that the base does not have yet; usually the file names none. interpreter.py notes
+# which Python this is, since no package manager knows it.
 RUN --mount=type=bind,source=deploy/debian-updates.txt,target=/tmp/updates.txt \
-    touch /started && sed 's/#.*//' /tmp/updates.txt > /updates \
+    --mount=type=bind,source=deploy/pipeline/interpreter.py,target=/tmp/interpreter.py \
+    touch /started && mkdir -p /usr/local/share/sbom \
+    && python /tmp/interpreter.py > /usr/local/share/sbom/python.cdx.json \
+    && sed 's/#.*//' /tmp/updates.txt > /updates \
     && if grep -q '[a-z]' /updates; then \
         apt-get update \
         && xargs --arg-file=/updates apt-get install --yes --no-install-recommends --only-upgrade \
         && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*; \
-    fi && rm /updates
+    fi && rm /updates \
+    && find / -xdev -newer /started -exec touch --no-dereference --date=@0 {} +
 # Production installs nothing, so this removes pip, and ensurepip, which contains a second pip. The
 # official image has no bytecode of the standard library, and each start would compile it again.
 # useradd would write the date of the build into /etc/shadow, so echo adds the user.
-RUN --network=none \
-    --mount=type=bind,source=deploy/pipeline/interpreter.py,target=/tmp/interpreter.py \
-    mkdir -p /usr/local/share/sbom && python /tmp/interpreter.py > /usr/local/share/sbom/python.cdx.json \
+RUN --network=none touch /started \
     && python -m pip uninstall --yes --quiet --root-user-action=ignore --break-system-packages pip \
     && rm -rf "$(python -c 'import ensurepip; print(*ensurepip.__path__)')" \
         /usr/local/bin/pip* /usr/bin/pip* /usr/share/python-wheels \

@@ -1,7 +1,8 @@
-"""Decides from trivy's reports whether an image may be published.
+"""Decides from trivy's reports whether an image may be published, or whether the locks are sound.
 
-    gate.py --exceptions .trivyignore.yaml --database database.json --control control.json \
-            --output gate.json REPORT...
+    gate.py --exceptions .trivyignore.yaml --database database.json --output gate.json \
+            --control control.json --reports REPORT...
+    gate.py … --locks requirements.txt… --reports REPORT...
 
 These findings block it: a vulnerability of severity HIGH or CRITICAL that has a fix, a secret, a
 misconfiguration, and an exception without a reason, without a date, or after its date. trivy leaves
@@ -9,7 +10,8 @@ out the findings that an exception names, until its date.
 
 Exit code 0: nothing blocks it. 1: something does. 2: the scan is not valid, because no report lists
 the packages or the Python interpreter, or because the vulnerability database is missing or old. The
-control is the report of an old Python: if it has no finding, the database does not know Python.
+control is the report of an old Python: if it has no finding, the database does not know Python. With
+--locks there is no image: the reports must list packages of each of these files.
 """
 
 import argparse
@@ -134,6 +136,18 @@ def bad_exceptions(exceptions: dict[str, Any], today: date) -> Iterator[Finding]
             yield Finding("exception", entry["id"], "-", kind, wrong, remedy)
 
 
+def check_locks(reports: list[dict[str, Any]], locks: list[Path]) -> int:
+    """Count the packages in the reports; raise if a lock file has none."""
+    counts = {
+        result["Target"]: len(packages_of(result))
+        for report in reports
+        for result in report.get("Results") or []
+    }
+    if missing := [str(lock) for lock in locks if not counts.get(str(lock))]:
+        raise UnknownError(f"no report lists any package of {' or '.join(missing)}")
+    return sum(counts.values())
+
+
 def judge(options: argparse.Namespace, now: datetime) -> dict[str, Any]:
     reports = [read(path) for path in options.reports]
     exceptions = yaml.safe_load(options.exceptions.read_text(encoding="utf-8")) or {}
@@ -145,9 +159,16 @@ def judge(options: argparse.Namespace, now: datetime) -> dict[str, Any]:
         for result in report.get("Results") or []
         for hidden in result.get("ExperimentalModifiedFindings") or []
     ]
+    if options.locks:
+        coverage: dict[str, Any] = {"packages": check_locks(reports, options.locks)}
+    else:
+        control = read(options.control)
+        coverage = {
+            "packages": check_coverage(reports),
+            "python": check_interpreter(reports, control),
+        }
     return {
-        "packages": check_coverage(reports),
-        "python": check_interpreter(reports, read(options.control)),
+        **coverage,
         "database": check_database(read(options.database), now).isoformat(),
         "accepted": len(accepted),
         "findings": [finding._asdict() for finding in found],
@@ -169,9 +190,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exceptions", type=Path, required=True)
     parser.add_argument("--database", type=Path, required=True)
-    parser.add_argument("--control", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("reports", nargs="+", type=Path)
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--control", type=Path)
+    kind.add_argument("--locks", nargs="+", type=Path)
+    parser.add_argument("--reports", nargs="+", type=Path, required=True)
     options = parser.parse_args()
     try:
         verdict = judge(options, datetime.now(UTC))
@@ -184,8 +207,9 @@ def main() -> int:
         words = (found["kind"], found["id"], found["severity"], found["where"], found["what"])
         print(f"{mark}{'  '.join(words)}  ({found['remedy']})")
     stopping = sum(found["blocks"] for found in verdict["findings"])
+    python = f" and Python {verdict['python']}" if "python" in verdict else ""
     print(
-        f"{verdict['packages']} packages and Python {verdict['python']} looked at, database of {verdict['database'][:10]}: "
+        f"{verdict['packages']} packages{python} looked at, database of {verdict['database'][:10]}: "
         f"{len(verdict['findings'])} findings, {stopping} stop it, {verdict['accepted']} accepted"
     )
     return 0 if verdict["passed"] else 1

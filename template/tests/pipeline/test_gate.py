@@ -77,7 +77,7 @@ class Scan:
             *("--database", self.folder / "database.json"),
             *("--control", self.folder / "control.json"),
             *("--output", self.folder / "gate.json"),
-            *(self.folder / "image.json", self.folder / "config.json"),
+            *("--reports", self.folder / "image.json", self.folder / "config.json"),
         )
 
 
@@ -184,7 +184,8 @@ class TestUnseen:
         report.write_text(text)
         words = ("--exceptions", scan.folder / "exceptions.yaml", "--output", scan.folder / "out")
         words += ("--database", scan.folder / "database.json")
-        said = run_script("gate.py", *words, "--control", scan.folder / "control.json", report)
+        control = ("--control", scan.folder / "control.json")
+        said = run_script("gate.py", *words, *control, "--reports", report)
         assert said.code == 2
         assert "NOT SCANNED" in said.err
 
