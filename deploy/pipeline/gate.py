@@ -9,9 +9,10 @@ misconfiguration, and an exception without a reason, without a date, or after it
 out the findings that an exception names, until its date.
 
 Exit code 0: nothing blocks it. 1: something does. 2: the scan is not valid, because no report lists
-the packages or the Python interpreter, or because the vulnerability database is missing or old. The
-control is the report of an old Python: if it has no finding, the database does not know Python. With
---locks there is no image: the reports must list packages of each of these files.
+the packages or the Python interpreter, or because the vulnerability database is missing or old.
+
+The control is the report of an old Python: if it has no finding, the database does not know Python.
+With --locks there is no image: the reports must list packages of each of these files.
 """
 
 import argparse
@@ -94,7 +95,7 @@ def check_coverage(reports: list[dict[str, Any]]) -> int:
 
 def check_interpreter(reports: list[dict[str, Any]], control: dict[str, Any]) -> str:
     """Return the version of the image's Python; raise if nobody has judged it."""
-    versions = {
+    versions: set[str] = {
         package["Version"]
         for report in reports
         for result in report.get("Results") or []
@@ -209,8 +210,9 @@ def main() -> int:
     stopping = sum(found["blocks"] for found in verdict["findings"])
     python = f" and Python {verdict['python']}" if "python" in verdict else ""
     print(
-        f"{verdict['packages']} packages{python} looked at, database of {verdict['database'][:10]}: "
-        f"{len(verdict['findings'])} findings, {stopping} stop it, {verdict['accepted']} accepted"
+        f"{verdict['packages']} packages{python} looked at, database of "
+        f"{verdict['database'][:10]}: {len(verdict['findings'])} findings, "
+        f"{stopping} stop it, {verdict['accepted']} accepted"
     )
     return 0 if verdict["passed"] else 1
 

@@ -1,8 +1,8 @@
 """Prints a bill of materials with one entry, the Python that runs this script, in CycloneDX.
 
-The official image's Python was installed by no package manager, so a scanner does not see it. The
-Dockerfile writes this file into the image, where trivy finds it. trivy's database knows CPython only
-as Bitnami's package, hence the purl. deploy/pipeline/sbom gives it the purl of CPython itself.
+No package manager installed the official image's Python, so a scanner does not see it. The
+Dockerfile writes this bill into the image, where trivy finds it. trivy's database knows CPython
+only as Bitnami's package, hence the purl. deploy/pipeline/sbom replaces it with CPython's own.
 """
 
 import json

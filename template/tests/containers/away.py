@@ -8,26 +8,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextmanager
 def registry_that_says(status: int) -> Iterator[str]:
-    """Serve the status on a free port of 127.0.0.1, and return the address. 0: nobody listens."""
+    """Serve the status on a free port of 127.0.0.1, and yield the address. 0: nobody listens."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        do_HEAD = do_PUT = do_POST = do_GET
-
-        def log_message(self, format: str, *args: object) -> None: ...
+        def handle_one_request(self) -> None:
+            self.raw_requestline = self.rfile.readline()
+            if self.parse_request():
+                self.close_connection = True
+                self.send_response_only(status)
+                self.end_headers()
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         address = f"127.0.0.1:{server.server_port}"
-        if not status:
+        if status:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        else:
             server.server_close()
-            yield address
-            return
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield address
-        finally:
+        yield address
+        if status:
             server.shutdown()

@@ -3,12 +3,15 @@
 The image is a small one. Other tests check the content of the real image.
 """
 
+import json
 import shutil
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from python_on_whales import DockerClient
 
+from template.tests.containers.away import registry_that_says
 from template.tests.containers.clone import NAME, Clone, clone_in
 from template.tests.containers.registry import Registry, pulled_digest, running_registry
 from tests.stack.source import ROOT, run
@@ -118,9 +121,45 @@ class TestPromote:
             clone.promote(clone.commit(), "v1.0.0")
         assert clone.tags() == before
 
-    def test_a_registry_that_is_away(self, clone: Clone) -> None:
-        with pytest.raises(AssertionError, match="can't be looked up"):
-            clone.script("pipeline/promote", "latest", "v1.0.0", REGISTRY="127.0.0.1:1")
+
+@pytest.mark.parametrize("status", [0, 401, 403, 429, 500, 503])
+class TestRegistryInTrouble:
+    """A registry that does not answer properly is an error everywhere, and never looks empty."""
+
+    @pytest.mark.parametrize(
+        "command", [("rescan", "latest"), ("promote", "latest", "v1.0.0"), ("push",)]
+    )
+    def test_each_script(self, clone: Clone, status: int, command: tuple[str, ...]) -> None:
+        name, *words = command
+        staged = [clone.stage()] if name == "push" else []
+        with registry_that_says(status) as registry:
+            run_it = partial(clone.script, f"pipeline/{name}", *words, *staged, REGISTRY=registry)
+            with pytest.raises(AssertionError, match=rf"answered [1-9](?s:.*){registry}"):
+                run_it()
+        assert not (clone.folder / ".pipeline/findings").exists()
+
+
+class TestTampering:
+    """The registry's folder passes through other jobs. Other bytes under a digest are refused."""
+
+    def test_a_changed_layer(self, clone: Clone) -> None:
+        before = clone.tags()
+        clone.commit()
+        (clone.folder / "content").write_text("three\n")
+        clone.commit()
+        staged = clone.stage()
+        clone.script("pipeline/stage", "--stop")
+        manifest = staged.rpartition(":")[2]
+        blobs = clone.folder / ".pipeline/registry/docker/registry/v2/blobs/sha256"
+        own = blobs / manifest[:2] / manifest / "data"
+        layer = json.loads(own.read_text())["layers"][0]["digest"].removeprefix("sha256:")
+        content = blobs / layer[:2] / layer / "data"
+        content.write_bytes(content.read_bytes()[:-1] + b"!")
+        again = clone.script("pipeline/stage", "--start", f"sha256:{manifest}").strip()
+        assert again == staged
+        with pytest.raises(AssertionError, match="digest"):
+            clone.push(again)
+        assert clone.tags() == before
 
 
 class TestArchitectures:

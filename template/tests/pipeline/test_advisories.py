@@ -1,4 +1,4 @@
-"""The locked packages are compared with the database of vulnerabilities, or it is said that nobody did."""
+"""The locked packages are compared with the database, or it is said that nobody did."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ from template import ROOT
 from template.tests.containers.trivy_database import Planted, write_database
 from template.tests.pipeline.scripts import SCRIPTS, Said, run_script, stand_in
 
-pytestmark = pytest.mark.skipif(not shutil.which("trivy"), reason="trivy has no wheel for this machine")
+pytestmark = pytest.mark.skipif(not shutil.which("trivy"), reason="no trivy here")
 
 
 @pytest.fixture

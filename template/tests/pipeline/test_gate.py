@@ -183,9 +183,9 @@ class TestUnseen:
         report = scan.folder / "image.json"
         report.write_text(text)
         words = ("--exceptions", scan.folder / "exceptions.yaml", "--output", scan.folder / "out")
-        words += ("--database", scan.folder / "database.json")
+        database = ("--database", scan.folder / "database.json")
         control = ("--control", scan.folder / "control.json")
-        said = run_script("gate.py", *words, *control, "--reports", report)
+        said = run_script("gate.py", *words, *database, *control, "--reports", report)
         assert said.code == 2
         assert "NOT SCANNED" in said.err
 

@@ -19,11 +19,11 @@ INDEX = {
         {"digest": ARM64, "platform": {"architecture": "arm64"}},
     ]
 }
-# A fake `docker buildx imagetools inspect` that knows one image. It can't show the manifests of `cut`.
+# A fake `docker buildx imagetools inspect` that knows one image.
 DOCKER = f"""case "$* " in
   *:gone*) echo "ERROR: $4: not found" >&2; exit 1 ;;
-  *:helper*) echo "ERROR: docker-credential-desktop: executable file not found in \\$PATH" >&2; exit 1 ;;
-  *cut*--raw* | *--raw*cut*) echo "ERROR: unexpected EOF" >&2; exit 1 ;;
+  *:helper*) echo "ERROR: docker-credential-x: executable file not found" >&2; exit 1 ;;
+  *--raw*cut*) echo "ERROR: unexpected EOF" >&2; exit 1 ;;
   *:away*) echo "ERROR: dial tcp: connection refused" >&2; exit 1 ;;
   *--raw*) echo '{json.dumps(INDEX)}' ;;
   *'json .Manifest'*) echo '{{"digest": "{DIGEST}"}}' ;;

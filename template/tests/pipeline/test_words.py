@@ -50,7 +50,7 @@ class TestMake:
         assert not (machine.folder / "pwned").exists()
 
     def test_in_the_environment(self, machine: Machine, target: str) -> None:
-        attack = "$(shell touch pwned);touch pwned;`touch pwned`\";touch pwned;\""
+        attack = '$(shell touch pwned);touch pwned;`touch pwned`";touch pwned;"'
         make(machine, target, **dict.fromkeys(VARIABLES, attack))
         assert not (machine.folder / "pwned").exists()
 
