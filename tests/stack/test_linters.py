@@ -30,8 +30,7 @@ def shell_scripts(folder: str) -> list[str]:
     ids=["hadolint", "actionlint", "zizmor", "shellcheck", "shellcheck of the pipeline"],
 )
 def test_linter(program: str, words: list[str], environment: dict[str, str]) -> None:
-    if platform.machine() != "x86_64" and not (
-        shutil.which(program) and shutil.which("shellcheck")
-    ):
+    here = shutil.which(program) and shutil.which("shellcheck")
+    if platform.machine() != "x86_64" and not here:
         pytest.skip("there is no wheel for this machine: requirements-tools.in. amd64 runs it")
     run([program, *words], cwd=ROOT, env=environment)
