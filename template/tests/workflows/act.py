@@ -78,6 +78,8 @@ def run_workflow(
         [
             *("act", event, "--workflows", str(workflow), "--secret", "GITHUB_TOKEN=none"),
             *("--action-offline-mode", "--pull=false", "--no-cache-server", *options),
+            # All jobs are on one machine here, and would take each other's port.
+            *("--concurrent-jobs", "1"),
         ],
         cwd=copy,
         env=kept | {"PATH": f"{programs}:{kept['PATH']}"},

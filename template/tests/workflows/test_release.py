@@ -33,7 +33,7 @@ class TestRelease:
         hub.clone.git("tag", "--delete", VERSION)
         hub.clone.git("reset", "--quiet", "--hard", published)
         assert run.jobs["release"] == "failure"
-        assert "the pipeline of that commit has not finished" in run.output
+        assert "The pipeline of this commit has not finished" in run.output
         assert hub.tags() == before
 
     def test_the_same_digest_gets_the_version(self, hub: Hub, published: str) -> None:
