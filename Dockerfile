@@ -70,7 +70,7 @@ RUN --network=none touch /started \
     && echo 'drydock:x:10001:10001::/nonexistent:/usr/sbin/nologin' >> /etc/passwd \
     && echo 'drydock:x:10001:' >> /etc/group \
     && find / -xdev -newer /started -exec touch --no-dereference --date=@0 {} + \
-    && rm /started && touch --date=@0 /
+    && rm /started && touch --date=@0 / /tmp
 
 
 FROM base AS code
