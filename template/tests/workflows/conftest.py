@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -88,9 +89,11 @@ def docker() -> DockerClient:
 
 
 @pytest.fixture(scope="module")
-def hub(docker: DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    folder = tmp_path_factory.mktemp("hub")
-    with running_registry(docker) as registry:
+def hub(docker: DockerClient) -> Iterator[Hub]:
+    # pytest's folders are closed to the account that runs the workflows.
+    with TemporaryDirectory(prefix="hub-") as name, running_registry(docker) as registry:
+        folder = Path(name).resolve()
+        folder.chmod(0o755)
         hub = Hub(folder, Clone(folder), registry)
         stand_in(folder / "programs", "gh", GH)
         yield hub
