@@ -30,16 +30,18 @@ FROM base AS builder
 RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
     --mount=type=bind,source=requirements-dev.txt,target=/tmp/lock.txt \
     python -m venv /uv \
-    && /uv/bin/pip install --disable-pip-version-check --require-hashes --constraint /tmp/lock.txt uv
+    && /uv/bin/pip install --disable-pip-version-check --only-binary=:all: --require-hashes \
+        --constraint /tmp/lock.txt uv
 # Python never compares this bytecode with its source, because the image's files don't change. The
-# cache mount keeps downloads: after a change of the lock, a build fetches only new packages.
+# cache mount keeps downloads: after a change of the lock, a build fetches only new packages. Only
+# wheels are installed, since to build a package means to run code that no lock names.
 ENV UV_COMPILE_BYTECODE=1 \
     PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     UV_LINK_MODE=copy
 RUN --mount=type=cache,target=/root/.cache/uv,sharing=locked \
     --mount=type=bind,source=requirements.txt,target=/tmp/lock.txt \
     python -m venv --without-pip /opt/venv \
-    && /uv/bin/uv pip install --python /opt/venv/bin/python --require-hashes --no-deps -r /tmp/lock.txt \
+    && /uv/bin/uv pip install --python /opt/venv/bin/python --no-build --require-hashes --no-deps -r /tmp/lock.txt \
     && rm -f /opt/venv/.lock \
     && find /opt -exec touch --no-dereference --date=@0 {} +
 
@@ -120,7 +122,7 @@ FROM builder AS test-builder
 # The development lock has the runtime's pins too. uv adds only the packages that are missing.
 RUN --mount=type=cache,target=/root/.cache/uv,sharing=locked \
     --mount=type=bind,source=requirements-dev.txt,target=/tmp/lock.txt \
-    /uv/bin/uv pip install --python /opt/venv/bin/python --require-hashes --no-deps -r /tmp/lock.txt
+    /uv/bin/uv pip install --python /opt/venv/bin/python --no-build --require-hashes --no-deps -r /tmp/lock.txt
 
 
 FROM runtime AS test

@@ -7,6 +7,7 @@ other steps are those of the workflow.
 import json
 import os
 import pwd
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,9 +17,11 @@ from typing import Any
 
 import yaml
 
+from template import ROOT
+
 STUBS = Path(__file__).parent / "stubs"
 # The variables that a step needs to reach Docker and the package index.
-KEPT = ("PATH", "SSL_", "PIP_", "UV_", "NPM_", "REQUESTS_", "DOCKER_", "HTTP", "NO_PROXY")
+KEPT = ("SSL_", "PIP_", "UV_", "NPM_", "REQUESTS_", "DOCKER_", "HTTP", "NO_PROXY")
 MINUTES = 14
 
 
@@ -51,6 +54,15 @@ def owned_by_runner(folder: Path) -> Iterator[dict[str, Any]]:
     docker = Path("/var/run/docker.sock").stat().st_gid
     yield {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": [docker]}
     subprocess.run(["chown", "--recursive", "0:0", str(folder)], check=True)
+
+
+def open_to_all(folder: str) -> bool:
+    """Whether a runner could have this folder on PATH: not root's, and not our own packages."""
+    path = Path(folder).absolute()
+    mine = path.is_relative_to(ROOT)
+    return not mine and all(
+        part.exists() and part.stat().st_mode & 1 for part in (path, *path.parents)
+    )
 
 
 def used_actions(workflow: Path) -> set[str]:
@@ -95,16 +107,24 @@ def run_workflow(
         options += [word for key, value in values.items() for word in (flag, f"{key}={value}")]
     options += [word for key, value in matrix.items() for word in ("--matrix", f"{key}:{value}")]
     kept = {name: value for name, value in os.environ.items() if name.startswith(KEPT)}
+    path = os.pathsep.join([str(programs), *filter(open_to_all, os.environ["PATH"].split(":"))])
     with owned_by_runner(copy.parent) as account:
         done = subprocess.run(
             [
-                *("act", event, "--workflows", str(workflow), "--secret", "GITHUB_TOKEN=none"),
+                *(
+                    str(shutil.which("act")),
+                    event,
+                    "--workflows",
+                    str(workflow),
+                    "--secret",
+                    "GITHUB_TOKEN=none",
+                ),
                 *("--action-offline-mode", "--pull=false", "--no-cache-server", *options),
                 # All jobs are on one machine here, and would take each other's port.
                 *("--concurrent-jobs", "1"),
             ],
             cwd=copy,
-            env=kept | {"PATH": f"{programs}:{kept['PATH']}", "HOME": str(copy.parent / "home")},
+            env=kept | {"PATH": path, "HOME": str(copy.parent / "home")},
             **account,
             capture_output=True,
             text=True,
