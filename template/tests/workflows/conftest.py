@@ -36,6 +36,7 @@ class Hub:
     clone: Clone
     registry: Registry
     private: bool = False
+    address: str = ""  # of another registry, that does not answer
     planted: tuple[Planted, ...] = ()
     stage_port: int = field(default_factory=unused_port)
 
@@ -60,7 +61,10 @@ class Hub:
             workflow,
             event=event,
             payload=happened | payload,
-            variables={"REGISTRY": self.registry.host, "ARCHITECTURES": '["amd64"]'},
+            variables={
+                "REGISTRY": self.address or self.registry.host,
+                "ARCHITECTURES": '["amd64"]',
+            },
             environment=environment,
             matrix={"python": "3.11"},
             programs=self.folder / "programs",
