@@ -55,6 +55,15 @@ class TestPush:
         assert clone.push() == clone.push()
         assert clone.tags() == {}
 
+    def test_it_names_its_repository(self, clone: Clone) -> None:
+        clone.git("remote", "add", "origin", "https://me:secret@example.com/some-one/links.git")
+        commit = clone.commit()
+        clone.script("build", "--quiet", GITHUB_REPOSITORY="")
+        clone.git("remote", "remove", "origin")
+        words = '{{index .Config.Labels "org.opencontainers.image.source"}}'
+        command = ["docker", "inspect", "--format", words, f"{clone.app_image}:{commit}"]
+        assert run(command, cwd=ROOT).strip() == "https://example.com/some-one/links"
+
     def test_a_dirty_tree_is_refused(self, clone: Clone) -> None:
         extra = clone.folder / "new-file"
         extra.touch()
