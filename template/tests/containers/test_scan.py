@@ -108,6 +108,26 @@ class TestInterpreter:
         assert found.finds("NOT SCANNED", "no vulnerability of any Python interpreter")
 
 
+# The content is amd64's, since this machine can run nothing else. trivy does not look at that.
+ARM64 = """FROM --platform=linux/amd64 {image} AS amd64
+FROM scratch
+COPY --from=amd64 / /
+"""
+
+
+class TestArchitecture:
+    """An image of another architecture is scanned too: nothing of it runs."""
+
+    def test_arm64(self, source: Path, images: Images, cache: Path, tmp_path: Path) -> None:
+        (tmp_path / "Dockerfile").write_text(ARM64.format(image=images.name(ONE)))
+        command = ["docker", "build", "--quiet", "--platform", "linux/arm64", "--tag"]
+        run([*command, images.name("arm64"), "."], cwd=tmp_path)
+        assert images.inspect("arm64", "{{.Architecture}}") == "arm64"
+        found = scan(source, images.name("arm64"), write_database(cache, CRITICAL))
+        assert found.finds("BLOCKS", "CVE-2099-0001", "fastapi")
+        assert found.finds("packages and Python 3.", "looked at")
+
+
 class TestSecrets:
     def test_in_a_layer_that_a_later_one_hides(
         self, docker: DockerClient, source: Path, images: Images, cache: Path, tmp_path: Path
