@@ -107,7 +107,11 @@ def run_workflow(
         options += [word for key, value in values.items() for word in (flag, f"{key}={value}")]
     options += [word for key, value in matrix.items() for word in ("--matrix", f"{key}:{value}")]
     kept = {name: value for name, value in os.environ.items() if name.startswith(KEPT)}
-    path = os.pathsep.join([str(programs), *filter(open_to_all, os.environ["PATH"].split(":"))])
+    open_path = os.pathsep.join(filter(open_to_all, os.environ["PATH"].split(os.pathsep)))
+    # The real setup-python puts a Python first too.
+    (programs / "python3").unlink(missing_ok=True)
+    (programs / "python3").symlink_to(str(shutil.which("python3", path=open_path)))
+    path = f"{programs}{os.pathsep}{open_path}"
     with owned_by_runner(copy.parent) as account:
         done = subprocess.run(
             [
