@@ -2,7 +2,7 @@
 #
 #   base           Python, and the environment variables that every stage needs
 #   builder        uv, and the packages of requirements.txt in /opt/venv
-#   system         the base without pip, and with the service's user
+#   system         the base without pip and setuid programs, and with the service's user
 #   code           the service's own files
 #   runtime        system, packages and code: production runs it (the default target)
 #   test-builder   builder, with the packages of requirements-dev.txt added
@@ -62,6 +62,7 @@ RUN --mount=type=bind,source=deploy/debian-updates.txt,target=/tmp/updates.txt \
     && find / -xdev -newer /started -exec touch --no-dereference --date=@0 {} +
 # Production installs nothing, so this removes pip, and ensurepip, which contains a second pip. The
 # official image has no bytecode of the standard library, and each start would compile it again.
+# Nobody needs programs that run with the rights of their owner (setuid, setgid).
 # useradd would write the date of the build into /etc/shadow, so echo adds the user.
 RUN --network=none touch /started \
     && python -m pip uninstall --yes --quiet --root-user-action=ignore --break-system-packages pip \
@@ -69,6 +70,7 @@ RUN --network=none touch /started \
         /usr/local/bin/pip* /usr/bin/pip* /usr/share/python-wheels \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
         "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
+    && find / -xdev -type f -perm /6000 -exec chmod ug-s {} + \
     && echo 'drydock:x:10001:10001::/nonexistent:/usr/sbin/nologin' >> /etc/passwd \
     && echo 'drydock:x:10001:' >> /etc/group \
     && find / -xdev -newer /started -exec touch --no-dereference --date=@0 {} + \
@@ -127,12 +129,13 @@ RUN --mount=type=cache,target=/root/.cache/uv,sharing=locked \
 
 FROM runtime AS test
 COPY --link --from=test-builder /opt /opt
-COPY --link .env.example requirements.txt requirements-dev.txt ./
-COPY --link dev dev
+# The user can read all of it, whatever the modes in the checkout.
+COPY --link --chmod=755 .env.example requirements.txt requirements-dev.txt ./
+COPY --link --chmod=755 dev dev
 # The tests' Redis and Postgres read these files.
-COPY --link deploy/redis.conf deploy/redis.conf
-COPY --link deploy/postgres deploy/postgres
-COPY --link tests tests
+COPY --link --chmod=755 deploy/redis.conf deploy/redis.conf
+COPY --link --chmod=755 deploy/postgres deploy/postgres
+COPY --link --chmod=755 tests tests
 HEALTHCHECK NONE
 # The user may write to /tmp only.
 CMD ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "tests"]

@@ -3,9 +3,10 @@
 # This file works with GNU make 3.81, which macOS ships: no .ONESHELL, no != assignment.
 
 # Variables that may be set, as in: make dev PORT=8010
-PYTHON ?= python3
-# docker or embedded. By default make dev takes docker if a Docker Engine answers.
-RUNTIME ?=
+# By default the Python of .venv, or else the first that is 3.11 or newer.
+PYTHON ?= $(or $(shell dev/python),python3)
+# docker or embedded, also in .env. By default make dev takes docker if a Docker Engine answers.
+RUNTIME ?= $(firstword $(shell sed -n 's/^RUNTIME=//p' .env 2>/dev/null | tr -d '"\r'\'))
 # The tests to run, as in: make test T="tests/test_health.py -k frozen"
 T ?=
 # The commit, with -dirty added if any file differs from it.
@@ -15,8 +16,14 @@ TAG ?= $(shell deploy/pipeline/revision 2>/dev/null || echo local)
 # make puts what its command line has. $(TAG) would become a part of the command.
 BUILT = $${APP_IMAGE:-drydock}:$${TAG:-$$(deploy/pipeline/revision)}
 
+# RUNTIME, or an error if it is misspelt.
+CHOSEN = $(if $(filter-out docker embedded,$(RUNTIME)),$(error $(MISSPELT)),$(RUNTIME))
+MISSPELT = RUNTIME=$(RUNTIME): choose docker or embedded
+# What `make dev` takes without RUNTIME. Without Python, only Docker can work.
+BEST = $(if $(HAS_PYTHON),$(shell $(PYTHON) dev/bootstrap.py doctor --choose),$(if $(shell command -v docker 2>/dev/null),docker,embedded))
+HAS_PYTHON = $(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null)
 # The runtime that runs now. make asks only if a target uses it.
-WHERE = $(or $(RUNTIME),$(if $(shell docker compose ps --quiet --status running db 2>/dev/null),docker,embedded))
+WHERE = $(or $(CHOSEN),$(if $(shell dev/within 10 docker compose ps --quiet --status running db),docker,embedded))
 
 VENV := .venv/bin
 DEV := $(VENV)/python -m dev
@@ -39,6 +46,11 @@ STACK = tests/stack $(wildcard tests/features/*/stack)
 MAKEFLAGS += --no-print-directory
 # If it is set, each start compiles all packages again: 16 s instead of 6.
 unexport PYTHONDONTWRITEBYTECODE
+# It hides app/ and dev/ from `python -m`.
+unexport PYTHONSAFEPATH
+# All files are UTF-8, whatever the locale says. A terminal may show some characters wrongly.
+export PYTHONUTF8 := 1
+unexport PYTHONIOENCODING
 .DEFAULT_GOAL := help
 
 # Renovate runs the command in the head of a lock file to update it, so this has only options that
@@ -61,18 +73,11 @@ help: ## List the targets
 
 .PHONY: dev
 dev: ## Run everything with reload: make dev [RUNTIME=embedded] [PORT=8000]
-	@if [ -n "$(RUNTIME)" ]; then exec $(MAKE) dev-$(RUNTIME); \
-	elif docker info >/dev/null 2>&1; then \
-		echo 'A Docker Engine answers, so this is the compose stack. Without it: make dev RUNTIME=embedded'; \
-		exec $(MAKE) dev-docker; \
-	else \
-		echo 'No Docker Engine answers, so Postgres and Redis run embedded, under .local/'; \
-		exec $(MAKE) dev-embedded; \
-	fi
+	@exec $(MAKE) dev-$(or $(CHOSEN),$(BEST),embedded)
 
 .PHONY: doctor
 doctor: ## Say what is wrong with this machine, and the remedy
-	@exec $(PYTHON) dev/bootstrap.py doctor $(RUNTIME:%=--runtime=%)
+	@exec $(PYTHON) dev/bootstrap.py doctor $(CHOSEN:%=--runtime=%)
 
 .PHONY: test
 test: env $(if $(filter tests/stack% %/stack,$(T)),tools) ## Run the tests: make test [T="tests/test_x.py -k name"]
@@ -249,6 +254,12 @@ clean-data: ## Remove databases, token and logs, after asking: make clean-data [
 # One target for each RUNTIME. The stack needs no Python. With Python, dev/bootstrap.py gives each
 # clone its own ports and names.
 
+# Under a strict umask, the containers' users could not read the files that Compose mounts.
+.PHONY: open-files
+prod deploy dev-docker: open-files
+open-files:
+	@deploy/open-files
+
 .PHONY: dev-embedded
 dev-embedded: env
 	@exec $(DEV) up
@@ -270,7 +281,7 @@ psql-embedded: env
 	@exec $(DEV) run --owner -- psql
 redis-cli-embedded: env
 	@command -v redis-cli >/dev/null || { echo 'redis-cli is not installed: apt install redis-tools, or brew install redis' >&2; exit 1; }
-	@exec $(DEV) run -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT" --user admin'
+	@exec $(DEV) run --owner -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT" --user "$$REDIS_USER"'
 
 .PHONY: migrate-docker migration-docker psql-docker redis-cli-docker
 migrate-docker:

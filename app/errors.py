@@ -91,6 +91,12 @@ class UnsupportedMediaType(AppError):
     title = "Unsupported media type"
 
 
+class RequestTimeout(AppError):
+    code = "request_timeout"
+    status = 408
+    title = "The request took too long to arrive"
+
+
 class RateLimited(AppError):
     code = "rate_limited"
     status = 429
@@ -106,6 +112,18 @@ class DependencyUnavailable(AppError):
 
     def __init__(self, detail: str, *, retry_after: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class Overloaded(AppError):
+    """The process works on as many requests as it may."""
+
+    code = "overloaded"
+    status = 503
+    title = "Too many requests at once"
+
+    def __init__(self, detail: str) -> None:
+        # Closing the connection spares the server a body that it will not use.
+        super().__init__(detail, headers={"Retry-After": "1", "Connection": "close"})
 
 
 class InternalError(AppError):

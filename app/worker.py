@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
 from typing import Any
 
 import structlog
 from saq import CronJob, Worker
 
 from app.config import Settings
+from app.infra.cancelling import cancel_all
 from app.infra.db import check_capacity
 from app.infra.feature import Task, open_features
 from app.infra.lifespan import Resources, open_resources
@@ -23,7 +23,6 @@ log = structlog.get_logger(__name__)
 # Longer than for a request, because a job's transactions are larger and no client waits.
 CHECKOUT_LIMIT = 60.0  # seconds
 REDIS_TIMEOUT = 2.0  # seconds
-CANCEL_AGAIN = 1.0  # seconds
 RESTART_LOOP_AFTER = 1.0  # seconds
 
 
@@ -44,21 +43,8 @@ class GracefulWorker(Worker[Any]):
                 while running := [context["task"] for context in self.job_task_contexts.values()]:
                     await asyncio.wait(running)
         # The remaining tasks wait for work, or took longer than the grace period.
-        await _cancel(self.tasks)
+        await cancel_all(self.tasks)
         await super().stop()
-
-
-async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel the tasks again and again until all have ended.
-
-    Before Python 3.12 asyncio.wait_for, which redis-py uses, may swallow a cancellation.
-    """
-    cancelled = left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN)
-    await asyncio.gather(*cancelled, return_exceptions=True)
 
 
 async def run_worker(settings: Settings) -> None:
@@ -78,7 +64,7 @@ async def run_worker(settings: Settings) -> None:
         try:
             await _make_worker(settings, resources).start()
         finally:
-            await _cancel(tasks)
+            await cancel_all(tasks)
 
 
 def _make_worker(settings: Settings, resources: Resources) -> GracefulWorker:

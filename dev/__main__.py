@@ -1,6 +1,7 @@
 """`python -m dev …`: the commands that the Makefile calls. Other modules implement them."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -21,12 +22,13 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     program = commands.add_parser(
         "run", help="run a program with Postgres and Redis: run -- CMD ARG…"
     )
-    program.add_argument("--owner", action="store_true", help="as the owner of the database")
+    program.add_argument("--owner", action="store_true", help="with the right to change tables")
     program.add_argument("words", nargs="+", metavar="CMD")
     removal = commands.add_parser("remove-data", help="remove .local/")
     removal.add_argument("--yes", action="store_true", help="don't ask")
     look = commands.add_parser("doctor", help="find what is wrong with this machine")
     look.add_argument("--runtime", choices=["docker", "embedded"], help="as for make dev")
+    look.add_argument("--choose", action="store_true", help="only print what make dev would take")
     return parser.parse_args(words)
 
 
@@ -44,7 +46,7 @@ def dispatch(chosen: argparse.Namespace) -> int:
         case "run":
             return run(chosen.words, as_owner=chosen.owner)
         case "doctor":
-            return doctor.main(chosen.runtime)
+            return doctor.choose() if chosen.choose else doctor.main(chosen.runtime)
         case _:
             return remove_data(sure=chosen.yes)
 
@@ -52,6 +54,8 @@ def dispatch(chosen: argparse.Namespace) -> int:
 def main(words: Sequence[str]) -> int:
     """Run one command; show an expected error without a traceback."""
     chosen = parse(words)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack characters of a path
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return dispatch(chosen)
     except (Interrupted, KeyboardInterrupt):

@@ -38,8 +38,9 @@ def service_environment(given: Mapping[str, str], running: Services) -> dict[str
         "ENVIRONMENT": given.get("ENVIRONMENT", "development"),
         "PUBLIC_URL": given.get("PUBLIC_URL", f"http://127.0.0.1:{port}"),
         "DATABASE_URL": running.database_url,
-        "DATABASE_OWNER_URL": running.owner_url,
+        "DATABASE_OWNER_URL": running.database_owner_url,
         "REDIS_URL": running.redis_url,
+        "REDIS_ADMIN_URL": running.redis_admin_url,
         "PORT": port,
         "METRICS_PORT": given.get("METRICS_PORT", str(DEFAULTS["METRICS_PORT"])),
     }

@@ -31,7 +31,7 @@ def tell(text: str) -> None:
 def run(command: Sequence[str], *, as_owner: bool = False) -> int:
     """Run a command with this clone's servers. Start them for the command if none run.
 
-    It gets the URL of the service's role, or of the role that owns the database.
+    It gets the rights of the service. With `as_owner` it may also change tables and settings.
     """
     given = given_environment()
     with Interrupts() as interrupts:
@@ -49,8 +49,10 @@ def run(command: Sequence[str], *, as_owner: bool = False) -> int:
 
 def chosen(given: Mapping[str, str], found: Mapping[str, str], *, as_owner: bool) -> dict[str, str]:
     """Return the environment of a command."""
-    owner = {"DATABASE_URL": found["DATABASE_OWNER_URL"]} if as_owner else {}
-    return {**given, **found, **owner}
+    if not as_owner:
+        return {**given, **found}
+    urls = {"DATABASE_URL": found["DATABASE_OWNER_URL"], "REDIS_URL": found["REDIS_ADMIN_URL"]}
+    return {**given, **found, **urls}
 
 
 def call(command: Sequence[str], environment: Mapping[str, str], interrupts: Interrupts) -> int:
@@ -83,6 +85,7 @@ def client_environment(environment: Mapping[str, str]) -> dict[str, str]:
         "PGPASSWORD": unquote(database.password or ""),
         "PGDATABASE": unquote(database.path.lstrip("/")),
         "REDISCLI_AUTH": unquote(redis.password or ""),
+        "REDIS_USER": unquote(redis.username or "default"),
         "REDIS_HOST": redis.hostname,
         "REDIS_PORT": str(redis.port or 6379),
     }

@@ -9,6 +9,7 @@ from dev.files import LOCAL, ROOT, make_folder
 from dev.lifecycle import Server
 from dev.postgres import OWNER, as_role
 from dev.processes import Patience
+from dev.redis import as_admin
 from dev.servers import PostgresServer, RedisServer
 
 
@@ -16,8 +17,10 @@ class Services(NamedTuple):
     """The URLs of Postgres and Redis, and the servers that we started."""
 
     database_url: str
-    owner_url: str  # for migrations
     redis_url: str
+    # The same for the owner of the tables and the administrator of Redis.
+    database_owner_url: str
+    redis_admin_url: str
     started: tuple[Server, ...]
 
 
@@ -41,7 +44,11 @@ def services(
             started.append(held.enter_context(server))
             urls[variable] = server.url
             say(f"{kind.name}: 127.0.0.1:{port}, log in {server.log.relative_to(ROOT)}")
-        owner_url = urls["DATABASE_URL"]
-        if not given.get("DATABASE_URL"):
-            owner_url = as_role(owner_url, OWNER)
-        yield Services(urls["DATABASE_URL"], owner_url, urls["REDIS_URL"], tuple(started))
+        database, redis = urls["DATABASE_URL"], urls["REDIS_URL"]
+        yield Services(
+            database,
+            redis,
+            database if given.get("DATABASE_URL") else as_role(database, OWNER),
+            redis if given.get("REDIS_URL") else as_admin(redis),
+            tuple(started),
+        )

@@ -143,5 +143,5 @@ def claim_ports(
             chosen[variable] = str(kept[inside])
         else:
             asked = {} if is_default or port is None else {variable: str(port)}
-            chosen[variable] = str(ports.claim(variable, asked, held, say))
+            chosen[variable] = str(ports.claim(variable, asked, held, say, by_engine=True))
     return chosen

@@ -40,7 +40,7 @@ def up() -> int:
         held.enter_context(announced(computed))
         # Their output is a pipe, so Python would not write it line by line.
         environment = {**given, **computed, "PYTHONUNBUFFERED": "1"}
-        migrate({**environment, "DATABASE_URL": running.owner_url}, interrupts)
+        migrate({**environment, "DATABASE_URL": running.database_owner_url}, interrupts)
 
         development = Development(running.started, interrupts)
         held.callback(development.stop)

@@ -91,6 +91,7 @@ def _prepare_concurrent_index(
     """
     if not CONCURRENTLY.match(statement):
         return
+    log.info("waits_for_older_transactions", statement=statement.strip())
     cursor.execute("SET lock_timeout = 0")
     created = CREATED.match(statement)
     if created is None:

@@ -104,8 +104,8 @@ class TestOldTransaction:
         target, expected = ("head", [True]) if build is command.upgrade else ("-1", [])
         if build is command.downgrade:
             command.upgrade(config, "head")
-        waiting = """SELECT FROM pg_stat_activity WHERE application_name = 'drydock-migrate'
-            AND datname = current_database() AND wait_event_type = 'Lock'
+        waiting = """SELECT FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock'
             AND query LIKE '%CONCURRENTLY%' AND query_start < clock_timestamp() - interval '1 s'"""
         with ThreadPoolExecutor() as pool:
             with old_transaction(owner):

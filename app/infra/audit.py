@@ -1,6 +1,7 @@
 """Security events: who did what, in one form that an alert can count.
 
-Each is a log line `security_event` and adds one to the metric drydock_security_events_total.
+Each is a log line `security_event`, and adds one to the metric
+`drydock_security_events_total`.
 """
 
 from uuid import UUID

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+ASK_LOCALLY = "In development, ask for 127.0.0.1 or localhost.\n"
 METRICS_PORTS = 64  # ports to try from METRICS_PORT on: each process on a host takes one
 
 REQUEST_DURATION_BUCKETS = (
@@ -114,7 +115,7 @@ def _only_for_local_hosts(app: "WSGIApplication") -> "WSGIApplication":
         if _is_local(environ.get("HTTP_HOST", "")):
             return app(environ, start_response)
         start_response("403 Forbidden", [("Content-Type", "text/plain")])
-        return [b"In development, ask for 127.0.0.1 or localhost.\n"]
+        return [ASK_LOCALLY.encode()]
 
     return answer
 

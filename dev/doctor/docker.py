@@ -1,37 +1,29 @@
 """Checks of the Docker Engine, and of this clone's stack in it."""
 
 import os
-import re
 import shlex
+import stat
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from dev.doctor.findings import Findings, Machine, bad, note, ok
+from dev.doctor.findings import Findings, Machine, bad, lacking, note, ok, versions
 from dev.files import ROOT
 from dev.stack import NAME, SECONDS, VARIABLES, other_clone
 
-# The Engine for start_interval of health checks, Compose for !override in compose.override.yaml.
-OLDEST = {"Engine": (25, 0), "Compose": (2, 24, 4)}
-
+READ, ENTER = stat.S_IROTH, stat.S_IXOTH
 INSTALL = "https://docs.docker.com/engine/install/"
 
 
 def check_docker(machine: Machine) -> Findings:
     """Whether an Engine answers, and whether it and Compose are new enough."""
-    plugins = (machine.engine.get("ClientInfo") or {}).get("Plugins") or ()
-    compose = next((found["Version"] for found in plugins if found["Name"] == "compose"), None)
-    versions = {"Engine": machine.engine.get("ServerVersion"), "Compose": compose}
-    faults = [
-        f"{name} {f'{version} is too old' if version else 'is missing'}, "
-        f"{'.'.join(map(str, OLDEST[name]))} or newer is needed"
-        for name, version in versions.items()
-        if not version or numbers(version) < OLDEST[name]
-    ]
-    if versions["Engine"] and not faults and machine.config:
-        yield ok("Docker", ", ".join(f"{name} {version}" for name, version in versions.items()))
+    found, faults = versions(machine.engine), lacking(machine.engine)
+    if not faults and machine.config:
+        yield ok("Docker", ", ".join(f"{name} {version}" for name, version in found.items()))
         return
     says, remedy = "; ".join(faults), INSTALL
-    if not versions["Engine"] or not faults:
+    if not found["Engine"] or not faults:
         says, remedy = explain(machine.engine["Fault"])
     tell = bad if machine.runtime == "docker" else note
     yield tell("Docker", says, f"{remedy}\nor run without Docker: make dev RUNTIME=embedded")
@@ -40,7 +32,7 @@ def check_docker(machine: Machine) -> Findings:
 def explain(fault: str) -> tuple[str, str]:
     """Return why Docker can't be used, and what to do."""
     if "not installed" in fault:
-        return "is not installed", INSTALL
+        return "it is not installed", INSTALL
     if "permission denied" in fault.lower():
         return (
             "its socket is closed to this user",
@@ -49,14 +41,9 @@ def explain(fault: str) -> tuple[str, str]:
     if where := os.environ.get("DOCKER_HOST"):
         return f"nothing answers at DOCKER_HOST={where}", "start it there, or: unset DOCKER_HOST"
     return (
-        f"can't be used: {fault.splitlines()[0][:200]}",
+        f"it can't be used: {fault.splitlines()[0][:200]}",
         "start it (sudo systemctl start docker, or Docker Desktop), or repair what this names",
     )
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """Return a version to compare: v2.40.3-desktop is (2, 40, 3)."""
-    return tuple(int(part) for part in re.findall(r"\d+", version.partition("-")[0])[:3])
 
 
 def check_name(machine: Machine) -> Findings:
@@ -77,18 +64,33 @@ def check_name(machine: Machine) -> Findings:
 
 def check_files(machine: Machine) -> Findings:
     """Whether the containers' users can read the mounted files."""
-    mounted = [*machine.config.get("configs", {}).values()] if machine.uses_docker else []
-    mounted += machine.config["secrets"].values() if machine.uses_docker else []
-    files = [Path(entry["file"]) for entry in mounted if "file" in entry]
-    closed = [str(path) for path in files if path.is_file() and not path.stat().st_mode & 0o004]
-    if closed:
+    if not machine.uses_docker:
+        return
+    mounted = [path for path in mounts(machine.config) if path.exists()]
+    if closed := [str(path) for path in mounted if not is_readable(path)]:
         yield bad(
             "files",
             f"the containers' users can't read {', '.join(closed)} (cloned under a strict umask?)",
-            shlex.join(["chmod", "o+r", *closed]),
+            shlex.join(["chmod", "-R", "a+rX", *closed]),
         )
-    elif files:
+    elif mounted:
         yield ok("files", "the containers' users can read the mounted files")
+
+
+def mounts(config: Mapping[str, Any]) -> list[Path]:
+    """Return what Compose mounts: files, and folders. But not the clone, which its owner reads."""
+    entries = [*config.get("configs", {}).values(), *config.get("secrets", {}).values()]
+    files = [entry["file"] for entry in entries if "file" in entry]
+    volumes = [one for service in config["services"].values() for one in service.get("volumes", ())]
+    binds = [one["source"] for one in volumes if one["type"] == "bind"]
+    return sorted({Path(path) for path in (*files, *binds)} - {ROOT})
+
+
+def is_readable(path: Path) -> bool:
+    """Whether every account can read a file, or all of a folder."""
+    found = [path, *path.rglob("*")]
+    needed = {one: READ | ENTER if one.is_dir() else READ for one in found}
+    return all(one.stat().st_mode & bits == bits for one, bits in needed.items())
 
 
 def check_password(machine: Machine) -> Findings:

@@ -151,7 +151,9 @@ def check_port(machine: Machine, variable: str) -> Finding:
     holder = next(stacks, None) or ports.occupant(port) or "another program"
     with ExitStack() as held:
         try:
-            free = ports.claim(variable, {variable: asked}, held, lambda _: None)
+            engine = machine.runtime == "docker"
+            given = {variable: asked}
+            free = ports.claim(variable, given, held, lambda _: None, by_engine=engine)
         except DevError as error:
             says = f"{error} ({holder})"
             return bad(f"port {asked}", says, f"make dev {variable}={port + 1}")

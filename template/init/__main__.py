@@ -31,7 +31,6 @@ SAMPLE = (
     "migrations/versions/*_links.py",
     "docs/links.md",
     "bench/scenarios/links.py",
-    "deploy/proxy/features/links.caddy",
 )
 
 

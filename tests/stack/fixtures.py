@@ -32,7 +32,11 @@ def docker() -> DockerClient:
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_of_repository(tmp_path_factory.mktemp("source"))
+    """A checkout under umask 077."""
+    folder = copy_of_repository(tmp_path_factory.mktemp("source"))
+    for path in folder.rglob("*"):
+        path.chmod(path.stat().st_mode & 0o700)
+    return folder
 
 
 @pytest.fixture(scope="session")

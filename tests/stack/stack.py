@@ -194,6 +194,7 @@ def project(
     folder.mkdir()
     stack = Stack(source, folder, files, variables)
     stack.change()
+    stack.script("open-files")  # as `make dev` and `make prod` do
     try:
         yield stack
     finally:

@@ -14,12 +14,12 @@ CANARY = "canary-3f1c8e0b"
 
 
 class TestDigest:
-    """Two builds of one commit are one image, even without a cache and from another checkout."""
+    """Two builds of one commit are one image, even without a cache and under another umask."""
 
     @pytest.mark.timeout(400)
     def test_a_second_build(self, images: Images, tmp_path_factory: pytest.TempPathFactory) -> None:
         other = copy_of_repository(tmp_path_factory.mktemp("other"), images.source)
-        for path in other.rglob("*"):
+        for path in other.rglob("*"):  # the first one is a checkout under umask 077
             path.chmod(0o777 if path.is_dir() or path.stat().st_mode & 0o100 else 0o666)
             path.touch()
         again = Images(images.repository, other)

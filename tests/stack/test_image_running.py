@@ -47,6 +47,12 @@ class TestRights:
         look = "id -u; find / -xdev -writable -type f 2>/dev/null; true"
         assert docker.run(images.name(ONE), ["sh", "-c", look], remove=True) == "10001"
 
+    def test_no_program_runs_with_the_rights_of_its_owner(
+        self, docker: DockerClient, images: Images
+    ) -> None:
+        look = ["find", "/", "-xdev", "-type", "f", "-perm", "/6000"]
+        assert docker.run(images.name(ONE), look, user="0", remove=True) == ""
+
     @pytest.mark.parametrize("service", ["app", "worker"])
     def test_processes_have_no_capability(self, stack: Stack, service: str) -> None:
         assert [str(path) for path in stack.container(service).host_config.tmpfs or {}] == ["/tmp"]

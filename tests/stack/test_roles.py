@@ -1,12 +1,14 @@
 """The roles of Postgres (deploy/postgres/roles.sql) and the users of Redis in the stack."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.stack.images import ONE, Images
+from tests.stack.images import ONE, TWO, Images
+from tests.stack.source import run
 from tests.stack.stack import Stack, production
 
 # In the app's container: log in as it does, and print how Postgres answers the statement.
@@ -22,6 +24,7 @@ try:
 except psycopg.Error as error:
     print(type(error).__name__, error)
 """
+OLD_URL = "postgresql://drydock@db:5432/drydock"
 OWNERS = """
 SELECT string_agg(DISTINCT tableowner, ' ') FROM pg_tables WHERE schemaname = 'public'
 """
@@ -68,7 +71,7 @@ class TestRedis:
 
 
 class TestOlderVolume:
-    """The next start moves a volume whose service was the superuser, and keeps its rows."""
+    """A volume whose service was the superuser is moved by the next start, and keeps its rows."""
 
     @pytest.fixture
     def old(self, source: Path, images: Images, tmp_path: Path) -> Iterator[Stack]:
@@ -86,7 +89,7 @@ class TestOlderVolume:
                 dependencies=False,
                 remove=True,
                 tty=False,
-                envs={"DATABASE_URL": "postgresql://drydock@db:5432/drydock"},
+                envs={"DATABASE_URL": OLD_URL},
             )
             yield stack
 
@@ -99,4 +102,22 @@ class TestOlderVolume:
         assert "drydock_owner owns table" in str(old.docker.compose.logs(["roles"]))
         assert as_superuser(old, "SELECT name FROM tokens") == "kept"
         assert attempt(old, "UPDATE tokens SET name = 'changed'") == "done"
+        assert "password authentication failed" in attempt(old, "SELECT 1", "drydock")
+
+    @pytest.mark.long
+    @pytest.mark.timeout(300)
+    def test_a_deploy_moves_it_while_the_old_version_serves(
+        self, old: Stack, images: Images, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "old.yaml"
+        of_service = {"environment": {"DATABASE_URL": OLD_URL}}
+        file.write_text(json.dumps({"services": {"app": of_service, "worker": of_service}}))
+        up = ["up", "--detach", "--wait", "--no-deps", "redis", "app", "worker", "proxy"]
+        command = ["docker", "compose", "--file", "compose.yaml", "--file", str(file), *up]
+        run(command, cwd=old.source, env=old.environment)
+        said = old.script("release", TWO, check=False)
+        # The old version could still log in until it had stopped.
+        assert said.index("keeps its password for now") < said.index("log in as drydock over")
+        assert old.versions() == {images.version(TWO)}
+        assert as_superuser(old, OWNERS) == "drydock_owner"
         assert "password authentication failed" in attempt(old, "SELECT 1", "drydock")

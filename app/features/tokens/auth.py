@@ -20,6 +20,7 @@ from app.features.tokens.scopes import Scope
 from app.features.tokens.service import id_in
 from app.infra.audit import record
 from app.infra.http.limits import Kind
+from app.infra.http.peers import client_network
 from app.infra.lifespan import Resources
 
 
@@ -75,7 +76,7 @@ def bearer_token(request: Request) -> str | None:
 async def identify(request: Request, text: str | None) -> Caller:
     """The caller with this token. Raises `TokenInvalid`, and `RateLimited` for guessing."""
     resources: Resources = request.state.resources
-    address = request.client.host if request.client else "-"
+    address = client_network(request.scope)
     try:
         caller = await known_tokens(resources).authenticate(
             text, address=address, limiter=resources.limiter

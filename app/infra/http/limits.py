@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 
 from app.config import Settings
 from app.errors import RateLimited
+from app.infra.cancelling import cancel_all
 from app.infra.redis import CircuitBreaker, RedisUnavailable
 
 Kind = Literal["read", "write", "login"]
@@ -158,8 +159,7 @@ class RateLimiter:
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await cancel_all([task])
 
     async def _share_for_ever(self) -> None:
         while True:

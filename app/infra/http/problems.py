@@ -22,7 +22,9 @@ from app.errors import (
     InternalError,
     MethodNotAllowed,
     NotFound,
+    Overloaded,
     RateLimited,
+    RequestTimeout,
     UnsupportedMediaType,
     ValidationFailed,
     fault_message,
@@ -42,6 +44,7 @@ BY_STATUS: dict[int, type[AppError]] = {
         BadRequest,
         NotFound,
         MethodNotAllowed,
+        RequestTimeout,
         BodyTooLarge,
         UnsupportedMediaType,
         ValidationFailed,
@@ -49,7 +52,15 @@ BY_STATUS: dict[int, type[AppError]] = {
 }
 
 # Every endpoint of the API may answer with these, besides its own errors.
-API_ERRORS = (BadRequest, ValidationFailed, BodyTooLarge, RateLimited, DependencyUnavailable)
+API_ERRORS = (
+    BadRequest,
+    RequestTimeout,
+    BodyTooLarge,
+    ValidationFailed,
+    RateLimited,
+    DependencyUnavailable,
+    Overloaded,
+)
 
 
 class Fault(BaseModel):
@@ -179,6 +190,8 @@ def _say(error: HTTPException) -> str:
     match error.status_code:
         case 404:
             return "There is no such path."
+        case 408:
+            return "The body arrived too slowly."
         case 413:
             return "The body is larger than this endpoint takes."
         case _:

@@ -32,8 +32,7 @@ def python_texts(path: Path) -> Iterator[str]:
 def texts() -> list[str]:
     tops = ("app", "deploy", "dev", "migrations")
     modules = [path for top in tops for path in (ROOT / top).rglob("*.py")]
-    folders = (ROOT / "deploy", ROOT / "deploy/pipeline")
-    scripts = [ROOT / "Makefile", *(path for folder in folders for path in folder.iterdir())]
+    scripts = [ROOT / "Makefile", *(ROOT / "deploy").rglob("*"), ROOT / "dev/within"]
     found = [text for path in modules for text in python_texts(path)]
     found += [EXPANSION.sub("…", path.read_text()) for path in scripts if path.is_file()]
     return found

@@ -1,5 +1,6 @@
 """Rate limits: who is counted how, what replicas know of each other, and while Redis is down."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -15,7 +16,7 @@ from app.infra.http.limits import RateLimiter
 from app.infra.lifespan import Resources
 from app.infra.redis import CircuitBreaker, make_redis
 from tests.conftest import MakeClient, MakeToken
-from tests.polling import eventually
+from tests.polling import PATIENCE, eventually
 from tests.sockets import unused_port, with_redis_at
 from tests.statements import counted_statements
 
@@ -183,6 +184,15 @@ class TestCallers:
             assert await guess(client, 1) == [429]
         assert statements == []
 
+    async def test_a_network_of_ipv6_counts_as_one_client(self, make_client: MakeClient) -> None:
+        proxy = make_client(
+            rate_limit_login="1/hour", peer="10.1.2.3", trusted_proxies=("10.0.0.0/8",)
+        )
+        for client, status in (("fd00::1", 401), ("fd00::2", 429), ("fd00:0:0:1::1", 401)):
+            wrong = {"Authorization": f"Bearer drydock_{0:032x}_{0:064x}"}
+            answer = await proxy.get(TOKENS, headers={"X-Forwarded-For": client, **wrong})
+            assert answer.status_code == status, client
+
     async def test_behind_a_proxy_each_client_counts_for_itself(
         self, make_client: MakeClient
     ) -> None:
@@ -202,3 +212,26 @@ async def guess(client: httpx.AsyncClient, count: int) -> list[int]:
         }
         found.append((await client.get(TOKENS, headers=headers)).status_code)
     return found
+
+
+class TestStop:
+    """The exchange of counts ends with the service, even if it swallows a cancellation."""
+
+    async def test_it(self, resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("app.infra.http.limits.SHARE_EVERY", 0)
+        monkeypatch.setattr("app.infra.cancelling.CANCEL_AGAIN", 0.01)
+        begun = asyncio.Event()
+        swallowed: list[bool] = []
+
+        async def share(_limiter: RateLimiter) -> None:
+            begun.set()
+            if not swallowed:
+                try:
+                    await asyncio.sleep(PATIENCE)
+                except asyncio.CancelledError:
+                    swallowed.append(True)
+
+        monkeypatch.setattr(RateLimiter, "share", share)
+        async with asyncio.timeout(PATIENCE), limiter_of(resources).sharing():
+            await begun.wait()
+        assert swallowed
