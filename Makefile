@@ -23,7 +23,13 @@ MISSPELT = RUNTIME=$(RUNTIME): choose docker or embedded
 BEST = $(if $(HAS_PYTHON),$(shell $(PYTHON) dev/bootstrap.py doctor --choose),$(if $(shell command -v docker 2>/dev/null),docker,embedded))
 HAS_PYTHON = $(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null)
 # The runtime that runs now. make asks only if a target uses it.
-WHERE = $(or $(CHOSEN),$(if $(shell dev/within 10 docker compose ps --quiet --status running db),docker,embedded))
+WHERE = $(or $(CHOSEN),$(if $(shell dev/within 10 sh -c 'deploy/project --running 2>&3' 3>&2),docker,embedded))
+# Commands of containers begin with one of these two. It fails if the stack of that name is another
+# clone's, or if it is production's and the command is for development, or the reverse.
+DEVELOPMENT_ONLY = @deploy/project development >/dev/null
+PRODUCTION_ONLY = @deploy/project production >/dev/null
+# So that input can come from a pipe.
+NO_TTY = $$(test -t 0 || echo -T)
 
 VENV := .venv/bin
 DEV := $(VENV)/python -m dev
@@ -141,7 +147,7 @@ bench: env ## Measure what requests cost, beside a plain FastAPI route
 
 ##@ Database
 
-# These use the compose stack if it runs, and the embedded servers otherwise. RUNTIME= forces one.
+# These use the development stack if it runs, and the embedded servers otherwise. RUNTIME= forces one.
 
 .PHONY: migrate
 migrate: ## Bring the schema up to date
@@ -173,19 +179,23 @@ secrets: ## Write the secret files that are missing
 
 .PHONY: prod
 prod: secrets ## Run the production stack on this host: make prod [DOMAIN=…]
+	$(PRODUCTION_ONLY)
 	$(PROD) up --detach --wait --build
 
 .PHONY: down
-down: ## Stop the stack; the data stays
-	docker compose --profile '*' down --remove-orphans
+down: ## Stop the development stack; the data stays
+	$(DEVELOPMENT_ONLY)
+	@docker compose --profile '*' down
 
 .PHONY: logs
-logs: ## Follow the stack's logs
-	docker compose logs --follow --tail 50
+logs: ## Follow the development stack's logs
+	$(DEVELOPMENT_ONLY)
+	@docker compose logs --follow --tail 50
 
 .PHONY: shell
-shell: ## Open a shell in the app's container
-	docker compose exec app sh
+shell: ## Open a shell in the app's container, of development
+	$(DEVELOPMENT_ONLY)
+	@docker compose exec $(NO_TTY) app sh
 
 ##@ The pipeline, on this machine
 
@@ -228,6 +238,7 @@ deploy: secrets ## Replace the running version without dropping a request: make 
 DEPLOYED = $${STATE_DIR:-.deployed}
 .PHONY: rollback
 rollback: ## Put the version before in the place of the running one
+	$(PRODUCTION_ONLY)
 	@test -s $(DEPLOYED) || { echo 'Nothing was deployed here yet: make deploy TAG=…' >&2; exit 1; }
 	@deploy/release $$(cut -d ' ' -f 2 $(DEPLOYED))
 
@@ -269,7 +280,7 @@ dev-docker:
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 		exec $(PYTHON) dev/bootstrap.py stack; \
 	else \
-		exec docker compose up --build --remove-orphans; \
+		deploy/project development >/dev/null && exec docker compose up --build; \
 	fi
 
 .PHONY: migrate-embedded migration-embedded psql-embedded redis-cli-embedded
@@ -284,14 +295,19 @@ redis-cli-embedded: env
 	@exec $(DEV) run --owner -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT" --user "$$REDIS_USER"'
 
 .PHONY: migrate-docker migration-docker psql-docker redis-cli-docker
+# Without --no-deps, Compose would make db anew if its port is not the one in .env.
 migrate-docker:
-	@exec docker compose run --rm migrate
+	$(DEVELOPMENT_ONLY)
+	@exec docker compose run --rm --no-deps migrate
 migration-docker:
+	$(DEVELOPMENT_ONLY)
 	@exec docker compose run --rm --no-deps migrate python -m alembic revision --autogenerate -m "$$m"
 psql-docker:
-	@exec docker compose run --rm psql
+	$(DEVELOPMENT_ONLY)
+	@exec docker compose exec $(NO_TTY) db psql --username drydock_owner drydock
 redis-cli-docker:
-	@exec docker compose exec redis sh -c 'REDISCLI_AUTH="$$(cat /tmp/admin)" exec redis-cli --user admin'
+	$(DEVELOPMENT_ONLY)
+	@exec docker compose exec $(NO_TTY) redis sh -c 'REDISCLI_AUTH="$$(cat /tmp/admin)" exec redis-cli --user admin'
 
 .PHONY: tools
 tools: env

@@ -21,7 +21,7 @@ from app.registry import FEATURES, load_settings
 REFUSED_BY_POSTGRES = """\
 Postgres refuses the password in DATABASE_PASSWORD, DATABASE_URL or the secret database_password.
 In the stack, the service `roles` gives Postgres the passwords of the secret files. Run it again:
-  docker compose up roles    (in production: docker compose -f compose.yaml up roles)
+  docker compose run --rm --no-deps roles    (in production: deploy/roles)
 For another server, see deploy/postgres/roles.sql.\
 """
 

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 
 from dev import doctor
+from dev.data import remove_data
 from dev.errors import DevError, ForeignFileError, Interrupted
 from dev.install import install, is_current
-from dev.run import remove_data, run
+from dev.run import run
 from dev.stack import stack
 from dev.up import up
 
@@ -24,7 +25,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     )
     program.add_argument("--owner", action="store_true", help="with the right to change tables")
     program.add_argument("words", nargs="+", metavar="CMD")
-    removal = commands.add_parser("remove-data", help="remove .local/")
+    removal = commands.add_parser("remove-data", help="remove this clone's development data")
     removal.add_argument("--yes", action="store_true", help="don't ask")
     look = commands.add_parser("doctor", help="find what is wrong with this machine")
     look.add_argument("--runtime", choices=["docker", "embedded"], help="as for make dev")

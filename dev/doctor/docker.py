@@ -10,7 +10,7 @@ from typing import Any
 
 from dev.doctor.findings import Findings, Machine, bad, lacking, note, ok, versions
 from dev.files import ROOT
-from dev.stack import NAME, SECONDS, VARIABLES, other_clone
+from dev.stack import NAME, NAME_OF_ALL, SECONDS, VARIABLES, owner_of
 
 READ, ENTER = stat.S_IROTH, stat.S_IXOTH
 INSTALL = "https://docs.docker.com/engine/install/"
@@ -47,19 +47,27 @@ def explain(fault: str) -> tuple[str, str]:
 
 
 def check_name(machine: Machine) -> Findings:
-    """Whether another clone has the compose project name of this clone."""
+    """Whether another clone, or production, has the compose project name of this clone."""
     if not machine.uses_docker:
         return
     name = machine.config["name"]
-    other = other_clone(name, machine.containers)
-    if other is None:
-        yield ok("stack", f"{name} belongs to this clone")
-        return
-    says = f"{name} is the stack of {other}: `docker compose up` here would replace its containers"
-    if NAME in machine.environment:
-        yield bad("stack", says, f"choose another {NAME}: you set this one yourself")
+    chosen = next((one for one in (NAME_OF_ALL, NAME) if one in machine.environment), None)
+    if owner := owner_of(name, machine.containers):
+        says = f"{name} is {owner}: `docker compose up` here would replace its containers"
+        if chosen:
+            yield bad("stack", says, f"choose another {chosen}: you set this one yourself")
+        else:
+            yield note(
+                "stack", says, "make dev gives this clone another name, and writes it to .env"
+            )
+    elif chosen == NAME_OF_ALL:
+        yield note(
+            "stack",
+            f"{NAME_OF_ALL} gives this clone's development and production the same name, {name}",
+            f"use {NAME} and PRODUCTION_PROJECT in its place",
+        )
     else:
-        yield note("stack", says, "make dev gives this clone another name, and writes it to .env")
+        yield ok("stack", f"{name} belongs to this clone")
 
 
 def check_files(machine: Machine) -> Findings:
@@ -94,14 +102,11 @@ def is_readable(path: Path) -> bool:
 
 
 def check_password(machine: Machine) -> Findings:
-    """Whether the development database accepts the password in its secret file.
-
-    A production database publishes no port. This check skips it.
-    """
+    """Whether the development database of this clone accepts the password in its secret file."""
     if not machine.uses_docker:
         return
     name, secret = machine.config["name"], machine.config["secrets"]["database_password"]["file"]
-    own = [found for found in machine.containers if found.project == name]
+    own = [found for found in machine.containers if found.project == name and found.is_ours]
     if not any("POSTGRES_PORT" in map(VARIABLES.get, found.published) for found in own):
         yield note("password", "not checked: the development database does not run")
         return
@@ -128,7 +133,7 @@ def check_password(machine: Machine) -> Findings:
         yield bad(
             "password",
             f"the database of {name} has another password than {secret} has now",
-            "give the database the password in that file:\ndocker compose up roles",
+            "give the database the password in that file:\ndocker compose run --rm --no-deps roles",
         )
     elif errors:
         yield note("password", f"the database says: {errors.strip()}", "docker compose logs db")

@@ -169,7 +169,8 @@ def check_port(machine: Machine, variable: str) -> Finding:
 def own_ports(machine: Machine) -> dict[str, int]:
     """Return the ports of this clone's running servers, by their variables."""
     if machine.runtime == "docker":
-        own = [found for found in machine.containers if found.folder.resolve() == ROOT]
+        stacks = [found for found in machine.containers if found.is_development]
+        own = [found for found in stacks if found.folder.resolve() == ROOT]
         pairs = [pair for found in own for pair in found.published.items()]
         return {VARIABLES[inside]: port for inside, port in pairs if inside in VARIABLES}
     announced = announced_environment(Patience(), seconds=0) or {}

@@ -16,7 +16,7 @@ DEVELOPMENT = ("compose.yaml", "compose.override.yaml")
 def development(source: Path, folder: Path, repository: str, *more: str) -> Iterator[Stack]:
     """A development stack that is not up yet; `more` names further Compose files."""
     ports = ("PORT", "POSTGRES_PORT", "REDIS_PORT", "DEBUGGER_PORT")
-    variables = {"APP_IMAGE": repository, **{port: str(unused_port()) for port in ports}}
+    variables = {"DEVELOPMENT_IMAGE": repository, **{port: str(unused_port()) for port in ports}}
     files = (*DEVELOPMENT, *more)
     with project(source, folder, files=files, variables=variables) as stack:
         yield stack

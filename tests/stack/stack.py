@@ -72,7 +72,7 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"COMPOSE_PROJECT_NAME": self.name, **self.variables}
+        return {"PRODUCTION_PROJECT": self.name, "DEVELOPMENT_PROJECT": self.name, **self.variables}
 
     @cached_property
     def docker(self) -> DockerClient:

@@ -88,6 +88,6 @@ class TestOwnAndOther:
             monkeypatch.setattr(module, "ROOT", other)
         found = told("name")["stack"]
         assert found.state is State.BAD
-        assert f"{here.name} is the stack of {here.source}" in found.says
+        assert f"{here.name} is the development stack of {here.source}" in found.says
         port = here.variables["POSTGRES_PORT"]
         assert f"the stack {here.name} of {here.source}" in told("ports")[f"port {port}"].says

@@ -169,7 +169,7 @@ class TestPostgresDies:
         stack.container("db").kill()
         code, said = restore.wait(240), log.read_text()
         del stack.variables["DEPLOY_TIMEOUT"]
-        assert code == 1, said
+        assert code != 0, said
         restored = phase == PHASES[-1]
         if restored:
             assert "The service runs with the backup" in said

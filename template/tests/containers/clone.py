@@ -69,7 +69,7 @@ def clone_in(docker: DockerClient, folder: Path, registry: Registry) -> Iterator
     try:
         yield clone
     finally:
-        stop_stage(clone.stage_port, folder)
+        stop_stage(clone.stage_port)
         names = clone.app_image, f"{registry.host}/{NAME}"
         mine = [image for name in names for image in docker.image.list(name)]
         docker.image.remove([tag for image in mine for tag in image.repo_tags], force=True)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 from python_on_whales import DockerClient
@@ -72,6 +71,8 @@ def pulled_digest(docker: DockerClient, image: str) -> str:
     return digest
 
 
-def stop_stage(port: int, folder: Path) -> None:
-    """Remove the registry that deploy/pipeline/stage started there."""
-    run(["deploy/pipeline/stage", "--stop"], cwd=folder, env={"STAGE_PORT": str(port)})
+def stop_stage(port: int) -> None:
+    """Remove the registry that deploy/pipeline/stage of any copy started at a port."""
+    found = run(["docker", "ps", "--quiet", "--filter", f"publish={port}"], cwd=ROOT).split()
+    if found:
+        run(["docker", "rm", "--force", "--volumes", *found], cwd=ROOT)

@@ -88,7 +88,7 @@ class Hub:
         return self.registry.tags(self.name)
 
     def stop(self) -> None:
-        stop_stage(self.stage_port, self.clone.folder)
+        stop_stage(self.stage_port)
 
 
 @pytest.fixture(scope="session")
