@@ -11,13 +11,10 @@ RUNTIME ?= $(firstword $(shell sed -n 's/^RUNTIME=//p' .env 2>/dev/null | tr -d 
 T ?=
 # The commit, with -dirty added if any file differs from it.
 TAG ?= $(shell deploy/pipeline/revision 2>/dev/null || echo local)
-# The registry and the name of the image there, as in: make push REGISTRY=ghcr.io REPOSITORY=owner/name
-REGISTRY ?=
-REPOSITORY ?= drydock
-# scan and sbom read IMAGE. promote adds tags to FROM.
-BUILT = $(or $(APP_IMAGE),drydock):$(TAG)
-IMAGE ?= $(BUILT)
-FROM ?= $(TAG)
+# Where the pipeline's targets take IMAGE, FROM, REGISTRY, REPOSITORY and TAG, a stranger may have chosen
+# them: a git tag may be called v1;id. So these recipes read them as "$$TAG" from the environment, where
+# make puts what its command line has. $(TAG) would become a part of the command.
+BUILT = $${APP_IMAGE:-drydock}:$${TAG:-$$(deploy/pipeline/revision)}
 
 # RUNTIME, or an error if it is misspelt.
 CHOSEN = $(if $(filter-out docker embedded,$(RUNTIME)),$(error $(MISSPELT)),$(RUNTIME))
@@ -93,7 +90,7 @@ test: env $(if $(filter tests/stack% %/stack,$(T)),tools) ## Run the tests: make
 ##@ Checks: what CI runs, by what each needs
 
 .PHONY: check
-check: lint check-locks check-previous ## Python and git: style, types, locks, migrations, and all tests that need no container
+check: lint check-locks check-advisories check-previous ## Python and git: style, types, locks, migrations, and all tests that need no container
 	@$(CHECK) $(PARALLEL) $(COVERED)
 
 .PHONY: check-docker
@@ -116,6 +113,10 @@ check-locks: env
 .PHONY: check-previous
 check-previous: env
 	@deploy/pipeline/check-previous
+
+.PHONY: check-advisories
+check-advisories: tools
+	@$(WITH_TOOLS) deploy/pipeline/advisories
 
 ##@ Code
 
@@ -172,7 +173,7 @@ redis-cli: ## Open redis-cli on the development Redis
 
 .PHONY: image
 image: ## Build the production image: make image [TAG=…]
-	@TAG=$(TAG) deploy/build
+	@deploy/build
 
 .PHONY: secrets
 secrets: ## Write the secret files that are missing
@@ -205,11 +206,11 @@ shell: ## Open a shell in the app's container, of development
 
 .PHONY: scan
 scan: tools ## Look for known vulnerabilities of an image: make scan [IMAGE=…]
-	@$(WITH_TOOLS) deploy/pipeline/scan "$(IMAGE)"
+	@$(WITH_TOOLS) deploy/pipeline/scan "$${IMAGE:-$(BUILT)}"
 
 .PHONY: sbom
 sbom: tools ## List every package of an image with its version: make sbom [IMAGE=…]
-	@$(WITH_TOOLS) deploy/pipeline/sbom "$(IMAGE)"
+	@$(WITH_TOOLS) deploy/pipeline/sbom "$${IMAGE:-$(BUILT)}"
 
 .PHONY: stage
 stage: image ## Build this commit into a registry on 127.0.0.1; its name there has its digest
@@ -217,19 +218,19 @@ stage: image ## Build this commit into a registry on 127.0.0.1; its name there h
 
 .PHONY: push
 push: ## Push this commit's image by digest, without a tag: make push REGISTRY=ghcr.io REPOSITORY=owner/name
-	@REGISTRY=$(REGISTRY) REPOSITORY=$(REPOSITORY) deploy/pipeline/push $(STAGED)
+	@set -f; exec deploy/pipeline/push $$STAGED
 
 .PHONY: promote
 promote: ## Give tags to what was pushed: make promote FROM=<digest or tag> TAG="<tag> latest"
-	@REGISTRY=$(REGISTRY) REPOSITORY=$(REPOSITORY) deploy/pipeline/promote "$(FROM)" $(TAG)
+	@set -f; exec deploy/pipeline/promote "$$FROM" $$TAG
 
 .PHONY: rescan
 rescan: tools ## Scan what is published: make rescan REGISTRY=ghcr.io REPOSITORY=owner/name [TAG=latest]
-	@$(WITH_TOOLS) REGISTRY=$(REGISTRY) REPOSITORY=$(REPOSITORY) deploy/pipeline/rescan "$(TAG)"
+	@$(WITH_TOOLS) deploy/pipeline/rescan "$${TAG:-latest}"
 
 .PHONY: verify
 verify: ## Check who signed and built an image: make verify REGISTRY=ghcr.io REPOSITORY=owner/name TAG=…
-	@REGISTRY=$(REGISTRY) REPOSITORY=$(REPOSITORY) deploy/pipeline/verify "$(TAG)"
+	@exec deploy/pipeline/verify "$$TAG"
 
 ##@ Production on one host
 
@@ -310,7 +311,7 @@ redis-cli-docker:
 
 .PHONY: tools
 tools: env
-	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r requirements-tools.txt
+	@$(VENV)/uv pip install --quiet --python $(VENV)/python --no-build --require-hashes -r requirements-tools.txt
 
 .PHONY: env
 env:

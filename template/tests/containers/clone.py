@@ -43,6 +43,12 @@ class Clone:
         environment = {**self.environment, **variables}
         return run([f"deploy/{name}", *words], cwd=self.folder, env=environment, check=check)
 
+    def stage(self) -> str:
+        """Build this commit, and return its name in the registry on 127.0.0.1."""
+        self.script("build", "--quiet")
+        head = self.git("rev-parse", "HEAD")
+        return self.script("pipeline/stage", f"{self.app_image}:{head}").splitlines()[-1]
+
     def push(self, *staged: str) -> str:
         """Push this commit, or what was staged, and return the digest."""
         return self.script("pipeline/push", *staged).splitlines()[-1]
