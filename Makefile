@@ -144,8 +144,8 @@ lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--up
 	@$(call lock,$(LOCKED) --constraints=requirements-dev.txt --output-file=requirements-tools.txt requirements-tools.in)
 
 .PHONY: bench
-bench: env ## Measure what requests cost, beside a plain FastAPI route
-	@exec $(VENV)/python -m bench
+bench: env ## Measure what requests cost, beside FastAPI alone: make bench [PLOT=docs/scale.svg]
+	@exec $(VENV)/python -m bench $(if $(PLOT),--plot "$$PLOT")
 
 ##@ Database
 
