@@ -126,16 +126,16 @@ class TestGuard:
 
     @pytest.mark.parametrize("path", [FORM, FILES])
     async def test_a_token_with_links_write_is_needed(
-        self, client: httpx.AsyncClient, make_token: MakeToken, path: str
+        self, client: httpx.AsyncClient, make_session: MakeToken, path: str
     ) -> None:
         stranger = await client.post(path, data={"url": "https://example.com/"})
         assert stranger.status_code == 401
         assert "Sign in with a token first" in Page(stranger.text).text
-        client.cookies[COOKIE] = await make_token(LINKS_READ)
+        client.cookies[COOKIE] = await make_session(LINKS_READ)
         reader = await client.post(path, data={"url": "https://example.com/"})
         assert reader.status_code == 403
         assert not (await home(client)).all("form", action=path)
-        client.cookies[COOKIE] = await make_token(LINKS_WRITE)
+        client.cookies[COOKIE] = await make_session(LINKS_WRITE)
         page = await home(client)
         assert page.all("form", action=path)
         assert "lacks the scope links:read" in page.text
@@ -157,10 +157,10 @@ class TestGuard:
         assert (await browser.get("/forged")).status_code == 404
 
     async def test_writing_is_limited_as_over_the_api(
-        self, make_client: MakeClient, make_token: MakeToken
+        self, make_client: MakeClient, make_session: MakeToken
     ) -> None:
         async with make_client(rate_limit_write="2/minute") as client:
-            client.cookies[COOKIE] = await make_token()
+            client.cookies[COOKIE] = await make_session()
             statuses = [
                 (await client.post(FORM, data={"url": "https://example.com/"})).status_code
                 for _ in range(3)
