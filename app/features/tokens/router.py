@@ -14,11 +14,14 @@ from app.features.tokens.schemas import TokenCreate, TokenCreated, TokenPage, To
 from app.features.tokens.scopes import TOKENS_WRITE
 from app.infra.audit import record
 from app.infra.db import SessionDep, after_commit
+from app.infra.http.idempotency import AnswerNotKept, KeyReused, once
 from app.infra.http.pages import PageDep
 from app.infra.http.problems import API_ERRORS, ProblemRouter, responses
 from app.infra.lifespan import Resources
 
 Manager = Annotated[Caller, Depends(Authenticated(TOKENS_WRITE, "write"))]
+# The answer holds the token itself, which is stored nowhere.
+Maker = Annotated[Caller, Depends(once(Authenticated(TOKENS_WRITE, "write"), keeps_body=False))]
 
 router = ProblemRouter(
     prefix="/api/v1/tokens",
@@ -27,10 +30,10 @@ router = ProblemRouter(
 )
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=responses(KeyReused, AnswerNotKept))
 async def create_token(
     body: TokenCreate,
-    manager: Manager,
+    maker: Maker,
     session: SessionDep,
     request: Request,
     response: Response,
@@ -39,11 +42,15 @@ async def create_token(
 
     It belongs to the token that makes it: it has no other scopes, ends no later (without
     `expires_at`, at the same time), and is revoked with it.
+
+    A request that is sent again with its `Idempotency-Key` makes no second token, and names the one
+    that was made.
     """
-    token, text = await service.create_child(session, data=body, parent_id=manager.id)
-    made = partial(record, request, "token_created", actor=manager.id, subject=str(token.id))
+    token, text = await service.create_child(session, data=body, parent_id=maker.id)
+    made = partial(record, request, "token_created", actor=maker.id, subject=str(token.id))
     after_commit(session, made)
     response.headers["Cache-Control"] = "no-store"
+    response.headers["Location"] = f"{router.prefix}/{token.id}"
     return TokenCreated.of(TokenRead.model_validate(token), text)
 
 

@@ -45,7 +45,7 @@ class TestProgress:
     async def test_from_the_form_to_the_end(
         self, browser: httpx.AsyncClient, resources: Resources
     ) -> None:
-        form = (await home(browser)).one("form", action=FILES).attributes
+        [form] = (element.attributes for element in (await home(browser)).forms(FILES))
         assert (form["method"], form["enctype"]) == ("post", "multipart/form-data")
         lines = [f"https://example.com/{number},row{number},," for number in range(4)]
         address = await begin(browser, *lines)

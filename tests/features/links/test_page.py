@@ -51,7 +51,7 @@ class TestCreate:
     """The form makes a link and returns to the overview, or names the faults."""
 
     async def test_with_everything(self, browser: httpx.AsyncClient) -> None:
-        form = (await home(browser)).one("form", action=FORM)
+        [form] = (await home(browser)).forms(FORM)
         assert form.attributes["method"] == "post"
         data = {"url": " https://example.com/a ", "slug": "deck", "title": "Main deck"}
         answer = await browser.post(FORM, data=data)
@@ -134,10 +134,10 @@ class TestGuard:
         client.cookies[COOKIE] = await make_session(LINKS_READ)
         reader = await client.post(path, data={"url": "https://example.com/"})
         assert reader.status_code == 403
-        assert not (await home(client)).all("form", action=path)
+        assert not (await home(client)).forms(path)
         client.cookies[COOKIE] = await make_session(LINKS_WRITE)
         page = await home(client)
-        assert page.all("form", action=path)
+        assert page.forms(path)
         assert "lacks the scope links:read" in page.text
 
     async def test_a_stranger_sees_no_links(
