@@ -20,6 +20,7 @@ def upgrade() -> None:
     op.create_table(
         "idempotency_keys",
         sa.Column("caller", sa.Uuid(), nullable=False),
+        sa.Column("operation", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("request_digest", sa.LargeBinary(), nullable=False),
         sa.Column(
@@ -36,7 +37,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "octet_length(request_digest) = 32", name=op.f("ck_idempotency_keys_digest_is_sha256")
         ),
-        sa.PrimaryKeyConstraint("caller", "key", name=op.f("pk_idempotency_keys")),
+        sa.PrimaryKeyConstraint("caller", "operation", "key", name=op.f("pk_idempotency_keys")),
     )
     op.create_index(op.f("ix_idempotency_keys_created_at"), "idempotency_keys", ["created_at"])
 

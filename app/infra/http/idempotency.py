@@ -75,6 +75,7 @@ class FirstAnswer(Base):
     )
 
     caller: Mapped[UUID] = mapped_column(primary_key=True)
+    operation: Mapped[str] = mapped_column(Text, primary_key=True)  # POST /api/v1/ships/{name}
     key: Mapped[str] = mapped_column(Text, primary_key=True)
     request_digest: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(
@@ -152,19 +153,22 @@ async def begin(
     If there is an answer already, that is sent, and the handler does not run. Raises `KeyReused`
     and `AnswerNotKept`.
     """
-    place = f"{request.method} {request.url.path}?{request.url.query}\n"
-    digest = hashlib.sha256(place.encode() + content).digest()
+    digest = hashlib.sha256(f"{request.url.path}?{request.url.query}\n".encode() + content).digest()
+    mine = {
+        "caller": caller,
+        "operation": f"{request.method} {request.scope['route'].path}",
+        "key": key,
+    }
     new = (
         insert(FirstAnswer)
-        .values(caller=caller, key=key, request_digest=digest)
+        .values(**mine, request_digest=digest)
         .on_conflict_do_nothing()  # after it has waited for the other transaction
         .returning(FirstAnswer.key)
     )
     if await session.scalar(new) is not None:
-        request.state.once = _Begun(session, caller, key, keeps_body)
+        request.state.once = _Begun(session, mine, keeps_body)
         return
-    mine = FirstAnswer.caller == caller, FirstAnswer.key == key
-    first: FirstAnswer | None = await session.scalar(select(FirstAnswer).where(*mine))
+    first: FirstAnswer | None = await session.scalar(select(FirstAnswer).filter_by(**mine))
     if first is None:  # purged in this moment
         raise DependencyUnavailable("The key has just ended. Try again.")
     if first.request_digest != digest:
@@ -184,19 +188,17 @@ class _Begun:
     """A request that is the first with its key."""
 
     session: AsyncSession
-    caller: UUID
-    key: str
+    mine: dict[str, Any]  # its primary key
     keeps_body: bool
 
     async def end(self, answer: Response) -> None:
         """Store the answer, for the commit that follows."""
-        mine = FirstAnswer.caller == self.caller, FirstAnswer.key == self.key
         if answer.status_code >= HTTPStatus.BAD_REQUEST:
-            await self.session.execute(delete(FirstAnswer).where(*mine))
+            await self.session.execute(delete(FirstAnswer).filter_by(**self.mine))
             return
         await self.session.execute(
             update(FirstAnswer)
-            .where(*mine)
+            .filter_by(**self.mine)
             .values(
                 status=answer.status_code,
                 location=answer.headers.get("location"),
