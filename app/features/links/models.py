@@ -34,6 +34,19 @@ class Link(Base):
         CheckConstraint("char_length(title) <= 200", name="title_length"),
         Index(None, "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
         Index(None, "created_by"),
+        # These and their columns are not used any more. They stay for the version before, which
+        # runs during a deploy and after a rollback.
+        CheckConstraint("char_length(idempotency_key) <= 255", name="idempotency_key_length"),
+        CheckConstraint(
+            "(idempotency_key IS NULL) = (request_digest IS NULL)", name="key_has_digest"
+        ),
+        Index(
+            None,
+            "created_by",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("uuidv7()"))
@@ -43,6 +56,8 @@ class Link(Base):
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
     expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("tokens.id", ondelete="SET NULL"))
+    idempotency_key: Mapped[str | None] = mapped_column(Text, deferred=True)
+    request_digest: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
 
     def has_expired(self, now: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= now
