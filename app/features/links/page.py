@@ -96,7 +96,7 @@ async def start_import(
     """Store the file and go to the page of the import."""
     source = await read_file(request, most=resources.settings.max_upload_bytes)
     if key is not None:
-        await begin_form(request, session, writer.id, key, source)
+        request.state.begun = await begin_form(request, session, writer.id, key, source)
     job = await imports.create_import(session, source=source, created_by=writer.id)
     after_commit(session, lambda: resources.enqueuer.enqueue(run_import, import_id=str(job.id)))
     return see_other(f"{PREFIX}/imports/{job.id}")

@@ -190,7 +190,7 @@ async def start_import(
     """
     if key is not None:
         # Of the file, not of the body: each form around it has another boundary.
-        await begin(request, session, writer.id, key, file)
+        request.state.begun = await begin(request, session, writer.id, key, file)
     job = await imports.create_import(session, source=file, created_by=writer.id)
     after_commit(session, lambda: resources.enqueuer.enqueue(run_import, import_id=str(job.id)))
     response.headers["Location"] = f"{imports_router.prefix}/{job.id}"

@@ -110,7 +110,8 @@ def once(who: Who, *, keeps_body: bool = True) -> Who:
     ) -> HasId:
         if key is not None:
             content = await request.body()
-            await begin(request, session, caller.id, key, content, keeps_body=keeps_body)
+            begun = await begin(request, session, caller.id, key, content, keeps_body=keeps_body)
+            request.state.begun = begun
         return caller
 
     return caller_once
@@ -126,7 +127,8 @@ def once_on_page(who: Who) -> Who:
         key: FormKey = None,
     ) -> HasId:
         if key is not None:
-            await begin_form(request, session, caller.id, key, await request.body())
+            content = await request.body()
+            request.state.begun = await begin_form(request, session, caller.id, key, content)
         return caller
 
     return visitor_once
@@ -134,9 +136,9 @@ def once_on_page(who: Who) -> Who:
 
 async def begin_form(
     request: Request, session: AsyncSession, caller: UUID, key: str, content: bytes
-) -> None:
+) -> "Begun":
     key = f"{key}:{hashlib.sha256(content).hexdigest()}"
-    await begin(request, session, caller, key, content)
+    return await begin(request, session, caller, key, content)
 
 
 async def begin(
@@ -147,11 +149,12 @@ async def begin(
     content: bytes,
     *,
     keeps_body: bool = True,
-) -> None:
-    """Store the key before anything else is changed. `content` is what the request is about.
+) -> "Begun":
+    """Store the key in the transaction of the change. `content` is what the request is about.
 
-    If there is an answer already, that is sent, and the handler does not run. Raises `KeyReused`
-    and `AnswerNotKept`.
+    The caller stores the answer in the same transaction: with `Begun.end`, or as `OnceRoute` does
+    with `request.state.begun`. Raises `Answered` with the answer that is stored already,
+    `KeyReused` and `AnswerNotKept`.
     """
     digest = hashlib.sha256(f"{request.url.path}?{request.url.query}\n".encode() + content).digest()
     mine = {
@@ -166,8 +169,7 @@ async def begin(
         .returning(FirstAnswer.key)
     )
     if await session.scalar(new) is not None:
-        request.state.once = _Begun(session, mine, keeps_body)
-        return
+        return Begun(session, mine, keeps_body)
     first: FirstAnswer | None = await session.scalar(select(FirstAnswer).filter_by(**mine))
     if first is None:  # purged in this moment
         raise DependencyUnavailable("The key has just ended. Try again.")
@@ -184,7 +186,7 @@ async def begin(
 
 
 @dataclass(frozen=True)
-class _Begun:
+class Begun:
     """A request that is the first with its key."""
 
     session: AsyncSession
@@ -217,7 +219,7 @@ class OnceRoute(APIRoute):
 
         async def handle_once(request: Request) -> Response:
             answer = await handle(request)
-            begun: _Begun | None = getattr(request.state, "once", None)
+            begun: Begun | None = getattr(request.state, "begun", None)
             if begun is not None:
                 await begun.end(answer)
             return answer
