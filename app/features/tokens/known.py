@@ -109,7 +109,9 @@ class KnownTokens:
             if noted and now < known.fresh_until:
                 return known.caller
             # One request looks it up again. Those that come meanwhile need not wait.
-            known.fresh_until, known.note_at = now + self._seconds, now + NOTE_EVERY
+            known.fresh_until = now + self._seconds
+            if active:
+                known.note_at = now + NOTE_EVERY
         else:
             check()
         forgotten = self._forgotten

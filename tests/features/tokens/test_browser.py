@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.cookies import Morsel, SimpleCookie
 from typing import Any
 from uuid import UUID
@@ -203,6 +203,24 @@ class TestEnd:
             await client.get("/page/live")  # now the session is in memory
             await client.get(path)
         assert ("Signed in as Ada" in (await client.get("/")).text) is goes_on
+
+    async def test_what_an_open_page_asks_hides_no_request(
+        self, client: httpx.AsyncClient, make_token: MakeToken, resources: Resources
+    ) -> None:
+        """A session that is in memory is looked up for a poll, and then used by a person."""
+        await client.post(SIGN_IN, data={"token": await make_token()})
+        await client.get("/")
+        known = dict(known_tokens(resources)._known)
+        await age(resources, last_seen_at=timedelta(minutes=40))
+        known_tokens(resources)._known.update(known)
+        for one in known.values():
+            one.fresh_until = one.note_at = 0  # as after a minute
+        for path in ("/page/live", "/"):
+            await client.get(path)
+        async with transaction(resources.sessions) as session:
+            seen = await session.scalar(select(BrowserSession.last_seen_at))
+            assert seen is not None
+            assert datetime.now(UTC) - seen < timedelta(minutes=20)
 
     async def test_one_that_is_known_costs_no_query(
         self, client: httpx.AsyncClient, make_session: MakeToken
