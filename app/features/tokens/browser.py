@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.config import Settings
-from app.features.tokens.auth import cookie_name, identify, known_visit
+from app.features.tokens.auth import cookie_name, identify, known_visit, visit_of
 from app.features.tokens.errors import TokenInvalid
 from app.features.tokens.known import known_tokens
 from app.features.tokens.sessions import end_session, open_session, parse_secret
@@ -54,7 +54,8 @@ async def sign_in(
 @router.post("/sign-out")
 async def sign_out(request: Request, resources: ResourcesDep, session: SessionDep) -> Response:
     """End the session at the server. A copy of the cookie opens nothing from then on."""
-    await _end_present(request, session)
+    if (await visit_of(request)).caller is not None:  # this limits guesses
+        await _end_present(request, session)
     response = see_other("/")
     _set_cookie(response, resources.settings, "")
     return response

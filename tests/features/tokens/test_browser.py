@@ -249,6 +249,14 @@ class TestSignOut:
         client.cookies[COOKIE] = copy
         assert "Signed in" not in (await client.get("/")).text
 
+    async def test_guessing_is_limited_by_address(self, make_client: MakeClient) -> None:
+        answers = []
+        async with make_client(rate_limit_login="1/minute") as client:
+            for guess in ("0" * 64, "1" * 64):
+                client.cookies[COOKIE] = guess
+                answers.append((await client.post(SIGN_OUT)).status_code)
+        assert answers == [303, 429]
+
     async def test_another_session_of_the_token_goes_on(
         self, client: httpx.AsyncClient, make_token: MakeToken
     ) -> None:
