@@ -2,7 +2,7 @@
 #
 #   base           Python, and the environment variables that every stage needs
 #   builder        uv, and the packages of requirements.txt in /opt/venv
-#   system         the base without pip, and with the service's user
+#   system         the base without pip and setuid programs, and with the service's user
 #   code           the service's own files
 #   runtime        system, packages and code: production runs it (the default target)
 #   test-builder   builder, with the packages of requirements-dev.txt added
@@ -30,23 +30,39 @@ FROM base AS builder
 RUN --mount=type=cache,target=/root/.cache/pip,sharing=locked \
     --mount=type=bind,source=requirements-dev.txt,target=/tmp/lock.txt \
     python -m venv /uv \
-    && /uv/bin/pip install --disable-pip-version-check --require-hashes --constraint /tmp/lock.txt uv
+    && /uv/bin/pip install --disable-pip-version-check --only-binary=:all: --require-hashes \
+        --constraint /tmp/lock.txt uv
 # Python never compares this bytecode with its source, because the image's files don't change. The
-# cache mount keeps downloads: after a change of the lock, a build fetches only new packages.
+# cache mount keeps downloads: after a change of the lock, a build fetches only new packages. Only
+# wheels are installed, since to build a package means to run code that no lock names.
 ENV UV_COMPILE_BYTECODE=1 \
     PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     UV_LINK_MODE=copy
 RUN --mount=type=cache,target=/root/.cache/uv,sharing=locked \
     --mount=type=bind,source=requirements.txt,target=/tmp/lock.txt \
     python -m venv --without-pip /opt/venv \
-    && /uv/bin/uv pip install --python /opt/venv/bin/python --require-hashes --no-deps -r /tmp/lock.txt \
+    && /uv/bin/uv pip install --python /opt/venv/bin/python --no-build --require-hashes --no-deps -r /tmp/lock.txt \
     && rm -f /opt/venv/.lock \
     && find /opt -exec touch --no-dereference --date=@0 {} +
 
 
 FROM base AS system
+# Debian's fixes that the base does not have yet; usually the file names none. interpreter.py notes
+# which Python this is, since no package manager knows it.
+RUN --mount=type=bind,source=deploy/debian-updates.txt,target=/tmp/updates.txt \
+    --mount=type=bind,source=deploy/pipeline/interpreter.py,target=/tmp/interpreter.py \
+    touch /started && mkdir -p /usr/local/share/sbom \
+    && python /tmp/interpreter.py > /usr/local/share/sbom/python.cdx.json \
+    && sed 's/#.*//' /tmp/updates.txt > /updates \
+    && if grep -q '[a-z]' /updates; then \
+        apt-get update \
+        && xargs --arg-file=/updates apt-get install --yes --no-install-recommends --only-upgrade \
+        && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*; \
+    fi && rm /updates \
+    && find / -xdev -newer /started -exec touch --no-dereference --date=@0 {} +
 # Production installs nothing, so this removes pip, and ensurepip, which contains a second pip. The
 # official image has no bytecode of the standard library, and each start would compile it again.
+# Nobody needs programs that run with the rights of their owner (setuid, setgid).
 # useradd would write the date of the build into /etc/shadow, so echo adds the user.
 RUN --network=none touch /started \
     && python -m pip uninstall --yes --quiet --root-user-action=ignore --break-system-packages pip \
@@ -54,10 +70,11 @@ RUN --network=none touch /started \
         /usr/local/bin/pip* /usr/bin/pip* /usr/share/python-wheels \
     && python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
         "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
+    && find / -xdev -type f -perm /6000 -exec chmod ug-s {} + \
     && echo 'drydock:x:10001:10001::/nonexistent:/usr/sbin/nologin' >> /etc/passwd \
     && echo 'drydock:x:10001:' >> /etc/group \
     && find / -xdev -newer /started -exec touch --no-dereference --date=@0 {} + \
-    && rm /started && touch --date=@0 /
+    && rm /started && touch --date=@0 / /tmp
 
 
 FROM base AS code
@@ -107,17 +124,18 @@ FROM builder AS test-builder
 # The development lock has the runtime's pins too. uv adds only the packages that are missing.
 RUN --mount=type=cache,target=/root/.cache/uv,sharing=locked \
     --mount=type=bind,source=requirements-dev.txt,target=/tmp/lock.txt \
-    /uv/bin/uv pip install --python /opt/venv/bin/python --require-hashes --no-deps -r /tmp/lock.txt
+    /uv/bin/uv pip install --python /opt/venv/bin/python --no-build --require-hashes --no-deps -r /tmp/lock.txt
 
 
 FROM runtime AS test
 COPY --link --from=test-builder /opt /opt
-COPY --link .env.example requirements.txt requirements-dev.txt ./
-COPY --link dev dev
+# The user can read all of it, whatever the modes in the checkout.
+COPY --link --chmod=755 .env.example requirements.txt requirements-dev.txt ./
+COPY --link --chmod=755 dev dev
 # The tests' Redis and Postgres read these files.
-COPY --link deploy/redis.conf deploy/redis.conf
-COPY --link deploy/postgres deploy/postgres
-COPY --link tests tests
+COPY --link --chmod=755 deploy/redis.conf deploy/redis.conf
+COPY --link --chmod=755 deploy/postgres deploy/postgres
+COPY --link --chmod=755 tests tests
 HEALTHCHECK NONE
 # The user may write to /tmp only.
 CMD ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "tests"]

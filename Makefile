@@ -3,29 +3,36 @@
 # This file works with GNU make 3.81, which macOS ships: no .ONESHELL, no != assignment.
 
 # Variables that may be set, as in: make dev PORT=8010
-PYTHON ?= python3
-# docker or embedded. By default make dev takes docker if a Docker Engine answers.
-RUNTIME ?=
+# By default the Python of .venv, or else the first that is 3.11 or newer.
+PYTHON ?= $(or $(shell dev/python),python3)
+# docker or embedded, also in .env. By default make dev takes docker if a Docker Engine answers.
+RUNTIME ?= $(firstword $(shell sed -n 's/^RUNTIME=//p' .env 2>/dev/null | tr -d '"\r'\'))
 # The tests to run, as in: make test T="tests/test_health.py -k frozen"
 T ?=
-# The commit, with -dirty added if any file differs from it.
-TAG ?= $(shell deploy/pipeline/revision 2>/dev/null || echo local)
-# The registry and the name of the image there, as in: make push REGISTRY=ghcr.io REPOSITORY=owner/name
-REGISTRY ?=
-REPOSITORY ?= drydock
-# scan and sbom read IMAGE. promote adds tags to FROM.
-BUILT = $(or $(APP_IMAGE),drydock):$(TAG)
-IMAGE ?= $(BUILT)
-FROM ?= $(TAG)
+# A stranger may have chosen TAG, IMAGE, FROM, FILE, REGISTRY or REPOSITORY: a git tag may be called v1;id.
+# So recipes read them as "$$TAG" from the environment, where make puts what its command line has. $(TAG)
+# would become a part of the command. Without TAG, it is the commit, with -dirty if any file differs.
+WANTED = $${TAG:-$${GIT_SHA:-$$(deploy/pipeline/revision)}}
+BUILT = $${APP_IMAGE:-drydock}:$(WANTED)
 
+# RUNTIME, or an error if it is misspelt.
+CHOSEN = $(if $(filter-out docker embedded,$(RUNTIME)),$(error $(MISSPELT)),$(RUNTIME))
+MISSPELT = RUNTIME=$(RUNTIME): choose docker or embedded
+# What `make dev` takes without RUNTIME. Without Python, only Docker can work.
+BEST = $(if $(HAS_PYTHON),$(shell $(PYTHON) dev/bootstrap.py doctor --choose),$(if $(shell command -v docker 2>/dev/null),docker,embedded))
+HAS_PYTHON = $(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null)
 # The runtime that runs now. make asks only if a target uses it.
-WHERE = $(or $(RUNTIME),$(if $(shell docker compose ps --quiet --status running db 2>/dev/null),docker,embedded))
+WHERE = $(or $(CHOSEN),$(if $(shell dev/within 10 sh -c 'deploy/project --running 2>&3' 3>&2),docker,embedded))
+# Commands of development's containers begin with this. It fails if the stack of that name is another
+# clone's or production's.
+DEVELOPMENT_ONLY = @deploy/project development >/dev/null
+# So that input can come from a pipe.
+NO_TTY = $$(test -t 0 || echo -T)
 
 VENV := .venv/bin
 DEV := $(VENV)/python -m dev
 # For the programs of requirements-tools.txt, which are in .venv.
 WITH_TOOLS = PATH="$(CURDIR)/$(VENV):$$PATH"
-PROD := docker compose -f compose.yaml
 
 # Tests that attack running services: faults, hostile input, everything the OpenAPI document allows.
 # `make check` runs them, `make test` does not.
@@ -42,6 +49,11 @@ STACK = tests/stack $(wildcard tests/features/*/stack)
 MAKEFLAGS += --no-print-directory
 # If it is set, each start compiles all packages again: 16 s instead of 6.
 unexport PYTHONDONTWRITEBYTECODE
+# It hides app/ and dev/ from `python -m`.
+unexport PYTHONSAFEPATH
+# All files are UTF-8, whatever the locale says. A terminal may show some characters wrongly.
+export PYTHONUTF8 := 1
+unexport PYTHONIOENCODING
 .DEFAULT_GOAL := help
 
 # Renovate runs the command in the head of a lock file to update it, so this has only options that
@@ -64,18 +76,11 @@ help: ## List the targets
 
 .PHONY: dev
 dev: ## Run everything with reload: make dev [RUNTIME=embedded] [PORT=8000]
-	@if [ -n "$(RUNTIME)" ]; then exec $(MAKE) dev-$(RUNTIME); \
-	elif docker info >/dev/null 2>&1; then \
-		echo 'A Docker Engine answers, so this is the compose stack. Without it: make dev RUNTIME=embedded'; \
-		exec $(MAKE) dev-docker; \
-	else \
-		echo 'No Docker Engine answers, so Postgres and Redis run embedded, under .local/'; \
-		exec $(MAKE) dev-embedded; \
-	fi
+	@exec $(MAKE) dev-$(or $(CHOSEN),$(BEST),embedded)
 
 .PHONY: doctor
 doctor: ## Say what is wrong with this machine, and the remedy
-	@exec $(PYTHON) dev/bootstrap.py doctor $(RUNTIME:%=--runtime=%)
+	@exec $(PYTHON) dev/bootstrap.py doctor $(CHOSEN:%=--runtime=%)
 
 .PHONY: test
 test: env $(if $(filter tests/stack% %/stack,$(T)),tools) ## Run the tests: make test [T="tests/test_x.py -k name"]
@@ -84,7 +89,7 @@ test: env $(if $(filter tests/stack% %/stack,$(T)),tools) ## Run the tests: make
 ##@ Checks: what CI runs, by what each needs
 
 .PHONY: check
-check: lint check-locks ## Python and git: style, types, locks, and all tests that need no container
+check: lint check-locks check-advisories check-previous ## Python and git: style, types, locks, migrations, and all tests that need no container
 	@$(CHECK) $(PARALLEL) $(COVERED)
 
 .PHONY: check-docker
@@ -103,6 +108,14 @@ check-more: tools ## Minutes of load, 20 starts, a slow database, all tests insi
 check-locks: env
 	@before=$$(cat requirements*.txt | cksum) && $(MAKE) lock && test "$$before" = "$$(cat requirements*.txt | cksum)" \
 		|| { echo 'The locks did not fit pyproject.toml. make lock has written new ones: commit them.' >&2; exit 1; }
+
+.PHONY: check-previous
+check-previous: env
+	@deploy/pipeline/check-previous
+
+.PHONY: check-advisories
+check-advisories: tools
+	@$(WITH_TOOLS) deploy/pipeline/advisories
 
 ##@ Code
 
@@ -130,12 +143,12 @@ lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--up
 	@$(call lock,$(LOCKED) --constraints=requirements-dev.txt --output-file=requirements-tools.txt requirements-tools.in)
 
 .PHONY: bench
-bench: env ## Measure what requests cost, beside a plain FastAPI route
-	@exec $(VENV)/python -m bench
+bench: env ## Measure what requests cost, beside FastAPI alone: make bench [PLOT=docs/scale.svg]
+	@exec $(VENV)/python -m bench $(if $(PLOT),--plot "$$PLOT")
 
 ##@ Database
 
-# These use the compose stack if it runs, and the embedded servers otherwise. RUNTIME= forces one.
+# These use the development stack if it runs, and the embedded servers otherwise. RUNTIME= forces one.
 
 .PHONY: migrate
 migrate: ## Bring the schema up to date
@@ -159,27 +172,30 @@ redis-cli: ## Open redis-cli on the development Redis
 
 .PHONY: image
 image: ## Build the production image: make image [TAG=…]
-	@TAG=$(TAG) deploy/build
+	@deploy/build
 
 .PHONY: secrets
 secrets: ## Write the secret files that are missing
 	@deploy/make-secrets
 
 .PHONY: prod
-prod: secrets ## Run the production stack on this host: make prod [DOMAIN=…]
-	$(PROD) up --detach --wait --build
+prod: ## Build this folder and run it in production on this host
+	@deploy/release --build "$(WANTED)"
 
 .PHONY: down
-down: ## Stop the stack; the data stays
-	docker compose --profile '*' down --remove-orphans
+down: ## Stop the development stack; the data stays
+	$(DEVELOPMENT_ONLY)
+	@docker compose --profile '*' down
 
 .PHONY: logs
-logs: ## Follow the stack's logs
-	docker compose logs --follow --tail 50
+logs: ## Follow the development stack's logs
+	$(DEVELOPMENT_ONLY)
+	@docker compose logs --follow --tail 50
 
 .PHONY: shell
-shell: ## Open a shell in the app's container
-	docker compose exec app sh
+shell: ## Open a shell in the app's container, of development
+	$(DEVELOPMENT_ONLY)
+	@docker compose exec $(NO_TTY) app sh
 
 ##@ The pipeline, on this machine
 
@@ -187,11 +203,11 @@ shell: ## Open a shell in the app's container
 
 .PHONY: scan
 scan: tools ## Look for known vulnerabilities of an image: make scan [IMAGE=…]
-	@$(WITH_TOOLS) deploy/pipeline/scan "$(IMAGE)"
+	@$(WITH_TOOLS) deploy/pipeline/scan "$${IMAGE:-$(BUILT)}"
 
 .PHONY: sbom
 sbom: tools ## List every package of an image with its version: make sbom [IMAGE=…]
-	@$(WITH_TOOLS) deploy/pipeline/sbom "$(IMAGE)"
+	@$(WITH_TOOLS) deploy/pipeline/sbom "$${IMAGE:-$(BUILT)}"
 
 .PHONY: stage
 stage: image ## Build this commit into a registry on 127.0.0.1; its name there has its digest
@@ -199,31 +215,29 @@ stage: image ## Build this commit into a registry on 127.0.0.1; its name there h
 
 .PHONY: push
 push: ## Push this commit's image by digest, without a tag: make push REGISTRY=ghcr.io REPOSITORY=owner/name
-	@REGISTRY=$(REGISTRY) REPOSITORY=$(REPOSITORY) deploy/pipeline/push $(STAGED)
+	@set -f; exec deploy/pipeline/push $$STAGED
 
 .PHONY: promote
 promote: ## Give tags to what was pushed: make promote FROM=<digest or tag> TAG="<tag> latest"
-	@REGISTRY=$(REGISTRY) REPOSITORY=$(REPOSITORY) deploy/pipeline/promote "$(FROM)" $(TAG)
+	@set -f; exec deploy/pipeline/promote "$$FROM" $$TAG
 
 .PHONY: rescan
 rescan: tools ## Scan what is published: make rescan REGISTRY=ghcr.io REPOSITORY=owner/name [TAG=latest]
-	@$(WITH_TOOLS) REGISTRY=$(REGISTRY) REPOSITORY=$(REPOSITORY) deploy/pipeline/rescan "$(TAG)"
+	@$(WITH_TOOLS) deploy/pipeline/rescan "$${TAG:-latest}"
 
 .PHONY: verify
 verify: ## Check who signed and built an image: make verify REGISTRY=ghcr.io REPOSITORY=owner/name TAG=…
-	@REGISTRY=$(REGISTRY) REPOSITORY=$(REPOSITORY) deploy/pipeline/verify "$(TAG)"
+	@exec deploy/pipeline/verify "$$TAG"
 
 ##@ Production on one host
 
 .PHONY: deploy
-deploy: secrets ## Replace the running version without dropping a request: make deploy TAG=…
-	@deploy/release $(TAG)
+deploy: ## Run a version, the first or the next, without dropping a request: make deploy TAG=…
+	@deploy/release "$(WANTED)"
 
-DEPLOYED = $${STATE_DIR:-.deployed}
 .PHONY: rollback
 rollback: ## Put the version before in the place of the running one
-	@test -s $(DEPLOYED) || { echo 'Nothing was deployed here yet: make deploy TAG=…' >&2; exit 1; }
-	@deploy/release $$(cut -d ' ' -f 2 $(DEPLOYED))
+	@deploy/release --rollback
 
 .PHONY: backup
 backup: ## Write everything that Postgres holds to backups/
@@ -231,7 +245,7 @@ backup: ## Write everything that Postgres holds to backups/
 
 .PHONY: restore
 restore: ## Put a backup in the place of the data: make restore FILE=backups/…
-	@deploy/restore "$(FILE)"
+	@deploy/restore "$$FILE"
 
 ##@ Cleaning
 
@@ -248,6 +262,12 @@ clean-data: ## Remove databases, token and logs, after asking: make clean-data [
 # One target for each RUNTIME. The stack needs no Python. With Python, dev/bootstrap.py gives each
 # clone its own ports and names.
 
+# Under a strict umask, the containers' users could not read the files that Compose mounts.
+.PHONY: open-files
+prod deploy dev-docker: open-files
+open-files:
+	@deploy/open-files
+
 .PHONY: dev-embedded
 dev-embedded: env
 	@exec $(DEV) up
@@ -257,7 +277,7 @@ dev-docker:
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 		exec $(PYTHON) dev/bootstrap.py stack; \
 	else \
-		exec docker compose up --build --remove-orphans; \
+		deploy/project development >/dev/null && exec docker compose up --build; \
 	fi
 
 .PHONY: migrate-embedded migration-embedded psql-embedded redis-cli-embedded
@@ -272,18 +292,23 @@ redis-cli-embedded: env
 	@exec $(DEV) run --owner -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT" --user "$$REDIS_USER"'
 
 .PHONY: migrate-docker migration-docker psql-docker redis-cli-docker
+# Without --no-deps, Compose would make db anew if its port is not the one in .env.
 migrate-docker:
-	@exec docker compose run --rm migrate
+	$(DEVELOPMENT_ONLY)
+	@exec docker compose run --rm --no-deps migrate
 migration-docker:
+	$(DEVELOPMENT_ONLY)
 	@exec docker compose run --rm --no-deps migrate python -m alembic revision --autogenerate -m "$$m"
 psql-docker:
-	@exec docker compose run --rm psql
+	$(DEVELOPMENT_ONLY)
+	@exec docker compose exec $(NO_TTY) db psql --username drydock_owner drydock
 redis-cli-docker:
-	@exec docker compose exec redis sh -c 'REDISCLI_AUTH="$$(cat /tmp/admin)" exec redis-cli --user admin'
+	$(DEVELOPMENT_ONLY)
+	@exec docker compose exec $(NO_TTY) redis sh -c 'REDISCLI_AUTH="$$(cat /tmp/admin)" exec redis-cli --user admin'
 
 .PHONY: tools
 tools: env
-	@$(VENV)/uv pip install --quiet --python $(VENV)/python --require-hashes -r requirements-tools.txt
+	@$(VENV)/uv pip install --quiet --python $(VENV)/python --no-build --require-hashes -r requirements-tools.txt
 
 .PHONY: env
 env:

@@ -21,14 +21,14 @@ from app.registry import FEATURES, load_settings
 REFUSED_BY_POSTGRES = """\
 Postgres refuses the password in DATABASE_PASSWORD, DATABASE_URL or the secret database_password.
 In the stack, the service `roles` gives Postgres the passwords of the secret files. Run it again:
-  docker compose up roles    (in production: docker compose -f compose.yaml up roles)
+  docker compose run --rm --no-deps roles    (in production: deploy/roles)
 For another server, see deploy/postgres/roles.sql.\
 """
 
 
 NEWER_SCHEMA = """\
-{error}: a newer version of this code has migrated the database. Deploy that version. If its
-migrations leave this version working, ACCEPT_NEWER_SCHEMA=true in .env helps until then.\
+{error}: a newer version of this code has migrated the database, and ACCEPT_NEWER_SCHEMA is false.
+Deploy that version. If its migrations leave this version working, set ACCEPT_NEWER_SCHEMA=true.\
 """
 
 
@@ -49,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     migrate = commands.add_parser("migrate", help="bring the database's schema up to this code")
+    migrate.add_argument(
+        "--pending", action="store_true", help="only print which migrations are missing"
+    )
     migrate.set_defaults(run=_migrate)
     commands.add_parser("worker", help="run jobs until SIGTERM").set_defaults(run=_work)
     commands.add_parser("openapi", help="print the OpenAPI document").set_defaults(run=_openapi)
@@ -93,7 +96,10 @@ def _parser() -> argparse.ArgumentParser:
 # Each command imports its own modules, so that the worker does not load Alembic.
 
 
-def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
+def _migrate(settings: Settings, options: argparse.Namespace) -> int:
+    if options.pending:
+        print(*_pending(settings))
+        return 0
     from alembic import command
     from alembic.config import Config
     from alembic.script.revision import ResolutionError
@@ -117,10 +123,25 @@ def _migrate(settings: Settings, _options: argparse.Namespace) -> int:
         if not settings.accept_newer_schema:
             print(NEWER_SCHEMA.format(error=error), file=sys.stderr)
             return 1
-        print("The schema is newer than this code, which ACCEPT_NEWER_SCHEMA allows.")
+        print("The schema is newer than this code, so there is nothing to migrate.")
         return 0
     print(f"The schema is at {list_revisions()[-1]}.")
     return 0
+
+
+def _pending(settings: Settings) -> list[str]:
+    """The migrations that the database lacks. None, if a newer version has migrated it."""
+    import psycopg
+
+    revisions = list_revisions()
+    with psycopg.connect(settings.database_dsn, connect_timeout=10) as connection:
+        exists = connection.execute("SELECT 1 WHERE to_regclass('alembic_version') IS NOT NULL")
+        if not exists.fetchall():
+            return revisions
+        found = [row[0] for row in connection.execute("SELECT version_num FROM alembic_version")]
+    if not found:
+        return revisions
+    return revisions[revisions.index(found[0]) + 1 :] if found[0] in revisions else []
 
 
 def _work(settings: Settings, _options: argparse.Namespace) -> int:

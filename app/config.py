@@ -5,7 +5,9 @@ file under /run/secrets with the same name in lower case. `.env.example` explain
 """
 
 import os
+import re
 from collections.abc import Iterable, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -33,6 +35,8 @@ SECRETS_FOLDER = Path("/run/secrets")
 EXAMPLE_SECRETS = frozenset(
     {"changeme", "changethis", "change-me", "drydock", "example", "password", "postgres", "secret"}
 )
+# A name has a letter; an IPv4 address has none, and an IPv6 address has colons.
+HOST_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]([a-z0-9._-]*[a-z0-9])?", re.IGNORECASE)
 SHORTEST_SECRET = 16  # characters; `make secrets` writes longer ones
 
 # An empty variable counts as not set, as for Compose: LOG_LEVEL= in .env means the default.
@@ -90,7 +94,7 @@ class Settings(BaseSettings):
     database_checkout_limit: Seconds = 1.5
     database_give_up_after: Annotated[Seconds, Field(validate_default=True)] = 3.0
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
-    accept_newer_schema: bool = False
+    accept_newer_schema: bool = True
 
     redis_url: Secret[RedisDsn]
     redis_password: Annotated[SecretStr | None, Field(validate_default=True)] = None
@@ -102,11 +106,13 @@ class Settings(BaseSettings):
         "127.0.0.1",
     )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    max_concurrent_requests: Annotated[int, Field(ge=1, le=10_000)] = 256
     max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
     max_upload_bytes: Annotated[int, Field(ge=1024)] = 10_485_760
     rate_limit_read: str = "1200/minute"
     rate_limit_write: str = "300/minute"
     rate_limit_login: str = "30/minute"
+    idempotency_hours: Annotated[int, Field(ge=1, le=8760)] = 24
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
@@ -125,6 +131,19 @@ class Settings(BaseSettings):
     def split_lists(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in value:
+            if proxy != "*" and not HOST_NAME.fullmatch(proxy):
+                try:
+                    ip_network(proxy)
+                except ValueError:
+                    raise ValueError(
+                        f"must list addresses, networks or host names; {proxy} is none"
+                    ) from None
         return value
 
     @field_validator("database_url")

@@ -91,6 +91,12 @@ class UnsupportedMediaType(AppError):
     title = "Unsupported media type"
 
 
+class RequestTimeout(AppError):
+    code = "request_timeout"
+    status = 408
+    title = "The request took too long to arrive"
+
+
 class RateLimited(AppError):
     code = "rate_limited"
     status = 429
@@ -114,10 +120,10 @@ class DependencyUnavailable(Unavailable):
 
 
 class Overloaded(Unavailable):
-    """So many requests wait already that this one was refused at once."""
+    """So many requests wait, or are worked on, that this one was refused at once."""
 
     code = "overloaded"
-    title = "Too many requests are waiting"
+    title = "Too many requests at once"
 
 
 class RowsLocked(Unavailable):

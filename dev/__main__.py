@@ -1,13 +1,15 @@
 """`python -m dev …`: the commands that the Makefile calls. Other modules implement them."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
 from dev import doctor
+from dev.data import remove_data
 from dev.errors import DevError, ForeignFileError, Interrupted
 from dev.install import install, is_current
-from dev.run import remove_data, run
+from dev.run import run
 from dev.stack import stack
 from dev.up import up
 
@@ -23,10 +25,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     )
     program.add_argument("--owner", action="store_true", help="with the right to change tables")
     program.add_argument("words", nargs="+", metavar="CMD")
-    removal = commands.add_parser("remove-data", help="remove .local/")
+    removal = commands.add_parser("remove-data", help="remove this clone's development data")
     removal.add_argument("--yes", action="store_true", help="don't ask")
     look = commands.add_parser("doctor", help="find what is wrong with this machine")
     look.add_argument("--runtime", choices=["docker", "embedded"], help="as for make dev")
+    look.add_argument("--choose", action="store_true", help="only print what make dev would take")
     return parser.parse_args(words)
 
 
@@ -44,7 +47,7 @@ def dispatch(chosen: argparse.Namespace) -> int:
         case "run":
             return run(chosen.words, as_owner=chosen.owner)
         case "doctor":
-            return doctor.main(chosen.runtime)
+            return doctor.choose() if chosen.choose else doctor.main(chosen.runtime)
         case _:
             return remove_data(sure=chosen.yes)
 
@@ -52,6 +55,8 @@ def dispatch(chosen: argparse.Namespace) -> int:
 def main(words: Sequence[str]) -> int:
     """Run one command; show an expected error without a traceback."""
     chosen = parse(words)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack characters of a path
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return dispatch(chosen)
     except (Interrupted, KeyboardInterrupt):

@@ -32,7 +32,12 @@ VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 def is_current() -> bool:
     """Whether the last install finished, and was for this Python, this folder and this lock."""
-    return PYTHON.exists() and REQUIREMENTS.exists() and stamp() == wanted()
+    return is_runnable() and REQUIREMENTS.exists() and stamp() == wanted()
+
+
+def is_runnable() -> bool:
+    """Whether this user can run the Python of .venv. It may be gone, or in another user's home."""
+    return os.access(PYTHON, os.X_OK)
 
 
 def wanted() -> list[str]:
@@ -84,8 +89,8 @@ def reason_to_rebuild() -> str | None:
     found = stamp()
     if found == [UNFINISHED]:
         return "the last install did not finish"
-    if not PYTHON.exists():
-        return "its Python is gone"
+    if not is_runnable():
+        return "its Python is gone, or closed to this user"
     if found and found[1:2] != wanted()[1:2]:
         return f"it has another Python than this {VERSION}"
     return "the clone was moved or copied" if found and found[2:] != wanted()[2:] else None

@@ -25,14 +25,20 @@ TRIES = 50
 
 
 def claim(
-    variable: str, given: Mapping[str, str], held: ExitStack, say: Callable[[str], None]
+    variable: str,
+    given: Mapping[str, str],
+    held: ExitStack,
+    say: Callable[[str], None],
+    *,
+    by_engine: bool = False,
 ) -> int:
     """Return the port that the variable names, or a free one if the variable is not set.
 
-    No other launcher takes this port until `held` closes.
+    No other launcher takes this port until `held` closes. `by_engine` means that a Docker Engine
+    will open it, which may open ports that our user may not.
     """
     if asked := given.get(variable):
-        return _claim_asked(variable, asked, held)
+        return _claim_asked(variable, asked, held, by_engine=by_engine)
     default = DEFAULTS[variable]
     for port in range(default, default + TRIES):
         if not is_taken(port) and _mark(port, held):
@@ -44,7 +50,7 @@ def claim(
     raise DevError(f"Every port from {default} to {port} is taken. Choose one: {variable}=…")
 
 
-def _claim_asked(variable: str, asked: str, held: ExitStack) -> int:
+def _claim_asked(variable: str, asked: str, held: ExitStack, *, by_engine: bool) -> int:
     if not asked.isdecimal() or not 0 < int(asked) < 2**16:
         raise DevError(f"{variable}={asked} is not a port. Choose a number from 1 to 65535.")
     port = int(asked)
@@ -54,9 +60,10 @@ def _claim_asked(variable: str, asked: str, held: ExitStack) -> int:
                 f"{variable}={port} is taken by {occupant(port) or 'another program'}. "
                 f"Stop that, choose another number, or leave {variable} unset to get a free one."
             )
+        _mark(port, held)
     except PermissionError:
-        raise DevError(f"{variable}={port} is for root alone. Choose 1024 or more.") from None
-    _mark(port, held)
+        if not by_engine:
+            raise DevError(f"{variable}={port} is for root alone. Choose 1024 or more.") from None
     return port
 
 

@@ -1,7 +1,6 @@
-"""Two commands: run a program with Postgres and Redis, and remove their data."""
+"""`python -m dev run`: runs a program with this clone's Postgres and Redis."""
 
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -9,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from dev.accounts import discard
 from dev.clone import announced, announced_environment, own
 from dev.environment import given_environment, service_environment
 from dev.errors import AlreadyRunningError, DevError
-from dev.files import LOCAL
 from dev.guardian import guard, release
 from dev.postgres import client_programs
 from dev.services import services
@@ -91,20 +88,3 @@ def client_environment(environment: Mapping[str, str]) -> dict[str, str]:
     }
     here = f"{Path(sys.executable).parent}:{client_programs()}:{environment.get('PATH', '')}"
     return {**environment, **{name: value for name, value in parts.items() if value}, "PATH": here}
-
-
-def remove_data(*, sure: bool) -> int:
-    """Ask, then remove databases, token and logs of this clone. Refuse while something runs."""
-    if not sure:
-        if not sys.stdin.isatty():
-            raise DevError(
-                "This needs a terminal, to ask before it removes all data. Without one: YES=1"
-            )
-        answer = input(f"Remove all data in {LOCAL}? [y/N] ")
-        if answer.strip().lower() not in {"y", "yes"}:
-            tell("nothing was removed")
-            return 1
-    with Interrupts() as interrupts, own("dev remove-data", interrupts):
-        discard(LOCAL / "postgres")
-        shutil.rmtree(LOCAL)
-    return 0

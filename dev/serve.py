@@ -11,7 +11,14 @@ import uvicorn
 from watchfiles import PythonFilter, run_process
 
 # The service reads X-Forwarded-For itself, logs each request itself and speaks no WebSocket.
-OPTIONS = ("--factory", "--no-access-log", "--no-proxy-headers", "--no-server-header", "--ws=none")
+OPTIONS = (
+    "--factory",
+    "--http=app.infra.http.protocol:LimitedProtocol",
+    "--no-access-log",
+    "--no-proxy-headers",
+    "--no-server-header",
+    "--ws=none",
+)
 # How long a reload waits for the old process. A browser may keep an event stream open, and a worker
 # may be in the middle of a job.
 STOP_SECONDS = 3

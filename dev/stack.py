@@ -1,8 +1,8 @@
 """`make dev` with a Docker Engine: the compose stack, with a name and ports for this clone.
 
 Compose identifies a stack by its project name only. With the same name, it would replace the
-containers of another clone. So this gives the clone another name if the name is in use, and free
-ports.
+containers of another clone, or of production. So this gives the clone another name if the name is
+in use, and free ports.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,11 +20,13 @@ from typing import Any, NamedTuple
 from dev import ports
 from dev.environment import DOTENV, read_dotenv
 from dev.errors import DevError
-from dev.files import ROOT
+from dev.files import ROOT, locked
 from dev.terminal import say
 
-NAME = "COMPOSE_PROJECT_NAME"
+NAME = "DEVELOPMENT_PROJECT"  # of compose.override.yaml
+NAME_OF_ALL = "COMPOSE_PROJECT_NAME"  # Compose's own variable. It wins over every name in a file.
 PROJECT = "com.docker.compose.project"
+FOLDER = f"{PROJECT}.working_dir"
 
 SECONDS = 10  # how long a docker command may take, in case the Engine hangs
 
@@ -37,6 +40,17 @@ class Container(NamedTuple):
     project: str
     folder: Path
     published: Mapping[int, int]  # the host's port by the container's
+    files: str = "compose.override.yaml"  # the files that Compose read
+
+    @property
+    def is_development(self) -> bool:
+        """Whether it is of the development stack. Production reads compose.yaml only."""
+        return "compose.override.yaml" in self.files
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is of this clone's development stack. A clone that is gone was moved here."""
+        return self.is_development and (self.folder.resolve() == ROOT or is_gone(self.folder))
 
 
 def stack() -> int:
@@ -47,7 +61,7 @@ def stack() -> int:
     with ExitStack() as held:
         chosen = {NAME: name, **claim_ports(published(config), own, held, say)}
         say(f"{name} on http://{ports.LOCALHOST}:{chosen['PORT']}")
-        command = ["docker", "compose", "up", "--build", "--remove-orphans"]
+        command = ["docker", "compose", "up", "--build"]
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **chosen})
         # Ctrl-C reaches Compose too, and Compose stops the containers. This waits for it.
         signal.signal(signal.SIGINT, lambda *_: None)
@@ -74,7 +88,7 @@ def docker(*words: str) -> str:
 
 def compose_containers() -> list[Container]:
     """List all containers of this Engine that Compose made, of every project."""
-    labels = {"project": PROJECT, "folder": f"{PROJECT}.working_dir"}
+    labels = {"project": PROJECT, "folder": FOLDER, "files": f"{PROJECT}.config_files"}
     columns = [f'"{key}": {{{{json (.Label "{label}")}}}}' for key, label in labels.items()]
     template = "{" + ", ".join([*columns, '"ports": {{json .Ports}}']) + "}"
     listed = docker("ps", "--all", "--filter", f"label={PROJECT}", "--format", template)
@@ -84,15 +98,28 @@ def compose_containers() -> list[Container]:
             found["project"],
             Path(found["folder"]),
             {int(i): int(o) for o, i in re.findall(r":(\d+)->(\d+)/tcp", found["ports"])},
+            found["files"],
         )
         for found in map(json.loads, listed.splitlines())
     ]
 
 
 def compose_config() -> dict[str, Any]:
-    """Return the configuration that Compose reads from its files, .env and the environment."""
-    config: dict[str, Any] = json.loads(docker("compose", "config", "--format", "json"))
+    """Return the development stack that Compose reads from its files, .env and the environment."""
+    words = ("compose", "--profile", "*", "config", "--format", "json")
+    config: dict[str, Any] = json.loads(docker(*words))
+    if config["services"]["app"]["environment"]["ENVIRONMENT"] != "development":
+        raise DevError(
+            "COMPOSE_FILE leaves out compose.override.yaml, so this is not the development stack."
+        )
     return config
+
+
+def production_name() -> str:
+    """Return the project name of this folder's production stack, whether it runs or not."""
+    words = ("compose", "--file", "compose.yaml", "config", "--format", "json")
+    name: str = json.loads(docker(*words))["name"]
+    return name
 
 
 def published(config: Mapping[str, Any]) -> dict[int, int]:
@@ -102,31 +129,80 @@ def published(config: Mapping[str, Any]) -> dict[int, int]:
     return {port["target"]: int(port["published"]) for port in listed if "published" in port}
 
 
-def other_clone(name: str, containers: list[Container]) -> Path | None:
-    """Return the folder of another clone that has containers of this name."""
-    folders = {found.folder.resolve() for found in containers if found.project == name}
-    # A folder that does not exist was moved here or deleted.
-    return next((path for path in sorted(folders) if path != ROOT and path.is_dir()), None)
+def is_gone(folder: Path) -> bool:
+    """Whether a folder was moved or deleted. One that this user may not see is not gone."""
+    try:
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return folder.is_absolute()  # a path of Windows is not, and can't be looked up here
+    except OSError:
+        return False
+    return False
+
+
+def owner_of(name: str, containers: list[Container]) -> str | None:
+    """Return which other stack has this name, or None if the name is free or this clone's.
+
+    The containers tell it, or the claim, which stays when a clone removes its containers.
+    """
+    others = [found for found in containers if found.project == name and not found.is_ours]
+    for found in sorted(others, key=lambda found: found.is_development):
+        kind = "development" if found.is_development else "production"
+        return f"the {kind} stack of {found.folder}"
+    claimed = claimed_by(name)
+    if claimed and claimed.resolve() != ROOT and not is_gone(claimed):
+        return f"the development stack of {claimed}"
+    return None
+
+
+def claim_volume(name: str) -> str:
+    """Name the empty volume whose label says which clone has a project name."""
+    return f"{name}_clone"
+
+
+def claimed_by(name: str) -> Path | None:
+    """Return the folder of the clone that has claimed a project name."""
+    listed = docker("volume", "ls", "--format", f'{{{{.Name}}}} {{{{.Label "{FOLDER}"}}}}')
+    claims = dict(line.split(" ", 1) for line in listed.splitlines())
+    folder = claims.get(claim_volume(name))
+    return Path(folder) if folder else None
+
+
+def claim(name: str) -> None:
+    """Claim a project name, unless another clone has claimed it.
+
+    Of two clones that claim a name at the same moment, one gets it, because a volume keeps the
+    labels that it was made with. Containers could not tell: there is none until the image is built.
+    """
+    labels = {PROJECT: name, FOLDER: str(ROOT)}
+    words = [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
+    with locked(Path(tempfile.gettempdir(), f"{PROJECT}-{os.geteuid()}")):
+        claimed = claimed_by(name)
+        if claimed and is_gone(claimed):
+            docker("volume", "rm", claim_volume(name))
+        docker("volume", "create", *words, claim_volume(name))
 
 
 def own_name(name: str, containers: list[Container]) -> str:
-    """Return a project name that no other clone has.
+    """Return a project name that no other stack has, and claim it.
 
     A new name goes into .env, where every later `docker compose` in this folder reads it.
     """
-    other = other_clone(name, containers)
-    if other is None:
+    if (owner := owner_of(name, containers)) is None:
+        claim(name)
+        owner = owner_of(name, containers)
+    if owner is None:
         return name
     before = read_dotenv()
-    if NAME in os.environ or re.search(rf"^\s*{NAME}=", before, re.MULTILINE):
-        raise DevError(
-            f"{NAME}={name} is the stack of {other}. Choose another name for this clone."
-        )
+    for variable in (NAME, NAME_OF_ALL):
+        if variable in os.environ or re.search(rf"^\s*{variable}=", before, re.MULTILINE):
+            raise DevError(f"{variable}={name} is {owner}. Choose another name for this clone.")
     own = f"{name}-{hashlib.sha256(bytes(ROOT)).hexdigest()[:4]}"
     gap = "\n" if before and not before.endswith("\n") else ""
     with DOTENV.open("a", encoding="utf-8") as settings:
-        settings.write(f"{gap}# {other} has the name {name}.\n{NAME}={own}\n")
-    say(f"{name} is the stack of {other}, so this one is {own} (now in .env)")
+        settings.write(f"{gap}# {name} is {owner}.\n{NAME}={own}\n")
+    say(f"{name} is {owner}, so this one is {own} (now in .env)")
+    claim(own)
     return own
 
 
@@ -143,5 +219,5 @@ def claim_ports(
             chosen[variable] = str(kept[inside])
         else:
             asked = {} if is_default or port is None else {variable: str(port)}
-            chosen[variable] = str(ports.claim(variable, asked, held, say))
+            chosen[variable] = str(ports.claim(variable, asked, held, say, by_engine=True))
     return chosen

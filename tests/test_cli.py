@@ -11,6 +11,7 @@ from app.cli import main
 from app.config import Settings
 from app.features.tokens.scopes import TOKENS_WRITE, declared_scopes
 from app.infra.feature import Command, Feature
+from app.infra.schema import list_revisions
 from tests.live import ROOT, as_owner, query
 from tests.service import environment_for
 from tests.sockets import unused_port, with_postgres_at
@@ -45,20 +46,51 @@ class TestMigrate:
         assert query(own_settings, "SELECT version_num FROM alembic_version") == needed
         assert query(own_settings, "SELECT count(*) FROM tokens") == [(0,)]
 
-    def test_a_newer_schema_is_refused_unless_it_is_accepted(
+    def test_a_newer_schema_is_accepted_unless_it_is_refused(
         self,
         own_settings: Settings,
         capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         query(own_settings, "UPDATE alembic_version SET version_num = '9999'")
+        assert main(["migrate"]) == 0
+        assert "The schema is newer than this code" in capsys.readouterr().out
+        assert query(own_settings, "SELECT version_num FROM alembic_version") == [("9999",)]
+        monkeypatch.setenv("ACCEPT_NEWER_SCHEMA", "false")
         assert main(["migrate"]) == 1
         told = capsys.readouterr()
         assert "'9999': a newer version of this code has migrated the database" in told.err
         assert "ACCEPT_NEWER_SCHEMA=true" in told.err
-        monkeypatch.setenv("ACCEPT_NEWER_SCHEMA", "true")
-        assert main(["migrate"]) == 0
-        assert query(own_settings, "SELECT version_num FROM alembic_version") == [("9999",)]
+
+    @pytest.mark.parametrize(
+        ("found", "missing"),
+        [
+            (None, list_revisions()),
+            ("0001", list_revisions()[1:]),
+            (list_revisions()[-1], []),
+            ("9999", []),
+        ],
+    )
+    def test_pending_lists_what_is_missing_and_changes_nothing(
+        self,
+        own_settings: Settings,
+        capsys: pytest.CaptureFixture[str],
+        found: str | None,
+        missing: list[str],
+    ) -> None:
+        change = f"UPDATE alembic_version SET version_num = '{found}'"
+        query(own_settings, change if found else "DELETE FROM alembic_version")
+        assert main(["migrate", "--pending"]) == 0
+        assert capsys.readouterr().out.split() == missing
+        rows = query(own_settings, "SELECT version_num FROM alembic_version")
+        assert rows == ([(found,)] if found else [])
+
+    def test_pending_on_an_empty_database(
+        self, own_settings: Settings, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        query(own_settings, "DROP TABLE alembic_version")
+        assert main(["migrate", "--pending"]) == 0
+        assert capsys.readouterr().out.split() == list_revisions()
 
 
 class TestToken:

@@ -193,6 +193,17 @@ class TestValues:
         assert found.get("target_session_attrs") == wanted
         assert (found["host"], found["password"]) == (re.sub(r":\d+|/.*", "", rest), RANDOM)
 
+    @pytest.mark.parametrize(
+        "proxy",
+        ["*", "10.0.0.0/8", "10.1.2.3", "::1", "fd00::/8", "proxy", "db", "a-1.example.com"],
+    )
+    def test_a_proxy_is_an_address_a_network_or_a_name(self, proxy: str) -> None:
+        assert make(trusted_proxies=proxy).trusted_proxies == (proxy,)
+
+    @pytest.mark.parametrize("proxy", ["10.0.0.300", "10.0.0.1/8", "a b", "http://proxy", "-"])
+    def test_no_other_text_is_a_proxy(self, proxy: str) -> None:
+        assert set(faults_of(trusted_proxies=proxy)) == {"trusted_proxies"}
+
     @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
     def test_both_names_of_postgres_are_understood(self, scheme: str) -> None:
         settings = make(database_url=f"{scheme}://drydock@db/drydock")

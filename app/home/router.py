@@ -17,6 +17,7 @@ from app.features.tokens.browser import forget_invalid
 from app.health import Health, shows_details
 from app.home.view import headline, show_checks, show_commands
 from app.infra.feature import Panel
+from app.infra.http.peers import client_network
 from app.infra.http.problems import as_app_error
 from app.infra.lifespan import Resources
 from app.infra.page.render import PREFIX, PageRoute, page
@@ -37,7 +38,7 @@ async def home(request: Request) -> Response:
     """`/page/live` answers the same page: an open page polls it, and the log leaves it out."""
     resources: Resources = request.state.resources
     health: Health = request.state.health
-    resources.limiter.hit("read", request.client.host if request.client else "-")
+    resources.limiter.hit("read", client_network(request.scope))
     views: dict[str, Mapping[str, Any]] = {}
     report, _ = await asyncio.gather(
         health.report(), finish_within(LIMIT, _load_panels(request, views))

@@ -29,6 +29,9 @@ def configure_logging(settings: "Settings") -> None:
 
     Our own loggers do not use `logging`, which would triple the cost of a request's log line.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal may lack characters of a log line. By default, that would fail the request.
+        sys.stdout.reconfigure(errors="backslashreplace")
     factory: Any = (
         structlog.BytesLoggerFactory(sys.stdout.buffer)
         if settings.json_logs

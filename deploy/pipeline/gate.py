@@ -1,13 +1,18 @@
-"""Decides from trivy's reports whether an image may be published.
+"""Decides from trivy's reports whether an image may be published, or whether the locks are sound.
 
-    gate.py --exceptions .trivyignore.yaml --database database.json --output gate.json REPORT...
+    gate.py --exceptions .trivyignore.yaml --database database.json --output gate.json \
+            --control control.json --reports REPORT...
+    gate.py … --locks requirements.txt… --reports REPORT...
 
 These findings block it: a vulnerability of severity HIGH or CRITICAL that has a fix, a secret, a
 misconfiguration, and an exception without a reason, without a date, or after its date. trivy leaves
 out the findings that an exception names, until its date.
 
-Exit code 0: nothing blocks it. 1: something does. 2: the scan is not valid, because a report lists
-no package, or because the vulnerability database is missing or old.
+Exit code 0: nothing blocks it. 1: something does. 2: the scan is not valid, because no report lists
+the packages or the Python interpreter, or because the vulnerability database is missing or old.
+
+The control is the report of an old Python: if it has no finding, the database does not know Python.
+With --locks there is no image: the reports must list packages of each of these files.
 """
 
 import argparse
@@ -25,7 +30,8 @@ BLOCKING = {"HIGH", "CRITICAL"}
 DATABASE_AGE = timedelta(days=7)
 # Somebody has to review each exception once a year.
 EXCEPTION_AGE = timedelta(days=366)
-LOOKED_AT = {"os-pkgs", "lang-pkgs"}
+KINDS = {"os-pkgs", "lang-pkgs"}
+INTERPRETER = "bitnami"  # trivy's type of the entry that interpreter.py wrote
 
 
 class UnknownError(Exception):
@@ -50,6 +56,8 @@ def findings_of(report: dict[str, Any]) -> Iterator[Finding]:
             where = f"{found['PkgName']} {found['InstalledVersion']}"
             fixed = found.get("FixedVersion", "")
             remedy = f"fixed in {fixed}" if fixed else "no fix yet"
+            if fixed and result.get("Class") == "os-pkgs":
+                remedy += f": {found['PkgName']}={fixed} in deploy/debian-updates.txt"
             blocks = bool(fixed) and severity in BLOCKING
             title = found.get("Title", "")
             yield Finding("vulnerability", id_, severity, where, title, remedy, blocks)
@@ -66,18 +74,39 @@ def findings_of(report: dict[str, Any]) -> Iterator[Finding]:
             )
 
 
+def packages_of(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return result.get("Packages") or []
+
+
 def check_coverage(reports: list[dict[str, Any]]) -> int:
     """Count the packages in the reports; raise if they have none of one kind."""
     results = [result for report in reports for result in report.get("Results") or []]
+    others = [result for result in results if result.get("Type") != INTERPRETER]
     counts = {
-        kind: sum(len(r.get("Packages") or []) for r in results if r.get("Class") == kind)
-        for kind in LOOKED_AT
+        kind: sum(len(packages_of(result)) for result in others if result.get("Class") == kind)
+        for kind in KINDS
     }
     if missing := sorted(kind for kind, count in counts.items() if not count):
         raise UnknownError(f"no report lists any package of the kind {' or '.join(missing)}")
     if any(report.get("Metadata", {}).get("OS", {}).get("EOSL") for report in reports):
         raise UnknownError("the base's release gets no security updates any more")
     return sum(counts.values())
+
+
+def check_interpreter(reports: list[dict[str, Any]], control: dict[str, Any]) -> str:
+    """Return the version of the image's Python; raise if nobody has judged it."""
+    versions: set[str] = {
+        package["Version"]
+        for report in reports
+        for result in report.get("Results") or []
+        for package in packages_of(result)
+        if (result.get("Type"), package["Name"]) == (INTERPRETER, "python")
+    }
+    if len(versions) != 1:
+        raise UnknownError("no report lists the Python interpreter, see interpreter.py")
+    if not any(result.get("Vulnerabilities") for result in control.get("Results") or []):
+        raise UnknownError("the database knows no vulnerability of any Python interpreter")
+    return versions.pop()
 
 
 def check_database(database: dict[str, Any], now: datetime) -> datetime:
@@ -108,6 +137,18 @@ def bad_exceptions(exceptions: dict[str, Any], today: date) -> Iterator[Finding]
             yield Finding("exception", entry["id"], "-", kind, wrong, remedy)
 
 
+def check_locks(reports: list[dict[str, Any]], locks: list[Path]) -> int:
+    """Count the packages in the reports; raise if a lock file has none."""
+    counts = {
+        result["Target"]: len(packages_of(result))
+        for report in reports
+        for result in report.get("Results") or []
+    }
+    if missing := [str(lock) for lock in locks if not counts.get(str(lock))]:
+        raise UnknownError(f"no report lists any package of {' or '.join(missing)}")
+    return sum(counts.values())
+
+
 def judge(options: argparse.Namespace, now: datetime) -> dict[str, Any]:
     reports = [read(path) for path in options.reports]
     exceptions = yaml.safe_load(options.exceptions.read_text(encoding="utf-8")) or {}
@@ -119,8 +160,16 @@ def judge(options: argparse.Namespace, now: datetime) -> dict[str, Any]:
         for result in report.get("Results") or []
         for hidden in result.get("ExperimentalModifiedFindings") or []
     ]
+    if options.locks:
+        coverage: dict[str, Any] = {"packages": check_locks(reports, options.locks)}
+    else:
+        control = read(options.control)
+        coverage = {
+            "packages": check_coverage(reports),
+            "python": check_interpreter(reports, control),
+        }
     return {
-        "packages": check_coverage(reports),
+        **coverage,
         "database": check_database(read(options.database), now).isoformat(),
         "accepted": len(accepted),
         "findings": [finding._asdict() for finding in found],
@@ -143,7 +192,10 @@ def main() -> int:
     parser.add_argument("--exceptions", type=Path, required=True)
     parser.add_argument("--database", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("reports", nargs="+", type=Path)
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--control", type=Path)
+    kind.add_argument("--locks", nargs="+", type=Path)
+    parser.add_argument("--reports", nargs="+", type=Path, required=True)
     options = parser.parse_args()
     try:
         verdict = judge(options, datetime.now(UTC))
@@ -156,9 +208,11 @@ def main() -> int:
         words = (found["kind"], found["id"], found["severity"], found["where"], found["what"])
         print(f"{mark}{'  '.join(words)}  ({found['remedy']})")
     stopping = sum(found["blocks"] for found in verdict["findings"])
+    python = f" and Python {verdict['python']}" if "python" in verdict else ""
     print(
-        f"{verdict['packages']} packages looked at, database of {verdict['database'][:10]}: "
-        f"{len(verdict['findings'])} findings, {stopping} stop it, {verdict['accepted']} accepted"
+        f"{verdict['packages']} packages{python} looked at, database of "
+        f"{verdict['database'][:10]}: {len(verdict['findings'])} findings, "
+        f"{stopping} stop it, {verdict['accepted']} accepted"
     )
     return 0 if verdict["passed"] else 1
 

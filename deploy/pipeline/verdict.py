@@ -12,7 +12,8 @@ from typing import Any
 
 def may_be_skipped(needs: dict[str, Any], *, main: bool) -> set[str]:
     published = needs["plan"].get("outputs", {}).get("published")
-    return (set() if main else {"publish"}) | ({"image", "code-scanning"} if published else set())
+    built = {"build", "containers", "scan", "code-scanning"}
+    return (set() if main else {"publish"}) | (built if published else set())
 
 
 def main() -> int:

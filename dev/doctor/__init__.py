@@ -4,6 +4,7 @@ It changes nothing. It runs without .venv.
 """
 
 import itertools
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from dev import terminal
@@ -32,3 +33,19 @@ def main(runtime: str | None) -> int:
     count = sum(finding.state is State.BAD for finding in findings)
     print(f"\n{count} to mend." if count else "\nNothing to mend.")
     return int(count > 0)
+
+
+def choose() -> int:
+    """Print the runtime that `make dev` takes, and why on standard error."""
+    seen = look(None)
+    if seen.runtime == "docker":
+        reason = (
+            "A Docker Engine answers, so this is the compose stack. "
+            "Without it: make dev RUNTIME=embedded"
+        )
+    else:
+        [found] = docker.check_docker(seen)
+        reason = f"Docker: {found.says}.\nSo Postgres and Redis run embedded, under .local/"
+    print(reason, file=sys.stderr)
+    print(seen.runtime)
+    return 0

@@ -1,37 +1,29 @@
 """Checks of the Docker Engine, and of this clone's stack in it."""
 
 import os
-import re
 import shlex
+import stat
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from dev.doctor.findings import Findings, Machine, bad, note, ok
+from dev.doctor.findings import Findings, Machine, bad, lacking, note, ok, versions
 from dev.files import ROOT
-from dev.stack import NAME, SECONDS, VARIABLES, other_clone
+from dev.stack import NAME, NAME_OF_ALL, SECONDS, VARIABLES, owner_of
 
-# The Engine for start_interval of health checks, Compose for !override in compose.override.yaml.
-OLDEST = {"Engine": (25, 0), "Compose": (2, 24, 4)}
-
+READ, ENTER = stat.S_IROTH, stat.S_IXOTH
 INSTALL = "https://docs.docker.com/engine/install/"
 
 
 def check_docker(machine: Machine) -> Findings:
     """Whether an Engine answers, and whether it and Compose are new enough."""
-    plugins = (machine.engine.get("ClientInfo") or {}).get("Plugins") or ()
-    compose = next((found["Version"] for found in plugins if found["Name"] == "compose"), None)
-    versions = {"Engine": machine.engine.get("ServerVersion"), "Compose": compose}
-    faults = [
-        f"{name} {f'{version} is too old' if version else 'is missing'}, "
-        f"{'.'.join(map(str, OLDEST[name]))} or newer is needed"
-        for name, version in versions.items()
-        if not version or numbers(version) < OLDEST[name]
-    ]
-    if versions["Engine"] and not faults and machine.config:
-        yield ok("Docker", ", ".join(f"{name} {version}" for name, version in versions.items()))
+    found, faults = versions(machine.engine), lacking(machine.engine)
+    if not faults and machine.config:
+        yield ok("Docker", ", ".join(f"{name} {version}" for name, version in found.items()))
         return
     says, remedy = "; ".join(faults), INSTALL
-    if not versions["Engine"] or not faults:
+    if not found["Engine"] or not faults:
         says, remedy = explain(machine.engine["Fault"])
     tell = bad if machine.runtime == "docker" else note
     yield tell("Docker", says, f"{remedy}\nor run without Docker: make dev RUNTIME=embedded")
@@ -40,7 +32,7 @@ def check_docker(machine: Machine) -> Findings:
 def explain(fault: str) -> tuple[str, str]:
     """Return why Docker can't be used, and what to do."""
     if "not installed" in fault:
-        return "is not installed", INSTALL
+        return "it is not installed", INSTALL
     if "permission denied" in fault.lower():
         return (
             "its socket is closed to this user",
@@ -49,57 +41,72 @@ def explain(fault: str) -> tuple[str, str]:
     if where := os.environ.get("DOCKER_HOST"):
         return f"nothing answers at DOCKER_HOST={where}", "start it there, or: unset DOCKER_HOST"
     return (
-        f"can't be used: {fault.splitlines()[0][:200]}",
+        f"it can't be used: {fault.splitlines()[0][:200]}",
         "start it (sudo systemctl start docker, or Docker Desktop), or repair what this names",
     )
 
 
-def numbers(version: str) -> tuple[int, ...]:
-    """Return a version to compare: v2.40.3-desktop is (2, 40, 3)."""
-    return tuple(int(part) for part in re.findall(r"\d+", version.partition("-")[0])[:3])
-
-
 def check_name(machine: Machine) -> Findings:
-    """Whether another clone has the compose project name of this clone."""
+    """Whether another clone, or production, has the compose project name of this clone."""
     if not machine.uses_docker:
         return
     name = machine.config["name"]
-    other = other_clone(name, machine.containers)
-    if other is None:
-        yield ok("stack", f"{name} belongs to this clone")
-        return
-    says = f"{name} is the stack of {other}: `docker compose up` here would replace its containers"
-    if NAME in machine.environment:
-        yield bad("stack", says, f"choose another {NAME}: you set this one yourself")
+    chosen = next((one for one in (NAME_OF_ALL, NAME) if one in machine.environment), None)
+    if owner := owner_of(name, machine.containers):
+        says = f"{name} is {owner}: `docker compose up` here would replace its containers"
+        if chosen:
+            yield bad("stack", says, f"choose another {chosen}: you set this one yourself")
+        else:
+            yield note(
+                "stack", says, "make dev gives this clone another name, and writes it to .env"
+            )
+    elif chosen == NAME_OF_ALL:
+        yield note(
+            "stack",
+            f"{NAME_OF_ALL} gives this clone's development and production the same name, {name}",
+            f"use {NAME} and PRODUCTION_PROJECT in its place",
+        )
     else:
-        yield note("stack", says, "make dev gives this clone another name, and writes it to .env")
+        yield ok("stack", f"{name} belongs to this clone")
 
 
 def check_files(machine: Machine) -> Findings:
     """Whether the containers' users can read the mounted files."""
-    mounted = [*machine.config.get("configs", {}).values()] if machine.uses_docker else []
-    mounted += machine.config["secrets"].values() if machine.uses_docker else []
-    files = [Path(entry["file"]) for entry in mounted if "file" in entry]
-    closed = [str(path) for path in files if path.is_file() and not path.stat().st_mode & 0o004]
-    if closed:
+    if not machine.uses_docker:
+        return
+    mounted = [path for path in mounts(machine.config) if path.exists()]
+    if closed := [str(path) for path in mounted if not is_readable(path)]:
         yield bad(
             "files",
             f"the containers' users can't read {', '.join(closed)} (cloned under a strict umask?)",
-            shlex.join(["chmod", "o+r", *closed]),
+            shlex.join(["chmod", "-R", "a+rX", *closed]),
         )
-    elif files:
+    elif mounted:
         yield ok("files", "the containers' users can read the mounted files")
 
 
-def check_password(machine: Machine) -> Findings:
-    """Whether the development database accepts the password in its secret file.
+def mounts(config: Mapping[str, Any]) -> list[Path]:
+    """Return what Compose mounts: files, and folders. But not the clone, which its owner reads."""
+    entries = [*config.get("configs", {}).values(), *config.get("secrets", {}).values()]
+    files = [entry["file"] for entry in entries if "file" in entry]
+    volumes = [one for service in config["services"].values() for one in service.get("volumes", ())]
+    binds = [one["source"] for one in volumes if one["type"] == "bind"]
+    return sorted({Path(path) for path in (*files, *binds)} - {ROOT})
 
-    A production database publishes no port. This check skips it.
-    """
+
+def is_readable(path: Path) -> bool:
+    """Whether every account can read a file, or all of a folder."""
+    found = [path, *path.rglob("*")]
+    needed = {one: READ | ENTER if one.is_dir() else READ for one in found}
+    return all(one.stat().st_mode & bits == bits for one, bits in needed.items())
+
+
+def check_password(machine: Machine) -> Findings:
+    """Whether the development database of this clone accepts the password in its secret file."""
     if not machine.uses_docker:
         return
     name, secret = machine.config["name"], machine.config["secrets"]["database_password"]["file"]
-    own = [found for found in machine.containers if found.project == name]
+    own = [found for found in machine.containers if found.project == name and found.is_ours]
     if not any("POSTGRES_PORT" in map(VARIABLES.get, found.published) for found in own):
         yield note("password", "not checked: the development database does not run")
         return
@@ -126,7 +133,7 @@ def check_password(machine: Machine) -> Findings:
         yield bad(
             "password",
             f"the database of {name} has another password than {secret} has now",
-            "give the database the password in that file:\ndocker compose up roles",
+            "give the database the password in that file:\ndocker compose run --rm --no-deps roles",
         )
     elif errors:
         yield note("password", f"the database says: {errors.strip()}", "docker compose logs db")

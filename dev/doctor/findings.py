@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from importlib.util import find_spec
@@ -10,6 +11,9 @@ from typing import Any, NamedTuple
 from dev.environment import given_environment
 from dev.errors import DevError
 from dev.stack import Container, compose_config, compose_containers, docker
+
+# The Engine for start_interval of health checks, Compose for !override in compose.override.yaml.
+OLDEST = {"Engine": (25, 0), "Compose": (2, 24, 4)}
 
 
 class State(StrEnum):
@@ -75,5 +79,27 @@ def look(runtime: str | None) -> Machine:
         containers, config = compose_containers(), compose_config()
     except DevError as error:
         engine["Fault"] = str(error)
-    chosen = runtime or ("docker" if "ServerVersion" in engine else "embedded")
+    chosen = runtime or ("embedded" if lacking(engine) else "docker")
     return Machine(chosen, environment, engine, containers, config)
+
+
+def versions(engine: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the versions of Engine and Compose in `docker info`."""
+    plugins = (engine.get("ClientInfo") or {}).get("Plugins") or ()
+    compose = next((found["Version"] for found in plugins if found["Name"] == "compose"), None)
+    return {"Engine": engine.get("ServerVersion"), "Compose": compose}
+
+
+def lacking(engine: Mapping[str, Any]) -> list[str]:
+    """Return what is missing or too old. Empty if `make dev` can use this Docker."""
+    return [
+        f"{name} {f'{version} is too old' if version else 'is missing'}, "
+        f"{'.'.join(map(str, OLDEST[name]))} or newer is needed"
+        for name, version in versions(engine).items()
+        if not version or numbers(version) < OLDEST[name]
+    ]
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Return a version to compare: v2.40.3-desktop is (2, 40, 3)."""
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition("-")[0])[:3])

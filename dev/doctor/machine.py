@@ -151,7 +151,9 @@ def check_port(machine: Machine, variable: str) -> Finding:
     holder = next(stacks, None) or ports.occupant(port) or "another program"
     with ExitStack() as held:
         try:
-            free = ports.claim(variable, {variable: asked}, held, lambda _: None)
+            engine = machine.runtime == "docker"
+            given = {variable: asked}
+            free = ports.claim(variable, given, held, lambda _: None, by_engine=engine)
         except DevError as error:
             says = f"{error} ({holder})"
             return bad(f"port {asked}", says, f"make dev {variable}={port + 1}")
@@ -167,7 +169,8 @@ def check_port(machine: Machine, variable: str) -> Finding:
 def own_ports(machine: Machine) -> dict[str, int]:
     """Return the ports of this clone's running servers, by their variables."""
     if machine.runtime == "docker":
-        own = [found for found in machine.containers if found.folder.resolve() == ROOT]
+        stacks = [found for found in machine.containers if found.is_development]
+        own = [found for found in stacks if found.folder.resolve() == ROOT]
         pairs = [pair for found in own for pair in found.published.items()]
         return {VARIABLES[inside]: port for inside, port in pairs if inside in VARIABLES}
     announced = announced_environment(Patience(), seconds=0) or {}

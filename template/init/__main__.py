@@ -8,8 +8,11 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from dev.errors import DevError
+from dev.stack import claimed_by, compose_containers
 from template import ROOT
 from template.init.marks import without
+from template.init.migrations import close_gaps
 from template.init.names import check_name, spelled_like
 from template.init.tree import Refused, Tree, git
 
@@ -31,7 +34,6 @@ SAMPLE = (
     "migrations/versions/*_links.py",
     "docs/links.md",
     "bench/scenarios/links.py",
-    "deploy/proxy/features/links.caddy",
 )
 
 
@@ -91,6 +93,7 @@ def change(tree: Tree, old: str, name: str, *, keeps_sample: bool) -> list[str]:
     if not keeps_sample:
         tree.texts = {path: text for path, text in tree.texts.items() if not is_sample(path)}
         gone = len(tree.removed)
+        close_gaps(tree.texts)
         places = take_out(tree, "sample")
         told.append(f"The sample is gone: {gone} files, and {places} places in others.")
     room = [path for path in tree.texts if path.is_relative_to(ROOM)]
@@ -159,10 +162,10 @@ def next_steps(root: Path, old: str, name: str) -> list[str]:
         steps.append(
             f"  make clean-data      removes the development data in .local/, which is called {old}"
         )
-    if old != name:
+    if has_stack(root, f"{old}-dev"):
         steps += [
-            f"  docker compose --project-name {old} down --volumes",
-            "                       removes the stack's data, if it ran under the old name",
+            f"  docker compose --project-name {old}-dev down --volumes",
+            "                       removes the development stack of the old name, with its data",
         ]
     return [
         *steps,
@@ -170,6 +173,15 @@ def next_steps(root: Path, old: str, name: str) -> list[str]:
         "  make lint test",
         "  make dev",
     ]
+
+
+def has_stack(root: Path, name: str) -> bool:
+    """Whether a compose stack of this name is the clone's. Another clone may have the old name."""
+    try:
+        folders = [found.folder for found in compose_containers() if found.project == name]
+        return root in {folder.resolve() for folder in (*folders, claimed_by(name) or Path("/"))}
+    except DevError:  # there is no Engine
+        return False
 
 
 if __name__ == "__main__":

@@ -184,15 +184,24 @@ class TestDocker:
 
 
 class TestFiles:
-    """A file that the containers' users can't read is found, and the remedy opens it."""
+    """A file or folder that the containers' users can't read is found, and the remedy opens it."""
 
-    def test_remedy(self, clone: Path) -> None:
-        path = clone / "redis.conf"
-        path.touch(mode=0o600)
-        config = {"configs": {"redis": {"file": str(path)}}, "secrets": {}}
+    @pytest.mark.parametrize("closed", ["redis.conf", "proxy/features", "proxy/Caddyfile"])
+    def test_remedy(self, clone: Path, closed: str) -> None:
+        (clone / "proxy/features").mkdir(parents=True)
+        (clone / "proxy/Caddyfile").touch()
+        (clone / "redis.conf").touch()
+        shell(clone, "chmod -R a+rX .")
+        binds = [{"type": "bind", "source": str(path)} for path in (clone, clone / "proxy")]
+        config = {
+            "configs": {"redis": {"file": str(clone / "redis.conf")}},
+            "services": {"proxy": {"volumes": [*binds, {"type": "volume", "source": "data"}]}},
+        }
         seen = looked_at("docker", config=config)
+        assert worst(docker.check_files(seen)).state is State.OK
+        (clone / closed).chmod(0o700)
         found = worst(docker.check_files(seen))
-        assert (found.state, str(path) in found.says) == (State.BAD, True)
+        assert (found.state, closed.partition("/")[0] in found.says) == (State.BAD, True)
         shell(clone, found.remedy)
         assert worst(docker.check_files(seen)).state is State.OK
 

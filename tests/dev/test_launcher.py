@@ -92,6 +92,8 @@ class TestPorts:
         monkeypatch.setattr(ports, "is_taken", refuse)
         with pytest.raises(DevError, match="PORT=80 is for root alone"):
             self.claim(PORT="80")
+        with ExitStack() as held:
+            assert ports.claim("PORT", {"PORT": "80"}, held, lambda _: None, by_engine=True) == 80
 
     def test_two_launchers_at_once(self, monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
         monkeypatch.setitem(ports.DEFAULTS, "PORT", taken)
@@ -134,6 +136,14 @@ class TestVenv:
             (tmp_path / "stamp").write_text("\n".join(lines))
             assert (install.reason_to_rebuild() or "").startswith(reason or ""), lines
             assert (install.reason_to_rebuild() is None) == (reason is None), lines
+
+    def test_a_python_that_can_not_be_run(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "python").touch(mode=0o644)
+        monkeypatch.setattr(install, "PYTHON", tmp_path / "python")
+        assert not install.is_current()
+        assert install.reason_to_rebuild() == "its Python is gone, or closed to this user"
 
     def test_a_link_to_another_clone_s_is_current(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

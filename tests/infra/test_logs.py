@@ -1,7 +1,9 @@
 """Logs have one format, whoever writes them."""
 
+import io
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,17 @@ class TestFormat:
         ours, librarys = output.readouterr().out.decode().splitlines()
         assert re.search(r"docked .*berth", ours)
         assert "sank" in librarys
+
+    @pytest.mark.parametrize("get_logger", [structlog.get_logger, logging.getLogger])
+    def test_a_terminal_that_lacks_characters(
+        self, get_logger: Any, settings: Settings, restored: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        written = io.BytesIO()
+        terminal = io.TextIOWrapper(written, encoding="ascii", write_through=True)
+        monkeypatch.setattr(sys, "stdout", terminal)
+        configure_logging(settings)
+        get_logger("some").warning("Ærø")
+        assert rb"\xc6r\xf8" in written.getvalue()
 
     @pytest.mark.parametrize("form", ["json", "console"])
     @pytest.mark.parametrize("get_logger", [structlog.get_logger, logging.getLogger])

@@ -9,7 +9,7 @@ import pytest
 from python_on_whales import DockerClient
 
 from tests.stack.development import checked_out, development
-from tests.stack.images import FAULTS, ONE, Images, built_images
+from tests.stack.images import FAULTS, NEWER, ONE, Images, built_images
 from tests.stack.source import copy_of_repository, own_name
 from tests.stack.stack import Stack, production
 
@@ -32,7 +32,11 @@ def docker() -> DockerClient:
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_of_repository(tmp_path_factory.mktemp("source"))
+    """A checkout under umask 077."""
+    folder = copy_of_repository(tmp_path_factory.mktemp("source"))
+    for path in folder.rglob("*"):
+        path.chmod(path.stat().st_mode & 0o700)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +49,11 @@ def images(docker: DockerClient, source: Path) -> Iterator[Images]:
 def faulty_images(images: Images) -> None:
     for tag in FAULTS:
         images.derive(tag)
+
+
+@pytest.fixture(scope="session")
+def newer_image(images: Images) -> None:
+    images.derive(NEWER)
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +88,7 @@ def dev_repository(docker: DockerClient, source: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Path:
-    return checked_out(tmp_path_factory.mktemp("checkout"), source, owner=1000)
+    return checked_out(tmp_path_factory.mktemp("checkout"), source)
 
 
 @pytest.fixture(scope="session")

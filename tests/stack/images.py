@@ -1,4 +1,4 @@
-"""The images under test: two versions that work and four that don't.
+"""The images under test: three versions that work and four that don't.
 
 With STACK_IMAGE the tests take that image instead of building one. The pipeline gives a digest.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from python_on_whales import DockerClient
 
+from app.infra.schema import list_revisions
 from tests.stack.source import own_name, run, time_of_commit
 
 ONE = "one"
@@ -19,12 +20,24 @@ BROKEN = "broken"  # crashes at its start
 SILENT = "silent"  # starts and never answers
 WRONG = "wrong"  # answers, with 404 to everything
 LAME = "lame"  # serves, and its worker crashes
+NEWER = "newer"  # has one more migration: the table `notes`, which refers to tokens
 
 GIVEN = os.environ.get("STACK_IMAGE", "")
 # Compose reads these too, and would take another image than the one under test.
 for variable in ("APP_IMAGE", "TAG", "GIT_SHA"):
     os.environ.pop(variable, None)
 
+NOTES = f"""
+from alembic import op
+
+revision = "9999"
+down_revision = "{list_revisions()[-1]}"
+branch_labels = depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("CREATE TABLE notes (token uuid NOT NULL REFERENCES tokens ON DELETE CASCADE)")
+"""
 FAULTS = (BROKEN, SILENT, WRONG, LAME)
 CHANGES = {
     TWO: f"ENV GIT_SHA=sha-of-{TWO}\nLABEL org.opencontainers.image.revision=sha-of-{TWO}",
@@ -35,6 +48,11 @@ CHANGES = {
     LAME: """USER 0
 RUN rm app/__pycache__/worker.* && echo "raise SystemExit('the stoker is asleep')" > app/worker.py
 USER 10001:10001""",
+    NEWER: f"""ENV GIT_SHA=sha-of-{NEWER}
+LABEL org.opencontainers.image.revision=sha-of-{NEWER}
+COPY --chmod=644 <<NOTES migrations/versions/29990101_9999_notes.py
+{NOTES}
+NOTES""",
 }
 
 

@@ -26,6 +26,11 @@ def execute(container: Container, *command: str) -> str:
     return said.strip()
 
 
+def tag_of(image: str) -> str:
+    """Return the tag in an image's name, without the digest or the id that deploy/release adds."""
+    return image.partition("@")[0].rpartition(":")[2].partition(".id-")[0]
+
+
 # Of the gunicorn processes, the worker is the one that is not the parent of another.
 SIGNAL_WORKER = """
 import os, pathlib, signal, sys
@@ -72,7 +77,7 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"COMPOSE_PROJECT_NAME": self.name, **self.variables}
+        return {"PRODUCTION_PROJECT": self.name, "DEVELOPMENT_PROJECT": self.name, **self.variables}
 
     @cached_property
     def docker(self) -> DockerClient:
@@ -90,9 +95,8 @@ class Stack:
 
     def scale(self, number: int) -> None:
         """Run so many containers of the app; those that run already stay."""
-        self.docker.compose.up(
-            ["app"], detach=True, wait=True, scales={"app": number}, recreate=False, quiet=True
-        )
+        options = ["--detach", "--wait", "--no-build", "--no-recreate", "--quiet-pull"]
+        self.script("compose", "up", *options, "--scale", f"app={number}", "app")
 
     def script(self, name: str, *words: str, check: bool = True, **variables: str) -> str:
         """Run a script of deploy/ as an operator would."""
@@ -117,6 +121,11 @@ class Stack:
     def container(self, service: str) -> Container:
         [found] = self.containers(service)
         return found
+
+    def oneoffs(self) -> list[Container]:
+        """Return the containers of `docker compose run`."""
+        labels = ["com.docker.compose.oneoff=True", f"com.docker.compose.project={self.name}"]
+        return self.docker.container.list(all=True, filters=[("label", label) for label in labels])
 
     def run_in(self, service: str, *command: str) -> str:
         return execute(self.containers(service)[0], *command)
@@ -163,6 +172,11 @@ class Stack:
         finally:
             container.remove(force=True)
 
+    def deployed(self) -> list[str]:
+        """Return the tags of the running version and of the one before."""
+        state = self.folder / "deployed"
+        return [tag_of(image) for image in state.read_text().split()] if state.exists() else []
+
     def make_token(self, *scopes: str) -> str:
         wanted = [word for scope in scopes for word in ("--scope", scope)]
         command = ["python", "-m", "app", "token", "create", "--name", "tests", *wanted]
@@ -194,6 +208,7 @@ def project(
     folder.mkdir()
     stack = Stack(source, folder, files, variables)
     stack.change()
+    stack.script("open-files")  # as `make dev` and `make prod` do
     try:
         yield stack
     finally:

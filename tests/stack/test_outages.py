@@ -1,7 +1,6 @@
 """A dependency that freezes, a process that hangs, clients that send too much or never finish."""
 
 import asyncio
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -13,6 +12,7 @@ import pytest
 from tests.pace import Stopwatch, within
 from tests.polling import until
 from tests.stack.images import ONE, Images
+from tests.stack.raw import connect
 from tests.stack.stack import Stack, is_ready, signal_worker
 
 LIMIT = 2.0  # seconds within which probes answer, and notice
@@ -134,42 +134,6 @@ class TestSlowClients:
     def test_health_answers(self, stack: Stack, monitor: Monitor, start: bytes) -> None:
         port = int(stack.variables["HTTPS_PORT"])
         assert asyncio.run(flood(port, monitor, start)) == SLOW_CLIENTS
-
-
-class TestManyHeaders:
-    """A header section of a megabyte is refused by the proxy, and no process runs out of memory."""
-
-    def test_eight_at_once(self, stack: Stack, monitor: Monitor) -> None:
-        before = stack.starts()
-        port = int(stack.variables["HTTPS_PORT"])
-        for line in asyncio.run(heads(port, 8)):
-            assert line.startswith(b"HTTP/1.1 431 ")
-        assert monitor.asks("/health") == 200
-        assert stack.starts() == before
-
-
-async def heads(port: int, clients: int) -> list[bytes]:
-    """Send 245,000 header lines over each of so many connections; return the status lines."""
-
-    async def send() -> bytes:
-        reader, writer = await connect(port)
-        try:
-            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * 245_000 + b"\r\n")
-            return await asyncio.wait_for(reader.readline(), 30)
-        finally:
-            writer.transport.abort()
-
-    return await asyncio.gather(*(send() for _ in range(clients)))
-
-
-async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Open a connection to the proxy, whatever its certificate."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return await asyncio.open_connection(
-        "127.0.0.1", port, ssl=context, server_hostname="localhost"
-    )
 
 
 async def flood(port: int, monitor: Monitor, start: bytes) -> int:

@@ -1,11 +1,16 @@
 """The production stack as `docker compose -f compose.yaml up -d --wait` makes it."""
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from python_on_whales.exceptions import DockerException
 
 from tests.stack.images import ONE, Images
+from tests.stack.source import run
 from tests.stack.stack import Stack, execute
 
 SERVED = (
@@ -99,20 +104,57 @@ class TestLimits:
             assert set(host.log_config.config or {}) == {"max-size", "max-file"}
 
 
-class TestDurability:
-    """Redis runs with the settings that keep acknowledged writes, or it does not run."""
+class TestUnreadable:
+    """A service does not start without a file that it can't read, as in a clone under umask 077."""
 
-    def test_an_unreadable_file_keeps_redis_from_starting(self, stack: Stack) -> None:
-        settings = stack.source / "deploy/redis.conf"
-        mode = settings.stat().st_mode
-        settings.chmod(0o600)  # as in a clone made under umask 077
-        try:
-            with pytest.raises(DockerException, match="Permission denied"):
-                stack.docker.compose.run(
-                    "redis", dependencies=False, remove=True, tty=False, use_aliases=False
-                )
-        finally:
-            settings.chmod(mode)
+    @pytest.mark.parametrize(
+        ("service", "file"),
+        [
+            ("redis", "deploy/redis.conf"),
+            ("redis", "secrets/redis_password"),
+            ("roles", "deploy/postgres/roles.sql"),
+            ("roles", "secrets/database_owner_password"),
+            ("migrate", "secrets/redis_password"),
+            ("proxy", "deploy/proxy/Caddyfile"),
+        ],
+    )
+    def test_it_ends_and_names_the_file(self, stack: Stack, service: str, file: str) -> None:
+        top = file.partition("/")[0]
+        path = (stack.folder if top == "secrets" else stack.source) / file
+        command = ["docker", "compose", "-f", "compose.yaml", "run", "--rm", "--no-deps", "-T"]
+        with closed(path):
+            said = run([*command, service], cwd=stack.source, env=stack.environment, check=False)
+        assert re.search("(?i)permission denied|chmod 644", said)
+        assert path.name in said
+
+    def test_a_new_database_too(self, stack: Stack) -> None:
+        """It has no password yet. Later it needs the file no more."""
+        path = stack.folder / "secrets/database_password"
+        command = ["docker", "run", "--rm", "--user=999:999", "--tmpfs=/var/lib/postgresql"]
+        command += [f"--volume={path}:/password:ro", "--env=POSTGRES_PASSWORD_FILE=/password"]
+        with closed(path):
+            image = str(stack.container("db").config.image)
+            said = run([*command, image], cwd=stack.source, check=False)
+        assert "/password: Permission denied" in said
+        assert "superuser password is not specified" in said
+
+
+@contextmanager
+def closed(path: Path) -> Iterator[None]:
+    """Only its owner, who is no container's user, can read a file."""
+    before = path.stat()
+    path.chmod(0o600)
+    if os.geteuid() == 0:
+        os.chown(path, 4711, 4711)  # root in a container can read what root owns
+    try:
+        yield
+    finally:
+        os.chown(path, before.st_uid, before.st_gid)
+        path.chmod(before.st_mode)
+
+
+class TestDurability:
+    """Redis runs with the settings that keep acknowledged writes."""
 
     def test_healthy_means_that_writes_are_kept(self, stack: Stack) -> None:
         set_to = 'REDISCLI_AUTH="$(cat /tmp/admin)" redis-cli --user admin config set appendonly '

@@ -3,13 +3,14 @@
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.polling import until
 from tests.stack.images import BROKEN, LAME, ONE, SILENT, TWO
-from tests.stack.stack import Stack
+from tests.stack.stack import Stack, tag_of
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
@@ -21,20 +22,20 @@ def log(tmp_path: Path) -> Path:
 
 def runs(stack: Stack) -> str:
     """Return the tag that app and worker run, each in one container."""
-    images = {stack.container(name).config.image for name in ("app", "worker")}
-    [image] = images
-    assert image is not None
+    containers = [stack.container(name) for name in ("app", "worker")]
+    [_] = {container.image for container in containers}
+    [tag] = {tag_of(str(container.config.image)) for container in containers}
     assert len(stack.containers("app", every=True)) == 1
-    return image.rpartition(":")[2]
+    return tag
 
 
 def other(tag: str) -> str:
     return {ONE: TWO, TWO: ONE}[tag]
 
 
-def released(stack: Stack, tag: str) -> str:
+def released(stack: Stack, *words: str) -> str:
     """Return what a release said, or nothing while another one holds the lock."""
-    said = stack.script("release", tag, check=False)
+    said = stack.script("release", *words, check=False)
     return "" if "under way" in said else said
 
 
@@ -95,15 +96,35 @@ class TestInterrupted:
         assert f"The old version ({before}) stays" in log.read_text()
         assert (runs(stack), stack.container("app").id) == (before, container)
 
-    def test_killed_before_the_new_ones_serve(self, stack: Stack, log: Path) -> None:
-        before = runs(stack)
+    def test_ctrl_c_is_too_late_while_the_old_ones_finish(self, stack: Stack, log: Path) -> None:
+        wanted = other(runs(stack))
+        release = stack.start_script("release", wanted, log=log)
+        says(log, "Letting")
+        os.killpg(release.pid, signal.SIGINT)
+        assert release.wait() == 0, log.read_text()
+        assert runs(stack) == wanted
+
+    @pytest.mark.parametrize("phase", ["Migrating", "Starting", "replacing the worker"])
+    @pytest.mark.parametrize("then", ["release", "rollback"])
+    def test_killed_before_the_old_ones_finish(
+        self, stack: Stack, log: Path, phase: str, then: str
+    ) -> None:
+        """The old version serves on. A rollback goes to it, and not to the one before it."""
+        before, state = runs(stack), stack.deployed()[1:]
         release = stack.start_script("release", other(before), log=log)
-        both_exist(stack)
+        says(log, phase)
         os.killpg(release.pid, signal.SIGKILL)
-        release.wait(10)
-        said = stack.script("release", other(before))
+        release.wait()
+        with stack.client() as client:
+            assert client.get("/health/live").status_code == 200
+        wanted, words = (other(before), (other(before),))
+        if then == "rollback":
+            wanted, words = before, ("--rollback",)
+        said = until(lambda: released(stack, *words))
         assert "Cleaning up behind a release that was killed" in said
-        assert runs(stack) == other(before)
+        assert runs(stack) == wanted
+        assert stack.deployed() == [wanted, *(state if wanted == before else [before])]
+        assert stack.oneoffs() == []
 
     def test_killed_while_the_old_ones_finish(self, stack: Stack, log: Path) -> None:
         before = runs(stack)
@@ -115,7 +136,38 @@ class TestInterrupted:
         said = until(lambda: released(stack, before), within=60)
         assert "Cleaning up behind a release that was killed" in said
         assert runs(stack) == before
-        assert (stack.folder / "deployed").read_text().split() == [before, other(before)]
+        assert stack.deployed() == [before, other(before)]
+
+
+class TestFullDisk:
+    """If its files can't be written, a release changes nothing, or the next one completes it."""
+
+    @pytest.fixture
+    def full(self, stack: Stack, request: pytest.FixtureRequest) -> Iterator[Path]:
+        """A folder where the release wants to write a file, so that this fails."""
+        obstacle = stack.folder / request.param
+        obstacle.mkdir()
+        yield obstacle
+        if obstacle.exists():
+            obstacle.rmdir()
+
+    @pytest.mark.parametrize("full", ["deployed.journal.new"], indirect=True)
+    def test_at_the_start(self, stack: Stack, full: Path) -> None:
+        before, container = runs(stack), stack.container("app").id
+        with pytest.raises(AssertionError, match=rf"The old version \({before}\) stays"):
+            stack.script("release", other(before))
+        assert (runs(stack), stack.container("app").id) == (before, container)
+
+    @pytest.mark.parametrize("full", ["deployed.new"], indirect=True)
+    def test_at_the_end(self, stack: Stack, full: Path) -> None:
+        before = runs(stack)
+        with pytest.raises(AssertionError, match="can't be written, so both versions run"):
+            stack.script("release", other(before))
+        assert stack.versions()
+        full.rmdir()
+        stack.script("release", "--rollback")
+        assert runs(stack) == before
+        assert stack.deployed() == [before, other(before)]
 
 
 class TestSameVersion:
@@ -130,18 +182,26 @@ class TestSameVersion:
         assert (stack.folder / "deployed").read_text() == deployed
 
 
+class TestEarlierRelease:
+    """Releases once wrote tags to their state file, and not names of images."""
+
+    def test_it_can_be_rolled_back(self, stack: Stack) -> None:
+        before = runs(stack)
+        (stack.folder / "deployed").write_text(f"{before} {other(before)}\n")
+        stack.script("release", "--rollback")
+        assert runs(stack) == other(before)
+        assert stack.deployed() == [other(before), before]
+
+
 class TestScaled:
     """Each of the old containers gets a new one in its place."""
 
     def test_two_by_two(self, stack: Stack) -> None:
         before = runs(stack)
-        # With another tag compose would replace the containers, so it gets the tag that runs.
-        stack.change(TAG=before)
         stack.scale(2)
         old = {found.id for found in stack.containers("app")}
         stack.script("release", other(before))
         new = {found.id for found in stack.containers("app", every=True)}
         assert (len(new), old & new) == (2, set())
-        stack.change(TAG=other(before))
         stack.scale(1)
         assert runs(stack) == other(before)

@@ -20,12 +20,14 @@ from app.features.tokens.auth import Authenticated
 from app.features.tokens.known import Caller
 from app.infra.db import SessionDep, after_commit
 from app.infra.feature import UploadRouter
+from app.infra.http.idempotency import FormKey, begin_form, once_on_page
 from app.infra.lifespan import ResourcesDep
 from app.infra.page.origin import require_same_origin
 from app.infra.page.render import PREFIX, PageRoute, page, see_other
 
 Reader = Annotated[Caller, Depends(Authenticated(LINKS_READ, "read").visitor)]
 Writer = Annotated[Caller, Depends(Authenticated(LINKS_WRITE, "write").visitor)]
+Maker = Annotated[Caller, Depends(once_on_page(Authenticated(LINKS_WRITE, "write").visitor))]
 
 SHOWN_ERRORS = 50  # rows; the API pages through them all
 FIELDS = ("url", "slug", "title")
@@ -43,7 +45,7 @@ files_router = UploadRouter(**OF_PAGES)
 @forms_router.post("/links")
 async def create_link(
     request: Request,
-    writer: Writer,
+    maker: Maker,
     session: SessionDep,
     resources: ResourcesDep,
     runtime: LinksRuntimeDep,
@@ -53,7 +55,7 @@ async def create_link(
         values = {name: str(form.get(name, "")).strip() for name in FIELDS}
     try:
         data = LinkCreate.model_validate({name: text for name, text in values.items() if text})
-        link, _ = await service.create_link(session, data=data, created_by=writer.id)
+        link = await service.create_link(session, data=data, created_by=maker.id)
     except (ValidationError, SlugTaken) as error:
         status, faults = _explain(error)
         return page(
@@ -85,10 +87,16 @@ _PLAINER = {
 
 @files_router.post("/imports")
 async def start_import(
-    request: Request, writer: Writer, session: SessionDep, resources: ResourcesDep
+    request: Request,
+    writer: Writer,
+    session: SessionDep,
+    resources: ResourcesDep,
+    key: FormKey = None,
 ) -> Response:
     """Store the file and go to the page of the import."""
     source = await read_file(request, most=resources.settings.max_upload_bytes)
+    if key is not None:
+        request.state.begun = await begin_form(request, session, writer.id, key, source)
     job = await imports.create_import(session, source=source, created_by=writer.id)
     after_commit(session, lambda: resources.enqueuer.enqueue(run_import, import_id=str(job.id)))
     return see_other(f"{PREFIX}/imports/{job.id}")

@@ -1,8 +1,8 @@
 """The worker class for gunicorn: uvicorn's, but it answers everything that reached its port.
 
 When uvicorn stops, it closes its listening socket while connections may wait in the kernel's accept
-queue, and it closes open connections whose request it has not read yet. The clients see a reset. A
-proxy then repeats a GET, but not a POST.
+queue, and it closes open connections whose request it has not read yet. The clients see a reset,
+and those of a proxy a 502.
 """
 
 import asyncio
@@ -62,6 +62,8 @@ class DrainingWorker(UvicornWorker):  # type: ignore[misc] # untyped
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         **UvicornWorker.CONFIG_KWARGS,
+        # A name, because gunicorn's supervisor imports this module and serves nothing.
+        "http": "app.infra.http.protocol:LimitedProtocol",
         "access_log": False,  # `infra.http.middleware` logs requests
         "proxy_headers": False,  # TRUSTED_PROXIES says whose headers to trust
         "server_header": False,

@@ -13,10 +13,11 @@ import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.config import Settings
 from app.errors import BadRequest, BodyTooLarge, InternalError
+from app.infra.http.admission import Admission
+from app.infra.http.peers import TrustedProxies
 from app.infra.http.problems import problem_response
 from app.infra.metrics import Metrics
 from app.infra.page.render import PREFIX, error_page
@@ -38,11 +39,12 @@ def add_middleware(
     app = OversizeProblems(app)
     for edge in edges:
         app = edge(app)
+    app = Admission(app, settings.max_concurrent_requests)
     app = AllowedHosts(app, settings.allowed_hosts)
     app = RequestMiddleware(app, metrics, https=settings.public_url.startswith("https://"))
     if not settings.trusted_proxies:
         return app
-    return ProxyHeadersMiddleware(app, list(settings.trusted_proxies))  # type: ignore[arg-type,return-value] # uvicorn's own ASGI types
+    return TrustedProxies(app, settings.trusted_proxies)
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:

@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from psycopg import Error as PostgresError
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,12 +26,15 @@ from app.errors import (
     Overloaded,
     QueryTimedOut,
     RateLimited,
+    RequestTimeout,
     RowsLocked,
     UnsupportedMediaType,
     ValidationFailed,
     fault_message,
 )
 from app.infra.db import as_unavailable
+from app.infra.http.answers import Answered, send_answer
+from app.infra.http.idempotency import OnceRoute
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +49,7 @@ BY_STATUS: dict[int, type[AppError]] = {
         BadRequest,
         NotFound,
         MethodNotAllowed,
+        RequestTimeout,
         BodyTooLarge,
         UnsupportedMediaType,
         ValidationFailed,
@@ -53,8 +58,15 @@ BY_STATUS: dict[int, type[AppError]] = {
 
 # Every endpoint of the API may answer with these, besides its own errors.
 API_ERRORS = (
-    *(BadRequest, ValidationFailed, BodyTooLarge, RateLimited),
-    *(DependencyUnavailable, Overloaded, RowsLocked, QueryTimedOut),
+    BadRequest,
+    RequestTimeout,
+    BodyTooLarge,
+    ValidationFailed,
+    RateLimited,
+    DependencyUnavailable,
+    Overloaded,
+    RowsLocked,
+    QueryTimedOut,
 )
 
 
@@ -94,6 +106,9 @@ class ProblemRouter(APIRouter):
 
     With FastAPI's own, a route's errors replace those of the router that have the same status.
     """
+
+    def __init__(self, *, route_class: type[APIRoute] = OnceRoute, **options: Any) -> None:
+        super().__init__(route_class=route_class, **options)
 
     def add_api_route(
         self,
@@ -136,6 +151,7 @@ def problem_response(error: AppError, request_id: str) -> Response:
 def install_problem_handlers(app: FastAPI) -> None:
     """Answer each kind of exception with a problem document."""
     app.add_exception_handler(AppError, _handle)
+    app.add_exception_handler(Answered, send_answer)
     app.add_exception_handler(HTTPException, _handle)
     app.add_exception_handler(RequestValidationError, _handle)
     # These need handlers of their own: Starlette raises again after the handler for Exception.
@@ -191,6 +207,8 @@ def _say(error: HTTPException) -> str:
     match error.status_code:
         case 404:
             return "There is no such path."
+        case 408:
+            return "The body arrived too slowly."
         case 413:
             return "The body is larger than this endpoint takes."
         case _:

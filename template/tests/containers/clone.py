@@ -7,8 +7,8 @@ from pathlib import Path
 
 from python_on_whales import DockerClient
 
-from template.tests.containers.registry import Registry, stop_stage
 from tests.sockets import unused_port
+from tests.stack.registry import Registry, stop_stage
 from tests.stack.source import own_name, run
 
 IDENTITY = ("-c", "user.name=Some One", "-c", "user.email=someone@example.com")
@@ -43,6 +43,12 @@ class Clone:
         environment = {**self.environment, **variables}
         return run([f"deploy/{name}", *words], cwd=self.folder, env=environment, check=check)
 
+    def stage(self) -> str:
+        """Build this commit, and return its name in the registry on 127.0.0.1."""
+        self.script("build", "--quiet")
+        head = self.git("rev-parse", "HEAD")
+        return self.script("pipeline/stage", f"{self.app_image}:{head}").splitlines()[-1]
+
     def push(self, *staged: str) -> str:
         """Push this commit, or what was staged, and return the digest."""
         return self.script("pipeline/push", *staged).splitlines()[-1]
@@ -63,7 +69,7 @@ def clone_in(docker: DockerClient, folder: Path, registry: Registry) -> Iterator
     try:
         yield clone
     finally:
-        stop_stage(clone.stage_port, folder)
+        stop_stage(clone.stage_port)
         names = clone.app_image, f"{registry.host}/{NAME}"
         mine = [image for name in names for image in docker.image.list(name)]
         docker.image.remove([tag for image in mine for tag in image.repo_tags], force=True)

@@ -3,14 +3,17 @@
 The image is a small one. Other tests check the content of the real image.
 """
 
+import json
 import shutil
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from python_on_whales import DockerClient
 
+from template.tests.containers.away import registry_that_says
 from template.tests.containers.clone import NAME, Clone, clone_in
-from template.tests.containers.registry import Registry, pulled_digest, running_registry
+from tests.stack.registry import Registry, pulled_digest, running_registry
 from tests.stack.source import ROOT, run
 
 DOCKERFILE = """FROM scratch
@@ -51,6 +54,15 @@ class TestPush:
     def test_again_is_the_same(self, clone: Clone) -> None:
         assert clone.push() == clone.push()
         assert clone.tags() == {}
+
+    def test_it_names_its_repository(self, clone: Clone) -> None:
+        clone.git("remote", "add", "origin", "https://me:secret@example.com/some-one/links.git")
+        commit = clone.commit()
+        clone.script("build", "--quiet", GITHUB_REPOSITORY="")
+        clone.git("remote", "remove", "origin")
+        words = '{{index .Config.Labels "org.opencontainers.image.source"}}'
+        command = ["docker", "inspect", "--format", words, f"{clone.app_image}:{commit}"]
+        assert run(command, cwd=ROOT).strip() == "https://example.com/some-one/links"
 
     def test_a_dirty_tree_is_refused(self, clone: Clone) -> None:
         extra = clone.folder / "new-file"
@@ -118,9 +130,47 @@ class TestPromote:
             clone.promote(clone.commit(), "v1.0.0")
         assert clone.tags() == before
 
-    def test_a_registry_that_is_away(self, clone: Clone) -> None:
-        with pytest.raises(AssertionError, match="can't be looked up"):
-            clone.script("pipeline/promote", "latest", "v1.0.0", REGISTRY="127.0.0.1:1")
+
+@pytest.mark.parametrize("status", [0, 401, 403, 429, 500, 503])
+class TestRegistryInTrouble:
+    """A registry that does not answer properly is an error everywhere, and never looks empty."""
+
+    @pytest.mark.parametrize(
+        "command", [("rescan", "latest"), ("promote", "latest", "v1.0.0"), ("push",)]
+    )
+    def test_each_script(self, clone: Clone, status: int, command: tuple[str, ...]) -> None:
+        name, *words = command
+        staged = [clone.stage()] if name == "push" else []
+        with registry_that_says(status) as registry:
+            run_it = partial(clone.script, f"pipeline/{name}", *words, *staged, REGISTRY=registry)
+            with pytest.raises(AssertionError, match=rf"answered [1-9](?s:.*){registry}"):
+                run_it()
+        assert not (clone.folder / ".pipeline/findings").exists()
+
+
+class TestTampering:
+    """The registry's folder passes through other jobs. Other bytes under a digest are refused."""
+
+    def test_a_changed_layer(self, clone: Clone) -> None:
+        before = clone.tags()
+        clone.commit()
+        (clone.folder / "content").write_text("three\n")
+        clone.commit()
+        staged = clone.stage()
+        clone.script("pipeline/stage", "--stop")
+        manifest = staged.rpartition(":")[2]
+        blobs = clone.folder / ".pipeline/registry/docker/registry/v2/blobs/sha256"
+        own = blobs / manifest[:2] / manifest / "data"
+        layer = json.loads(own.read_text())["layers"][0]["digest"].removeprefix("sha256:")
+        content = blobs / layer[:2] / layer / "data"
+        original = content.read_bytes()
+        content.write_bytes(original[:-1] + b"!")
+        again = clone.script("pipeline/stage", "--start", f"sha256:{manifest}").strip()
+        assert again == staged
+        with pytest.raises(AssertionError, match="digest did not match"):
+            clone.push(again)
+        content.write_bytes(original)
+        assert clone.tags() == before
 
 
 class TestArchitectures:

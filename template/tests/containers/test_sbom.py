@@ -15,6 +15,7 @@ import importlib.metadata
 for dist in importlib.metadata.distributions():
     print(dist.name, dist.version)
 """
+INTERPRETER = ["python", "-c", "import platform; print('python', platform.python_version())"]
 DEBIAN = ["dpkg-query", "--show", "--showformat", "${Package} ${Version}\\n"]
 
 
@@ -29,9 +30,11 @@ class TestBillOfMaterials:
     ) -> None:
         run(["deploy/pipeline/sbom", images.name(ONE)], cwd=source)
         document = json.loads((source / ".pipeline/reports/sbom.spdx.json").read_text())
+        assert "bitnami" not in json.dumps(document)
         for kind, least, command in (
             ("pypi", 30, ["python", "-c", PYTHON]),
             ("deb", 60, DEBIAN),
+            ("generic", 0, INTERPRETER),
         ):
             listed = {
                 (normal(package["name"]), package["versionInfo"])

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 from python_on_whales import DockerClient
 
-from template.tests.containers.trivy_database import Planted, write_database
+from template.tests.containers.trivy_database import INTERPRETERS, Planted, write_database
 from tests.stack.images import ONE, Images
 from tests.stack.source import copy_of_repository, run
 
@@ -46,7 +46,7 @@ class TestVulnerabilities:
     def test_none_is_known(self, source: Path, images: Images, cache: Path) -> None:
         found = scan(source, images.name(ONE), write_database(cache))
         assert found.passed, found.said
-        assert found.finds("packages looked at", "0 stop it")
+        assert found.finds("packages and Python 3.", "looked at", "0 stop it")
 
     def test_one_that_can_be_fixed(self, source: Path, images: Images, cache: Path) -> None:
         harmless = (
@@ -80,6 +80,52 @@ class TestVulnerabilities:
         assert found.finds("1 accepted") == (days > 0)
         assert found.finds("BLOCKS exception", "it ended on") == (days < 0)
         assert found.finds("BLOCKS vulnerability", "CVE-2099-0001") == (days < 0)
+
+
+class TestInterpreter:
+    """CPython is judged too, although no package manager installed it."""
+
+    def test_a_fix_of_it(self, source: Path, images: Images, cache: Path) -> None:
+        planted = Planted("CVE-2099-0004", "python", of=INTERPRETERS)
+        found = scan(source, images.name(ONE), write_database(cache, planted))
+        assert not found.passed
+        assert found.finds("BLOCKS", "CVE-2099-0004", "python 3.14", "fixed in 999.0")
+
+    def test_an_image_that_hides_it(
+        self, source: Path, images: Images, cache: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "Dockerfile").write_text(
+            f"FROM {images.name(ONE)}\nUSER 0\nRUN rm -r /usr/local/share/sbom\n"
+        )
+        run(["docker", "build", "--quiet", "--tag", images.name("hidden"), "."], cwd=tmp_path)
+        found = scan(source, images.name("hidden"), write_database(cache))
+        assert not found.passed
+        assert found.finds("NOT SCANNED", "no report lists the Python interpreter")
+
+    def test_a_database_without_it(self, source: Path, images: Images, cache: Path) -> None:
+        found = scan(source, images.name(ONE), write_database(cache, always=()))
+        assert not found.passed
+        assert found.finds("NOT SCANNED", "no vulnerability of any Python interpreter")
+
+
+# The content is amd64's, since this machine can run nothing else. trivy does not look at that.
+ARM64 = """FROM --platform=linux/amd64 {image} AS amd64
+FROM scratch
+COPY --from=amd64 / /
+"""
+
+
+class TestArchitecture:
+    """An image of another architecture is scanned too: nothing of it runs."""
+
+    def test_arm64(self, source: Path, images: Images, cache: Path, tmp_path: Path) -> None:
+        (tmp_path / "Dockerfile").write_text(ARM64.format(image=images.name(ONE)))
+        command = ["docker", "build", "--quiet", "--platform", "linux/arm64", "--tag"]
+        run([*command, images.name("arm64"), "."], cwd=tmp_path)
+        assert images.inspect("arm64", "{{.Architecture}}") == "arm64"
+        found = scan(source, images.name("arm64"), write_database(cache, CRITICAL))
+        assert found.finds("BLOCKS", "CVE-2099-0001", "fastapi")
+        assert found.finds("packages and Python 3.", "looked at")
 
 
 class TestSecrets:

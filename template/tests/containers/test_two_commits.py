@@ -7,7 +7,7 @@ import pytest
 from python_on_whales import DockerClient
 
 from template.tests.containers.clone import NAME, Clone, clone_in
-from template.tests.containers.registry import running_registry
+from tests.stack.registry import running_registry
 from tests.stack.source import copy_of_repository, run
 from tests.stack.stack import Stack, production
 

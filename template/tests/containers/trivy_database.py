@@ -18,17 +18,28 @@ META, LEAF, FREE = 0x04, 0x02, 0x10  # flags of pages
 BUCKET = 1  # flag of a leaf's element
 ROOT = 3  # the page of the outermost bucket
 PACKAGES = "pip::GitHub Security Advisory pip"
+INTERPRETERS = "bitnami::Bitnami Vulnerability Database"
 
 Tree = Mapping[str, "Tree | bytes"]
 
 
 class Planted(NamedTuple):
-    """A vulnerability of every version of a Python package below the one that fixes it."""
+    """A vulnerability of every version of a package below the one that fixes it."""
 
     id: str
     package: str
     severity: str = "CRITICAL"
     fixed: str = "999.0"  # empty: no fix
+    of: str = PACKAGES
+
+    @property
+    def source(self) -> str:
+        """Return whose severity counts."""
+        return "bitnami" if self.of == INTERPRETERS else "ghsa"
+
+
+# The real database knows many.
+OLD_PYTHON = Planted("CVE-2001-0001", "python", fixed="3.0.1", of=INTERPRETERS)
 
 
 def checksum(data: bytes) -> int:
@@ -78,23 +89,32 @@ def document(**fields: object) -> bytes:
     return json.dumps(fields).encode()
 
 
-def write_database(cache: Path, *planted: Planted, age: timedelta = timedelta()) -> dict[str, str]:
+def write_database(
+    cache: Path,
+    *planted: Planted,
+    age: timedelta = timedelta(),
+    always: tuple[Planted, ...] = (OLD_PYTHON,),
+) -> dict[str, str]:
     """Write the database; return the environment that makes trivy use it without an update."""
-    advisories: dict[str, dict[str, bytes]] = {}
+    planted += always
+    advisories: dict[str, dict[str, dict[str, bytes]]] = {PACKAGES: {}, INTERPRETERS: {}}
     for found in planted:
-        advisories.setdefault(found.package, {})[found.id] = document(
+        advisories[found.of].setdefault(found.package, {})[found.id] = document(
             VulnerableVersions=[f"< {found.fixed}" if found.fixed else ">= 0"],
             PatchedVersions=[found.fixed] if found.fixed else [],
         )
     severities = {"CRITICAL": 4, "HIGH": 3, "MEDIUM": 2, "LOW": 1}
     tree: Tree = {
-        "data-source": {PACKAGES: document(ID="ghsa", Name=PACKAGES, URL="https://example.com")},
-        PACKAGES: advisories,
+        "data-source": {
+            PACKAGES: document(ID="ghsa", Name=PACKAGES, URL="https://example.com"),
+            INTERPRETERS: document(ID="bitnami", Name=INTERPRETERS, URL="https://example.com"),
+        },
+        **advisories,
         "vulnerability": {
             found.id: document(
                 Title="planted",
                 Severity=found.severity,
-                VendorSeverity={"ghsa": severities[found.severity]},
+                VendorSeverity={found.source: severities[found.severity]},
             )
             for found in planted
         },

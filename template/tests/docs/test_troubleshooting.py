@@ -30,8 +30,9 @@ def python_texts(path: Path) -> Iterator[str]:
 
 @cache
 def texts() -> list[str]:
-    modules = [path for top in ("app", "dev", "migrations") for path in (ROOT / top).rglob("*.py")]
-    scripts = [ROOT / "Makefile", *(ROOT / "deploy").iterdir()]
+    tops = ("app", "deploy", "dev", "migrations")
+    modules = [path for top in tops for path in (ROOT / top).rglob("*.py")]
+    scripts = [ROOT / "Makefile", *(ROOT / "deploy").rglob("*"), ROOT / "dev/within"]
     found = [text for path in modules for text in python_texts(path)]
     found += [EXPANSION.sub("…", path.read_text()) for path in scripts if path.is_file()]
     return found

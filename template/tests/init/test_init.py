@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import template.init.__main__ as command
+from dev.stack import Container
 from template import ROOT
 from template.init.__main__ import SAMPLE, is_sample, main
 from template.init.tree import Tree
@@ -144,6 +145,27 @@ class TestUndo:
 
 class TestSaid:
     """It prints what it did and what comes next. Without a name, it prints its usage."""
+
+    @pytest.mark.parametrize("is_ours", [True, False])
+    def test_the_stack_of_the_old_name(
+        self,
+        clone: Path,
+        is_ours: bool,  # noqa: FBT001 - a parameter of the test
+        capsys: Said,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """It offers to delete this clone's development stack, never that of another clone."""
+        folder = clone if is_ours else clone.parent
+        found = [
+            Container("drydock-dev", folder, {}),
+            Container("drydock", clone, {}, "compose.yaml"),
+        ]
+        monkeypatch.setattr(command, "compose_containers", lambda: found)
+        monkeypatch.setattr(command, "claimed_by", lambda _name: None)
+        main(["seamark"])
+        said = capsys.readouterr().out
+        assert ("docker compose --project-name drydock-dev down --volumes" in said) == is_ours
+        assert said.count("--volumes") == is_ours
 
     def test_what_it_did(self, clone: Path, capsys: Said) -> None:
         main(["seamark", "no"])

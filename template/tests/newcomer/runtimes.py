@@ -80,8 +80,9 @@ def make_dev(runtime: Runtime, log: Path) -> Iterator[Clone]:
             if runtime == "docker":
                 down = ["docker", "compose", "--profile", "*", "down", "-v", "--rmi", "local"]
                 run(down, cwd=clone, env=environment)
-                image = f"{environment['APP_IMAGE']}:dev"
-                run(["docker", "image", "rm", "--force", image], cwd=clone, check=False)
+                name = environment["DEVELOPMENT_PROJECT"]
+                run(["docker", "image", "rm", "--force", f"{name}:dev"], cwd=clone, check=False)
+                run(["docker", "volume", "rm", "--force", f"{name}_clone"], cwd=clone)
 
 
 def _embedded() -> dict[str, str]:
@@ -93,7 +94,7 @@ def _docker() -> dict[str, str]:
     names = ("POSTGRES_PORT", "REDIS_PORT", "DEBUGGER_PORT")
     own = own_name()
     ports = {name: str(unused_port()) for name in names}
-    return {"COMPOSE_PROJECT_NAME": own, "APP_IMAGE": own, **ports}
+    return {"DEVELOPMENT_PROJECT": own, **ports}
 
 
 def _wait_until_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:

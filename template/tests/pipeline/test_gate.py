@@ -52,22 +52,32 @@ class Scan:
             "Class": "os-pkgs",
             "Packages": [{"Name": "dpkg"}],
         }
+        self.interpreter: dict[str, Any] = {
+            "Target": "usr/local/share/sbom/python.cdx.json",
+            "Class": "lang-pkgs",
+            "Type": "bitnami",
+            "Packages": [{"Name": "python", "Version": "3.14.8"}],
+        }
+        self.control: dict[str, Any] = {"Vulnerabilities": [vulnerability()]}
         self.files: dict[str, Any] = {"Target": "Dockerfile", "Class": "config"}
         self.os: dict[str, Any] = {"Family": "debian"}
         self.exceptions = ""
 
     def judge(self) -> Said:
-        image = {"Metadata": {"OS": self.os}, "Results": [self.system, self.packages]}
+        results = [self.system, self.packages, self.interpreter]
+        image = {"Metadata": {"OS": self.os}, "Results": results}
         (self.folder / "image.json").write_text(json.dumps(image))
         (self.folder / "config.json").write_text(json.dumps({"Results": [self.files]}))
         (self.folder / "database.json").write_text(json.dumps(self.database))
+        (self.folder / "control.json").write_text(json.dumps({"Results": [self.control]}))
         (self.folder / "exceptions.yaml").write_text(self.exceptions)
         return run_script(
             "gate.py",
             *("--exceptions", self.folder / "exceptions.yaml"),
             *("--database", self.folder / "database.json"),
+            *("--control", self.folder / "control.json"),
             *("--output", self.folder / "gate.json"),
-            *(self.folder / "image.json", self.folder / "config.json"),
+            *("--reports", self.folder / "image.json", self.folder / "config.json"),
         )
 
 
@@ -82,7 +92,7 @@ class TestFindings:
     def test_a_clean_image(self, scan: Scan) -> None:
         said = scan.judge()
         assert said.code == 0
-        assert "2 packages looked at" in said.out
+        assert "2 packages and Python 3.14.8 looked at" in said.out
 
     @pytest.mark.parametrize(
         ("planted", "code"),
@@ -99,6 +109,19 @@ class TestFindings:
         assert said.code == code
         assert ("BLOCKS" in said.out) == bool(code)
         assert "CVE-2099-0001" in said.out
+
+    @pytest.mark.parametrize("severity", ["HIGH", "MEDIUM"])
+    def test_the_interpreter(self, scan: Scan, severity: str) -> None:
+        planted = vulnerability(PkgName="python", FixedVersion="3.14.9", Severity=severity)
+        scan.interpreter["Vulnerabilities"] = [planted]
+        said = scan.judge()
+        assert said.code == (1 if severity == "HIGH" else 0)
+        assert "fixed in 3.14.9" in said.out
+
+    def test_what_debian_has_fixed(self, scan: Scan) -> None:
+        planted = vulnerability(PkgName="openssl", FixedVersion="3.5.4-1~deb13u1")
+        scan.system["Vulnerabilities"] = [planted]
+        assert "openssl=3.5.4-1~deb13u1 in deploy/debian-updates.txt" in scan.judge().out
 
     def test_a_secret(self, scan: Scan) -> None:
         scan.system["Secrets"] = [SECRET]
@@ -142,6 +165,14 @@ class TestUnseen:
         getattr(scan, kind)["Packages"] = []
         self.assert_unknown(scan, "no report lists any package of the kind")
 
+    def test_no_interpreter(self, scan: Scan) -> None:
+        scan.interpreter["Packages"] = []
+        self.assert_unknown(scan, "no report lists the Python interpreter")
+
+    def test_an_interpreter_that_the_database_does_not_know(self, scan: Scan) -> None:
+        scan.control["Vulnerabilities"] = []
+        self.assert_unknown(scan, "knows no vulnerability of any Python interpreter")
+
     def test_a_base_without_updates(self, scan: Scan) -> None:
         scan.os["EOSL"] = True
         self.assert_unknown(scan, "gets no security updates")
@@ -152,7 +183,9 @@ class TestUnseen:
         report = scan.folder / "image.json"
         report.write_text(text)
         words = ("--exceptions", scan.folder / "exceptions.yaml", "--output", scan.folder / "out")
-        said = run_script("gate.py", *words, "--database", scan.folder / "database.json", report)
+        database = ("--database", scan.folder / "database.json")
+        control = ("--control", scan.folder / "control.json")
+        said = run_script("gate.py", *words, *database, *control, "--reports", report)
         assert said.code == 2
         assert "NOT SCANNED" in said.err
 

@@ -1,6 +1,5 @@
 """The lock files name the command that makes them, in the one form that Renovate can run."""
 
-import json
 import re
 import shlex
 
@@ -37,9 +36,3 @@ class TestLocks:
         assert f"--output-file={name}" in words
         assert (ROOT / words[-1]).is_file()
         assert {word.partition("=")[0] for word in words[3:-1]} <= KNOWN
-
-    def test_renovate_looks_at_it(self, name: str) -> None:
-        settings = json.loads((ROOT / "renovate.json").read_text())
-        [pattern] = settings["pip-compile"]["managerFilePatterns"]
-        assert re.search(pattern.strip("/"), name)
-        assert settings["minimumReleaseAge"] == "7 days"

@@ -6,7 +6,7 @@ import pytest
 
 from template.tests.pipeline.scripts import Said, run_script
 
-JOBS = ("plan", "check", "image", "code-scanning", "publish")
+JOBS = ("plan", "check", "build", "containers", "scan", "code-scanning", "publish")
 
 
 def verdict(*, main: bool, published: str = "", **results: str) -> Said:
@@ -28,7 +28,7 @@ class TestVerdict:
         assert verdict(main=True, publish="skipped").code == 1
 
     def test_what_is_published_is_not_built_again(self) -> None:
-        skipped = {"image": "skipped", "code_scanning": "skipped"}
+        skipped = dict.fromkeys(("build", "containers", "scan", "code_scanning"), "skipped")
         assert verdict(main=True, published="sha256:a", **skipped).code == 0
         assert verdict(main=True, **skipped).code == 1
 
@@ -40,5 +40,5 @@ class TestVerdict:
         assert said.err == f"{job}: {result}\n"
 
     def test_what_never_ran_has_not_passed(self) -> None:
-        said = verdict(main=True, check="failure", image="skipped", publish="skipped")
-        assert said.err.splitlines() == ["check: failure", "image: skipped", "publish: skipped"]
+        said = verdict(main=True, check="failure", build="skipped", publish="skipped")
+        assert said.err.splitlines() == ["check: failure", "build: skipped", "publish: skipped"]

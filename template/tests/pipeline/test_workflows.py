@@ -34,8 +34,8 @@ def workflow(file: Path) -> dict[Any, Any]:
     return document
 
 
-def test_there_are_four() -> None:
-    assert [path.stem for path in FILES] == ["ci", "nightly", "release", "rescan"]
+def test_there_are_five() -> None:
+    assert [path.stem for path in FILES] == ["ci", "nightly", "release", "rescan", "security"]
 
 
 class TestActions:
@@ -43,7 +43,7 @@ class TestActions:
 
     def test_pins(self, file: Path) -> None:
         found = list(USES.finditer(file.read_text()))
-        assert len(found) == file.read_text().count("uses:")
+        assert len(found) == len(re.findall(r"\buses:", file.read_text()))
         for use in found:
             assert re.fullmatch(r"[0-9a-f]{40}", use["commit"]), use[0]
             assert re.fullmatch(r" # v\d+\.\d+\.\d+", use["comment"]), use[0]
@@ -87,8 +87,44 @@ class TestRights:
         }
         assert {name: rights for name, rights in writing.items() if rights} == {
             "code-scanning": ["security-events"],
-            "publish": ["attestations", "id-token", "packages"],
+            "publish": ["attestations", "id-token", "packages", "statuses"],
         }
+
+
+class TestIsolation:
+    """What is signed was built in a job that ran nothing else, and has that job's digest."""
+
+    @pytest.fixture
+    def jobs(self) -> dict[str, Any]:
+        workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+        return dict(workflow["jobs"])
+
+    def test_the_job_that_builds(self, jobs: dict[str, Any]) -> None:
+        steps = jobs["build"]["steps"]
+        actions = [step["uses"].partition("@")[0] for step in steps if "uses" in step]
+        assert actions == ["actions/checkout", "actions/upload-artifact"]
+        [run] = [step["run"] for step in steps if "run" in step]
+        assert re.findall(r"\b(?:make|deploy/\S+) [\w-]+", run) == [
+            "make stage",
+            "deploy/pipeline/stage --stop",
+        ]
+
+    def test_no_digest_comes_from_an_artifact(self, jobs: dict[str, Any]) -> None:
+        publish = jobs["publish"]
+        for name in ("AMD64", "ARM64"):
+            assert publish["env"][name] == f"${{{{ needs.build.outputs.{name.lower()} }}}}"
+        for job in ("containers", "scan"):
+            assert "needs.build.outputs.amd64" in str(jobs[job])
+        assert {"build", "containers", "scan", "check"} <= set(publish["needs"])
+
+    def test_nobody_else_writes_an_image(self, jobs: dict[str, Any]) -> None:
+        writers = {
+            name
+            for name, job in jobs.items()
+            for step in job["steps"]
+            if "upload-artifact" in step.get("uses", "") and "image-" in step["with"]["name"]
+        }
+        assert writers == {"build"}
 
 
 class TestLimits:

@@ -6,17 +6,22 @@ other steps are those of the workflow.
 
 import json
 import os
+import pwd
+import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from template import ROOT
+
 STUBS = Path(__file__).parent / "stubs"
 # The variables that a step needs to reach Docker and the package index.
-KEPT = ("PATH", "HOME", "SSL_", "PIP_", "UV_", "NPM_", "REQUESTS_", "DOCKER_", "HTTP", "NO_PROXY")
+KEPT = ("SSL_", "PIP_", "UV_", "NPM_", "REQUESTS_", "DOCKER_", "HTTP", "NO_PROXY")
 MINUTES = 14
 
 
@@ -31,6 +36,33 @@ class Run:
 
     def failed_steps(self) -> list[str]:
         return [step for _, step, result in self.steps if result == "failure"]
+
+
+@contextmanager
+def owned_by_runner(folder: Path) -> Iterator[dict[str, Any]]:
+    """Give the folder to an account that may only use Docker; yield the options that become it.
+
+    Only root can do this. Everybody else is such an account already.
+    """
+    (folder / "home").mkdir(exist_ok=True)
+    if os.geteuid():
+        yield {}
+        return
+    account = pwd.getpwnam("nobody")
+    owner = f"{account.pw_uid}:{account.pw_gid}"
+    subprocess.run(["chown", "--recursive", owner, str(folder)], check=True)
+    docker = Path("/var/run/docker.sock").stat().st_gid
+    yield {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": [docker]}
+    subprocess.run(["chown", "--recursive", "0:0", str(folder)], check=True)
+
+
+def open_to_all(folder: str) -> bool:
+    """Whether a runner could have this folder on PATH: not root's, and not our own packages."""
+    path = Path(folder).absolute()
+    mine = path.is_relative_to(ROOT)
+    return not mine and all(
+        part.exists() and part.stat().st_mode & 1 for part in (path, *path.parents)
+    )
 
 
 def used_actions(workflow: Path) -> set[str]:
@@ -56,7 +88,8 @@ def run_workflow(
 ) -> Run:
     """Run a workflow of a clone on a machine without GitHub; never raises for a red one.
 
-    `programs` is a folder that comes first on PATH.
+    `programs` is a folder that comes first on PATH. As on GitHub, the steps run without root's
+    rights, and with a home of their own. All files are in the folder above the clone's.
     """
     workflow = copy / ".github/workflows" / name
     (copy.parent / "event.json").write_text(json.dumps(payload))
@@ -74,18 +107,34 @@ def run_workflow(
         options += [word for key, value in values.items() for word in (flag, f"{key}={value}")]
     options += [word for key, value in matrix.items() for word in ("--matrix", f"{key}:{value}")]
     kept = {name: value for name, value in os.environ.items() if name.startswith(KEPT)}
-    done = subprocess.run(
-        [
-            *("act", event, "--workflows", str(workflow), "--secret", "GITHUB_TOKEN=none"),
-            *("--action-offline-mode", "--pull=false", "--no-cache-server", *options),
-        ],
-        cwd=copy,
-        env=kept | {"PATH": f"{programs}:{kept['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=MINUTES * 60,
-    )
+    open_path = os.pathsep.join(filter(open_to_all, os.environ["PATH"].split(os.pathsep)))
+    # The real setup-python puts a Python first too.
+    (programs / "python3").unlink(missing_ok=True)
+    (programs / "python3").symlink_to(str(shutil.which("python3", path=open_path)))
+    path = f"{programs}{os.pathsep}{open_path}"
+    with owned_by_runner(copy.parent) as account:
+        done = subprocess.run(
+            [
+                *(
+                    str(shutil.which("act")),
+                    event,
+                    "--workflows",
+                    str(workflow),
+                    "--secret",
+                    "GITHUB_TOKEN=none",
+                ),
+                *("--action-offline-mode", "--pull=false", "--no-cache-server", *options),
+                # All jobs are on one machine here, and would take each other's port.
+                *("--concurrent-jobs", "1"),
+            ],
+            cwd=copy,
+            env=kept | {"PATH": path, "HOME": str(copy.parent / "home")},
+            **account,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=MINUTES * 60,
+        )
     return parse(done.returncode, done.stdout + done.stderr)
 
 

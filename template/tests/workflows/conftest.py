@@ -3,20 +3,29 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from python_on_whales import DockerClient
 
-from template.tests.containers.registry import Registry, running_registry, stop_stage
 from template.tests.containers.trivy_database import Planted, write_database
 from template.tests.pipeline.scripts import stand_in
 from template.tests.workflows.act import Run, run_workflow
 from template.tests.workflows.clone import NAME, Clone
 from tests.sockets import unused_port
+from tests.stack.registry import Registry, running_registry, stop_stage
 
-# A fake gh. It has no issues and no releases.
-GH = """echo "gh $*" >>"$NOTES"
+# A fake gh. It has no issues and no releases. It keeps the status of each commit in a file.
+GH = """case "$*" in
+  "api --silent repos/"*)
+    last="${@: -1}"
+    echo "${last#description=}" >"$ARTIFACTS/status-$(basename "$3")"
+    exit
+    ;;
+  "api repos/"*) cat "$ARTIFACTS/status-$(basename "${2%/statuses*}")" 2>/dev/null; exit 0 ;;
+esac
+echo "gh $*" >>"$NOTES"
 case "$1 $2" in
   "issue list") echo "[]" ;;
   "release view") exit 1 ;;
@@ -31,6 +40,7 @@ class Hub:
     clone: Clone
     registry: Registry
     private: bool = False
+    address: str = ""  # of another registry, that does not answer
     planted: tuple[Planted, ...] = ()
     stage_port: int = field(default_factory=unused_port)
 
@@ -55,11 +65,18 @@ class Hub:
             workflow,
             event=event,
             payload=happened | payload,
-            variables={"REGISTRY": self.registry.host, "ARCHITECTURES": '["amd64"]'},
+            variables={
+                "REGISTRY": self.address or self.registry.host,
+                "ARCHITECTURES": '["amd64"]',
+            },
             environment=environment,
             matrix={"python": "3.11"},
             programs=self.folder / "programs",
         )
+
+    def record(self, commit: str) -> Path:
+        """Return the file that has the digest which the pipeline noted at a commit."""
+        return self.folder / f"artifacts/status-{commit}"
 
     @property
     def notes(self) -> list[str]:
@@ -71,7 +88,7 @@ class Hub:
         return self.registry.tags(self.name)
 
     def stop(self) -> None:
-        stop_stage(self.stage_port, self.clone.folder)
+        stop_stage(self.stage_port)
 
 
 @pytest.fixture(scope="session")
@@ -80,11 +97,14 @@ def docker() -> DockerClient:
 
 
 @pytest.fixture(scope="module")
-def hub(docker: DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    folder = tmp_path_factory.mktemp("hub")
-    with running_registry(docker) as registry:
+def hub(docker: DockerClient) -> Iterator[Hub]:
+    # pytest's folders are closed to the account that runs the workflows.
+    with TemporaryDirectory(prefix="hub-") as name, running_registry(docker) as registry:
+        folder = Path(name).resolve()
+        folder.chmod(0o755)
         hub = Hub(folder, Clone(folder), registry)
         stand_in(folder / "programs", "gh", GH)
+        stand_in(folder / "programs", "sudo", "exit 0")  # installs programs; the runner has them
         yield hub
         hub.stop()
         names = f"drydock-test-{hub.stage_port}", f"{registry.host}/{hub.name}"

@@ -5,16 +5,15 @@ test, with WORKFLOWS_QUICK=1 only those of the containers.
 """
 
 import json
-import shutil
 
 import pytest
 from python_on_whales import DockerClient
 
-from template.tests.containers.registry import pulled_digest
 from template.tests.containers.trivy_database import Planted
 from template.tests.workflows.conftest import Hub
+from tests.stack.registry import pulled_digest
 
-JOBS = ("plan", "check", "image", "code-scanning", "publish", "required")
+JOBS = ("plan", "check", "build", "containers", "scan", "code-scanning", "publish", "required")
 GREEN = dict.fromkeys(JOBS, "success")
 
 pytestmark = pytest.mark.timeout(900)
@@ -57,6 +56,20 @@ class TestMain:
         assert "published already" in run.output
         assert (hub.tags(), hub.notes) == (before, notes)
 
+    def test_a_tag_that_the_pipeline_did_not_publish(self, hub: Hub) -> None:
+        hub.clone.skip_checks()
+        hub.clone.test_only(ONE_TEST)
+        commit, notes, latest = hub.clone.commit("Go on"), hub.notes, hub.tags()["latest"]
+        # Somebody who may push images gives this commit's tag to another one.
+        hub.registry.tag(hub.name, latest, commit)
+        run = hub.run()
+        assert "It is not taken as published" in run.output
+        assert run.jobs["publish"] == run.jobs["required"] == "failure", run.output
+        assert "a tag means one image" in run.output
+        assert hub.tags()["latest"] == latest
+        assert hub.record(commit).read_text().strip() not in hub.tags().values()
+        assert hub.notes != notes  # it was built, tested and signed, but has no tag
+
     def test_a_private_copy(self, hub: Hub) -> None:
         hub.private = True
         notes = hub.notes
@@ -69,7 +82,8 @@ class TestMain:
         assert hub.tags()["latest"] == hub.tags()[commit] == digest_under_test(hub)
         # Nothing was published outside the registry, and notices say so.
         assert hub.notes == notes
-        assert "Neither signed nor attested" in run.output
+        assert "Not signed - " in run.output
+        assert "Not attested - " in run.output
         assert "not uploaded to code scanning" in run.output
 
 
@@ -81,15 +95,13 @@ class TestPullRequest:
         hub.clone.test_only(ONE_TEST)
         hub.clone.commit("Offer something")
         before, notes = hub.tags(), hub.notes
-        shutil.rmtree(hub.folder / "artifacts/image-amd64", ignore_errors=True)
         fork = {"number": 1, "head": {"repo": {"full_name": "stranger/links"}}}
         run = hub.run(event="pull_request", pull_request=fork)
-        assert run.jobs["image"] == run.jobs["required"] == "success", run.output
+        for job in ("build", "containers", "scan", "required"):
+            assert run.jobs[job] == "success", run.output
         assert run.jobs.get("publish", "skipped") == "skipped"
         assert not hub.registry.holds(hub.name, digest_under_test(hub))
         assert (hub.tags(), hub.notes) == (before, notes)
-        # The job that may publish could not get it.
-        assert not (hub.folder / "artifacts/image-amd64").exists()
 
 
 class TestStopped:
@@ -100,12 +112,12 @@ class TestStopped:
         hub.clone.skip_checks()
         hub.clone.test_only(ONE_TEST)
 
-    def assert_stopped(self, hub: Hub, step: str, *words: str) -> None:
+    def assert_stopped(self, hub: Hub, job: str, step: str, *words: str) -> None:
         before, notes = hub.tags(), hub.notes
         commit = hub.clone.commit("Break something")
         run = hub.run()
         assert run.code != 0
-        assert (run.jobs["image"], run.jobs["required"]) == ("failure", "failure"), run.output
+        assert (run.jobs[job], run.jobs["required"]) == ("failure", "failure"), run.output
         assert run.jobs.get("publish", "skipped") == "skipped"
         assert step in run.failed_steps()
         for word in words:
@@ -117,18 +129,21 @@ class TestStopped:
 
     def test_by_a_container_test(self, hub: Hub) -> None:
         hub.clone.test_only("def test_the_image(images):\n    assert not images.version('one')\n")
-        self.assert_stopped(hub, "make check-docker, against that digest", "1 failed")
+        step = "make check-docker, against the built digest"
+        self.assert_stopped(hub, "containers", step, "1 failed")
 
     def test_by_a_secret_in_a_layer(self, hub: Hub) -> None:
         hub.clone.write("app/leaked.txt", f"token = '{TOKEN}'\n")
         try:
-            self.assert_stopped(hub, "Scan that digest", "STOPS secret  github-pat", "leaked.txt")
+            words = ("BLOCKS secret  github-pat", "leaked.txt")
+            self.assert_stopped(hub, "scan", "Scan the built digest", *words)
         finally:
             (hub.clone.folder / "app/leaked.txt").unlink()
 
     def test_by_a_vulnerability_that_can_be_fixed(self, hub: Hub) -> None:
         hub.planted = (Planted("CVE-2099-0001", "fastapi"),)
         try:
-            self.assert_stopped(hub, "Scan that digest", "STOPS vulnerability  CVE-2099-0001")
+            words = ("BLOCKS vulnerability  CVE-2099-0001",)
+            self.assert_stopped(hub, "scan", "Scan the built digest", *words)
         finally:
             hub.planted = ()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from template.tests.containers.away import registry_that_says
 from template.tests.containers.trivy_database import Planted
 from template.tests.workflows.conftest import Hub
 from template.tests.workflows.test_ci import ONE_TEST
@@ -33,7 +34,7 @@ class TestRelease:
         hub.clone.git("tag", "--delete", VERSION)
         hub.clone.git("reset", "--quiet", "--hard", published)
         assert run.jobs["release"] == "failure"
-        assert "the pipeline of that commit has not finished" in run.output
+        assert "The pipeline of this commit has not finished" in run.output
         assert hub.tags() == before
 
     def test_the_same_digest_gets_the_version(self, hub: Hub, published: str) -> None:
@@ -57,6 +58,13 @@ class TestRescan:
         run = hub.run("rescan.yml", event="schedule")
         assert run.jobs["rescan"] == "success", run.output
         assert hub.notes == before
+
+    def test_a_registry_in_trouble(self, hub: Hub, published: str) -> None:
+        with registry_that_says(503) as hub.address:
+            run = hub.run("rescan.yml", event="schedule")
+        hub.address = ""
+        assert run.jobs["rescan"] == "failure", run.output
+        assert "can't be looked up" in run.output
 
     def test_something_came_to_light(self, hub: Hub, published: str) -> None:
         hub.planted = (Planted("CVE-2099-0001", "fastapi"),)

@@ -184,6 +184,15 @@ class TestCallers:
             assert await guess(client, 1) == [429]
         assert statements == []
 
+    async def test_a_network_of_ipv6_counts_as_one_client(self, make_client: MakeClient) -> None:
+        proxy = make_client(
+            rate_limit_login="1/hour", peer="10.1.2.3", trusted_proxies=("10.0.0.0/8",)
+        )
+        for client, status in (("fd00::1", 401), ("fd00::2", 429), ("fd00:0:0:1::1", 401)):
+            wrong = {"Authorization": f"Bearer drydock_{0:032x}_{0:064x}"}
+            answer = await proxy.get(TOKENS, headers={"X-Forwarded-For": client, **wrong})
+            assert answer.status_code == status, client
+
     async def test_behind_a_proxy_each_client_counts_for_itself(
         self, make_client: MakeClient
     ) -> None:

@@ -1,4 +1,6 @@
-"""Under load, neither a new version nor a crash loses a redirect, miscounts one or makes two links.
+"""Under load, a new version loses no redirect, and a crash only what the process held.
+
+Neither miscounts a redirect that was answered, or makes two links.
 
 STACK_LOAD_SECONDS=60 makes each case as long as a release claims. By default they are shorter.
 """
@@ -40,8 +42,8 @@ def loaded(api: httpx.Client) -> None:
 def nothing_lost(stack: Stack, api: httpx.Client, *, held: int = 0) -> Iterator[None]:
     """Load the stack during the block. Then each request was answered, and counted or done once.
 
-    At most `held` requests were held by a process that was killed. The proxy sends these to another
-    one: a POST makes no second link, a redirect may count twice.
+    At most `held` requests were held by a process that was killed. They heard 502, and may have
+    been counted or done.
     """
 
     def build(client: httpx.AsyncClient, number: int) -> httpx.Request:
@@ -52,9 +54,10 @@ def nothing_lost(stack: Stack, api: httpx.Client, *, held: int = 0) -> Iterator[
     before, links = clicks(api), links_made(stack)
     with under_load(stack.url, build, rate=RATE, seconds=SECONDS) as outcome:
         yield
-    outcome.check(RATE / 10 * SECONDS)
+    outcome.check(RATE / 10 * SECONDS, held=held)
     slugs = {link["slug"] for link in outcome.made}
-    assert links_made(stack) - links == len(slugs) == len(outcome.made)
+    assert len(slugs) == len(outcome.made)
+    assert 0 <= links_made(stack) - links - len(slugs) <= held
     redirects = outcome.statuses[302]
     until(lambda: clicks(api) - before >= redirects, every=0.5)
     assert 0 <= clicks(api) - before - redirects <= held

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 from python_on_whales import DockerClient
@@ -19,11 +18,23 @@ MANIFESTS = ", ".join(f"application/vnd.{kind}+json" for kind in (*KINDS, *OLDER
 
 @dataclass
 class Registry:
+    docker: DockerClient
+    name: str
     port: int
 
     @property
     def host(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Nobody answers on the registry's port during the block."""
+        self.docker.container.stop(self.name, time=1)
+        try:
+            yield
+        finally:
+            self.docker.container.start(self.name)
+            until(lambda: self.ask("").status_code == 200)
 
     def ask(self, path: str) -> httpx.Response:
         return httpx.get(f"http://{self.host}/v2/{path}", headers={"Accept": MANIFESTS})
@@ -40,19 +51,31 @@ class Registry:
     def digest(self, name: str, reference: str) -> str:
         return self.ask(f"{name}/manifests/{reference}").headers["Docker-Content-Digest"]
 
+    def tag(self, name: str, digest: str, tag: str) -> None:
+        """Give an image one more tag, as somebody does who may push."""
+        found = self.ask(f"{name}/manifests/{digest}")
+        kind = {"Content-Type": found.headers["Content-Type"]}
+        url = f"http://{self.host}/v2/{name}/manifests/{tag}"
+        httpx.put(url, content=found.content, headers=kind).raise_for_status()
+
     def holds(self, name: str, digest: str) -> bool:
         return self.ask(f"{name}/manifests/{digest}").status_code == 200
 
 
 @contextmanager
 def running_registry(docker: DockerClient) -> Iterator[Registry]:
-    registry, name = Registry(unused_port()), own_name()
-    docker.run("registry:2", detach=True, name=name, publish=[(f"127.0.0.1:{registry.port}", 5000)])
+    registry = Registry(docker, own_name(), unused_port())
+    docker.run(
+        "registry:2",
+        detach=True,
+        name=registry.name,
+        publish=[(f"127.0.0.1:{registry.port}", 5000)],
+    )
     try:
         until(lambda: registry.ask("").status_code == 200)
         yield registry
     finally:
-        docker.container.remove(name, force=True, volumes=True)
+        docker.container.remove(registry.name, force=True, volumes=True)
 
 
 def pulled_digest(docker: DockerClient, image: str) -> str:
@@ -65,6 +88,8 @@ def pulled_digest(docker: DockerClient, image: str) -> str:
     return digest
 
 
-def stop_stage(port: int, folder: Path) -> None:
-    """Remove the registry that deploy/pipeline/stage started there."""
-    run(["deploy/pipeline/stage", "--stop"], cwd=folder, env={"STAGE_PORT": str(port)})
+def stop_stage(port: int) -> None:
+    """Remove the registry that deploy/pipeline/stage of any copy started at a port."""
+    found = run(["docker", "ps", "--quiet", "--filter", f"publish={port}"], cwd=ROOT).split()
+    if found:
+        run(["docker", "rm", "--force", "--volumes", *found], cwd=ROOT)
