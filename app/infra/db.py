@@ -189,6 +189,9 @@ def as_unavailable(error: BaseException) -> Unavailable | None:
 
 def _is_lost(error: BaseException, cause: BaseException | None) -> bool:
     """Whether there was no connection, or it broke."""
-    if isinstance(cause, (exc.TimeoutError, psycopg.OperationalError, psycopg.InterfaceError)):
+    if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
         return True
-    return isinstance(error, exc.DBAPIError) and error.connection_invalidated
+    lost = (exc.TimeoutError, exc.OperationalError, exc.InterfaceError)
+    return isinstance(error, lost) or isinstance(
+        cause, (psycopg.OperationalError, psycopg.InterfaceError)
+    )
