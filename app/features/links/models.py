@@ -69,12 +69,27 @@ class ClickCount(Base):
     __table_args__ = (
         CheckConstraint("clicks > 0", name="clicks_positive"),
         CheckConstraint("hour = date_trunc('hour', hour, 'UTC')", name="hour_is_whole"),
+        Index(None, "hour"),
     )
 
     link_id: Mapped[UUID] = mapped_column(
         ForeignKey("links.id", ondelete="CASCADE"), primary_key=True
     )
     hour: Mapped[datetime] = mapped_column(Timestamp, primary_key=True)
+    clicks: Mapped[int] = mapped_column(BigInteger)
+
+
+class ClickTotal(Base):
+    """All clicks of a link, those of purged hours too; absent before the first one.
+
+    Nothing writes it but the trigger of click_counts (migration 0005), in the same transaction.
+    """
+
+    __tablename__ = "click_totals"
+
+    link_id: Mapped[UUID] = mapped_column(
+        ForeignKey("links.id", ondelete="CASCADE"), primary_key=True
+    )
     clicks: Mapped[int] = mapped_column(BigInteger)
 
 

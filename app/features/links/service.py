@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import FieldFault, ValidationFailed
 from app.features.links.errors import KeyReused, LinkNotFound, SlugTaken
-from app.features.links.models import CACHE_VERSIONS, ClickCount, Link
+from app.features.links.models import CACHE_VERSIONS, ClickTotal, Link
 from app.features.links.schemas import ClickBucket, LinkCreate, LinkUpdate
 from app.infra.http.pages import PageRequest, Rows, read_page
 
@@ -25,11 +25,8 @@ Bucket = Literal["hour", "day"]
 MOST_BUCKETS = 2000  # a series; 83 days by the hour, 5 years by the day
 DEFAULT_BUCKETS = {"hour": timedelta(days=2), "day": timedelta(days=30)}
 
-COUNTED = select(
-    Link,
-    select(func.coalesce(func.sum(ClickCount.clicks), 0))
-    .where(ClickCount.link_id == Link.id)
-    .scalar_subquery(),
+COUNTED = select(Link, func.coalesce(ClickTotal.clicks, 0)).outerjoin(
+    ClickTotal, ClickTotal.link_id == Link.id
 )
 
 
@@ -140,12 +137,10 @@ async def next_cache_version(session: AsyncSession) -> int:
 
 async def total_clicks(session: AsyncSession, *, links: list[Link]) -> dict[UUID, int]:
     """All clicks of each link. Links without clicks are absent."""
-    query = (
-        select(ClickCount.link_id, func.sum(ClickCount.clicks))
-        .where(ClickCount.link_id.in_([link.id for link in links]))
-        .group_by(ClickCount.link_id)
+    query = select(ClickTotal.link_id, ClickTotal.clicks).where(
+        ClickTotal.link_id.in_([link.id for link in links])
     )
-    return {link_id: int(clicks) for link_id, clicks in await session.execute(query)}
+    return dict((await session.execute(query)).all())
 
 
 def bound_series(

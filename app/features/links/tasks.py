@@ -16,6 +16,7 @@ from app.features.links.csvfile import CsvRow, read_rows
 from app.features.links.models import ClickCount, Import, ImportStatus, Link, RowError
 from app.features.links.runtime import runtime_of
 from app.features.links.service import next_cache_version
+from app.features.links.settings import LinksSettings
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from app.infra.purge import delete_in_batches
@@ -126,7 +127,7 @@ async def resume_imports(resources: Resources) -> None:
 
 
 async def purge(context: JobContext) -> None:
-    """Delete links that expired long ago with their clicks, and old imports with their errors."""
+    """Delete links that expired long ago with their clicks, old hours, and old imports."""
     resources: Resources = context["resources"]
     delete = partial(delete_in_batches, resources.sessions)
     expired = Link.expires_at < func.now() - KEEP_EXPIRED
@@ -136,6 +137,8 @@ async def purge(context: JobContext) -> None:
     # First what refers to them: a link may have thousands of counts, an import as many errors.
     await delete(ClickCount, ClickCount.link_id.in_(select(Link.id).where(expired)))
     links = await delete(Link, expired)
+    days = timedelta(days=resources.settings.of(LinksSettings).click_history_days)
+    hours = await delete(ClickCount, ClickCount.hour < func.now() - days)
     await delete(RowError, RowError.import_id.in_(select(Import.id).where(old)))
     files = await delete(Import, old)
-    log.info("purged", links=links, imports=files)
+    log.info("purged", links=links, hours=hours, imports=files)
