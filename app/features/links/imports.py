@@ -6,6 +6,7 @@ was interrupted continues where it stopped, and two workers at one import do eac
 
 import asyncio
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -97,6 +98,14 @@ async def _find_import(session: AsyncSession, import_id: UUID) -> Import:
 
 async def read_progress(session: AsyncSession, *, import_id: UUID) -> ImportProgress:
     return ImportProgress.model_validate(await _find_import(session, import_id))
+
+
+async def read_all_progress(
+    session: AsyncSession, *, import_ids: Collection[UUID]
+) -> dict[UUID, ImportProgress]:
+    """The progress of those that exist."""
+    found = await session.scalars(select(Import).where(Import.id.in_(set(import_ids))))
+    return {job.id: ImportProgress.model_validate(job) for job in found}
 
 
 async def read_import(session: AsyncSession, *, import_id: UUID, errors_after: int) -> ImportRead:

@@ -124,6 +124,9 @@ class ImportStatus(StrEnum):
     FINISHED = "finished"
 
 
+ENDED = frozenset({ImportStatus.FINISHED})
+
+
 class Import(Base):
     """A CSV file and how far it has come. The file is dropped with the last row."""
 

@@ -1,5 +1,6 @@
 """/api/v1/links and /api/v1/imports: handlers that parse, call one service function and return."""
 
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated
 from uuid import UUID
@@ -15,6 +16,7 @@ from app.features.links.errors import (
     KeyReused,
     LinkNotFound,
     SlugTaken,
+    TooManyStreams,
 )
 from app.features.links.models import Link
 from app.features.links.progress import stream_progress, wants_events
@@ -69,6 +71,18 @@ IdempotencyKey = Annotated[
 
 SINCE = f"Default: 2 days or 30 days ago. The series must have at most {MOST_BUCKETS} buckets."
 UNTIL = "Exclusive. Default: now. Must lie at least one bucket after `since`."
+
+
+async def count_stream(
+    request: Request, reader: Reader, runtime: LinksRuntimeDep
+) -> AsyncIterator[None]:
+    """If the caller wants a stream, count it until its last event was sent."""
+    if not wants_events(request):
+        yield
+        return
+    with runtime.streams.counted(reader.id):
+        yield
+
 
 GUARDED = responses(*API_ERRORS, TokenInvalid, ScopeMissing)
 
@@ -216,8 +230,9 @@ async def start_import(
 @imports_router.get(
     "/{import_id}",
     response_model=ImportRead,
+    dependencies=[Depends(count_stream, scope="request")],
     responses={
-        **responses(ImportNotFound),
+        **responses(ImportNotFound, TooManyStreams),
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
     },
 )
@@ -226,11 +241,10 @@ async def read_import(
     request: Request,
     _reader: Reader,
     session: SessionDep,
-    resources: ResourcesDep,
+    runtime: LinksRuntimeDep,
     errors_after: Annotated[int, Query(ge=0, le=10**9)] = 0,
 ) -> ImportRead | StreamingResponse:
     """An import's progress. With `Accept: text/event-stream` it is sent until it is finished."""
-    found = await imports.read_import(session, import_id=import_id, errors_after=errors_after)
     if wants_events(request):
-        return stream_progress(resources.sessions, import_id=import_id)
-    return found
+        return await stream_progress(request, runtime.streams, import_id=import_id)
+    return await imports.read_import(session, import_id=import_id, errors_after=errors_after)

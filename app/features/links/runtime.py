@@ -9,6 +9,7 @@ from fastapi import Depends
 
 from app.features.links.cache import LinkCache
 from app.features.links.follower import DirectFollower, Follower
+from app.features.links.progress import Streams
 from app.features.links.settings import LinksSettings
 from app.infra.lifespan import Resources, ResourcesDep
 
@@ -20,6 +21,7 @@ class LinksRuntime:
     cache: LinkCache
     follower: Follower
     direct: DirectFollower
+    streams: Streams
 
 
 @asynccontextmanager
@@ -27,9 +29,10 @@ async def open_runtime(resources: Resources) -> AsyncIterator[LinksRuntime]:
     cache = LinkCache(resources.redis, ttl=resources.settings.of(LinksSettings).cache_ttl)
     follower = Follower(cache, resources.breaker)
     direct = DirectFollower(resources.sessions)
-    yield LinksRuntime(cache, follower, direct)
-    await follower.close()
-    await direct.close()
+    streams = Streams(resources.sessions)
+    yield LinksRuntime(cache, follower, direct, streams)
+    for batches in (follower, direct, streams):
+        await batches.close()
 
 
 def runtime_of(resources: Resources) -> LinksRuntime:
