@@ -8,6 +8,7 @@ feature of your own copy `tokens`, which has the same layers and nothing else.
 from pathlib import Path
 
 from app.features.links.edge import RedirectEdge
+from app.features.links.lifecycle import backlog
 from app.features.links.page import files_router, forms_router
 from app.features.links.panel import load_panel
 from app.features.links.redirect import router as redirect_router
@@ -39,6 +40,7 @@ feature = Feature(
         jobs=(run_import,),
         crons=(Cron(purge, "17 * * * *"),),
         loops=(roll_up_clicks, resume_imports),
+        backlog=backlog,
     ),
     runtime=open_runtime,
     edge=RedirectEdge,

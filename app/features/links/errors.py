@@ -31,6 +31,21 @@ class ImportNotFound(NotFound):
     title = "There is no such import"
 
 
+class ImportNotFailed(AppError):
+    code = "import_not_failed"
+    status = 409
+    title = "This import has not failed"
+
+
+class TooManyImports(AppError):
+    code = "too_many_imports"
+    status = 429
+    title = "Too many imports are under way"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "5"})
+
+
 class TooManyStreams(AppError):
     code = "too_many_streams"
     status = 429

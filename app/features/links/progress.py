@@ -5,9 +5,7 @@ one query for all their imports.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 from fastapi import Request
@@ -19,6 +17,7 @@ from app.features.links import imports
 from app.features.links.batching import Batcher
 from app.features.links.errors import ImportNotFound, TooManyStreams
 from app.features.links.models import ENDED
+from app.features.links.places import Limit, Places
 from app.features.links.schemas import ImportProgress
 from app.features.tokens.auth import bearer_token, identify
 from app.features.tokens.errors import TokenInvalid
@@ -29,8 +28,7 @@ LOOK_EVERY = 0.5  # seconds
 LONGEST_STREAM = 20.0  # seconds
 RECONNECT_AFTER = 1000  # ms
 # Each stream costs some 60 kB, and work at each look.
-MOST_STREAMS = 200  # of a process
-MOST_OF_A_TOKEN = 10  # streams of a process with one token
+LIMIT = Limit("event streams", most=200, most_of_a_token=10, error=TooManyStreams)
 
 
 def wants_events(request: Request) -> bool:
@@ -42,25 +40,11 @@ class Streams:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        self._open: Counter[UUID] = Counter()  # by token
+        self.places = Places(LIMIT)
         self._progress: Batcher[UUID, ImportProgress | None] = Batcher(
-            self._read, largest=MOST_STREAMS
+            self._read, largest=LIMIT.most
         )
         self.close = self._progress.close
-
-    @contextmanager
-    def counted(self, token_id: UUID) -> Iterator[None]:
-        """Count one stream of the token during the block. Raises `TooManyStreams`."""
-        if self._open[token_id] >= MOST_OF_A_TOKEN:
-            raise TooManyStreams(f"This token has {MOST_OF_A_TOKEN} streams open: close one.")
-        if self._open.total() >= MOST_STREAMS:
-            raise TooManyStreams(f"{MOST_STREAMS} streams are open: poll without one meanwhile.")
-        self._open[token_id] += 1
-        try:
-            yield
-        finally:
-            self._open[token_id] -= 1
-            self._open += Counter()  # drops what is zero
 
     async def find(self, import_id: UUID) -> ImportProgress:
         """Raises `ImportNotFound`."""

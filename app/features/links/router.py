@@ -9,13 +9,15 @@ from fastapi import Depends, Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from app.errors import UnsupportedMediaType
-from app.features.links import imports, service
+from app.features.links import imports, lifecycle, service
 from app.features.links.errors import (
     FileInvalid,
+    ImportNotFailed,
     ImportNotFound,
     KeyReused,
     LinkNotFound,
     SlugTaken,
+    TooManyImports,
     TooManyStreams,
 )
 from app.features.links.models import Link
@@ -33,8 +35,8 @@ from app.features.links.schemas import (
 )
 from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from app.features.links.service import MOST_BUCKETS, Bucket
-from app.features.links.tasks import run_import
-from app.features.links.uploads import UPLOAD_BODY, UploadDep, Uploader
+from app.features.links.tasks import enqueue_import
+from app.features.links.uploads import UPLOAD_BODY, receive_import
 from app.features.links.writethrough import write_through
 from app.features.tokens.auth import Authenticated
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
@@ -80,7 +82,7 @@ async def count_stream(
     if not wants_events(request):
         yield
         return
-    with runtime.streams.counted(reader.id):
+    with runtime.streams.places.taken(reader.id):
         yield
 
 
@@ -206,14 +208,14 @@ async def read_clicks(
 @imports_router.post(
     "",
     status_code=202,
-    responses=responses(UnsupportedMediaType, FileInvalid),
+    responses=responses(UnsupportedMediaType, FileInvalid, TooManyImports),
     openapi_extra={"requestBody": UPLOAD_BODY},
 )
 async def start_import(
-    file: UploadDep,
-    writer: Uploader,
-    session: SessionDep,
+    request: Request,
+    writer: Writer,
     resources: ResourcesDep,
+    runtime: LinksRuntimeDep,
     response: Response,
 ) -> ImportProgress:
     """Import links from a CSV file. Its header names url and, optionally, slug, title, expires_at.
@@ -221,10 +223,9 @@ async def start_import(
     The file is stored before this answers, and the worker imports it. A second import of the same
     file changes nothing.
     """
-    job = await imports.create_import(session, source=file, created_by=writer.id)
-    after_commit(session, lambda: resources.enqueuer.enqueue(run_import, import_id=str(job.id)))
+    job = await receive_import(request, resources, runtime.uploads, created_by=writer.id)
     response.headers["Location"] = f"{imports_router.prefix}/{job.id}"
-    return ImportProgress.model_validate(job)
+    return job
 
 
 @imports_router.get(
@@ -248,3 +249,15 @@ async def read_import(
     if wants_events(request):
         return await stream_progress(request, runtime.streams, import_id=import_id)
     return await imports.read_import(session, import_id=import_id, errors_after=errors_after)
+
+
+@imports_router.post(
+    "/{import_id}/retry", status_code=202, responses=responses(ImportNotFound, ImportNotFailed)
+)
+async def retry_import(
+    import_id: UUID, _editor: Editor, session: SessionDep, resources: ResourcesDep
+) -> ImportProgress:
+    """Run a failed import again, from the line at which it stopped."""
+    job = await lifecycle.retry(session, import_id=import_id)
+    after_commit(session, partial(enqueue_import, resources, import_id))
+    return job

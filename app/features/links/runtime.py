@@ -8,12 +8,16 @@ from typing import Annotated, cast
 from fastapi import Depends
 
 from app.features.links.cache import LinkCache
+from app.features.links.errors import TooManyImports
 from app.features.links.follower import DirectFollower, Follower
+from app.features.links.places import Limit, Places
 from app.features.links.progress import Streams
 from app.features.links.settings import LinksSettings
 from app.infra.lifespan import Resources, ResourcesDep
 
 NAME = "links"
+# An upload takes some megabytes of memory, for its pieces on their way.
+UPLOADS = Limit("uploads", most=16, most_of_a_token=3, error=TooManyImports)
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class LinksRuntime:
     follower: Follower
     direct: DirectFollower
     streams: Streams
+    uploads: Places
 
 
 @asynccontextmanager
@@ -30,7 +35,7 @@ async def open_runtime(resources: Resources) -> AsyncIterator[LinksRuntime]:
     follower = Follower(cache, resources.breaker)
     direct = DirectFollower(resources.sessions)
     streams = Streams(resources.sessions)
-    yield LinksRuntime(cache, follower, direct, streams)
+    yield LinksRuntime(cache, follower, direct, streams, Places(UPLOADS))
     for batches in (follower, direct, streams):
         await batches.close()
 

@@ -13,9 +13,8 @@ from fastapi import Request
 from sqlalchemy import delete
 
 from app.features.links import progress
-from app.features.links.errors import TooManyStreams
 from app.features.links.models import Import
-from app.features.links.progress import MOST_OF_A_TOKEN, MOST_STREAMS, Streams, stream_progress
+from app.features.links.progress import LIMIT, stream_progress
 from app.features.links.runtime import runtime_of
 from app.features.tokens.service import id_in
 from app.infra.db import transaction
@@ -131,27 +130,19 @@ class TestEnd:
 
 
 class TestBounds:
-    """A token and a process have a limited number of streams. They share their queries."""
+    """A token has a limited number of streams. All of them share their queries."""
 
-    async def test_a_token_has_few(self, resources: Resources) -> None:
-        streams = Streams(resources.sessions)
-        one, other = uuid4(), uuid4()
+    async def test_one_too_many_is_refused(
+        self, api: httpx.AsyncClient, resources: Resources, token: str
+    ) -> None:
+        job = await upload(api, "https://example.com/,one,,")
+        api.headers["Authorization"] = f"Bearer {token}"
         with ExitStack() as opened:
-            for _ in range(MOST_OF_A_TOKEN):
-                opened.enter_context(streams.counted(one))
-            with pytest.raises(TooManyStreams, match=f"{MOST_OF_A_TOKEN} streams"):
-                opened.enter_context(streams.counted(one))
-            opened.enter_context(streams.counted(other))
-        with streams.counted(one):
-            pass
-
-    async def test_a_process_has_no_more_than_it_can_serve(self, resources: Resources) -> None:
-        streams = Streams(resources.sessions)
-        with ExitStack() as opened:
-            for _ in range(MOST_STREAMS):
-                opened.enter_context(streams.counted(uuid4()))
-            with pytest.raises(TooManyStreams, match=f"{MOST_STREAMS} streams"):
-                opened.enter_context(streams.counted(uuid4()))
+            for _ in range(LIMIT.most_of_a_token):
+                opened.enter_context(runtime_of(resources).streams.places.taken(UUID(id_in(token))))
+            answer = await api.get(f"{IMPORTS}/{job['id']}", headers=EVENTS)
+        problem = check_problem(answer, 429, "too_many_streams")
+        assert f"{LIMIT.most_of_a_token} event streams" in problem["detail"]
 
     async def test_all_streams_share_a_query(self, live: Live) -> None:
         await live.sign_in()

@@ -8,7 +8,7 @@ from functools import partial
 import httpx
 import pytest
 
-from app.features.links.progress import MOST_OF_A_TOKEN
+from app.features.links.progress import LIMIT
 from tests.features.links.faults.uploads import generated, upload
 from tests.polling import eventually
 from tests.service import Service
@@ -54,7 +54,7 @@ class TestManyStreams:
             path = await upload(client, generated("watched", 10))
             opening = (open_stream(client, path, opened) for _ in range(STREAMS))
             statuses = Counter(await asyncio.gather(*opening))
-            assert statuses == {200: MOST_OF_A_TOKEN, 429: STREAMS - MOST_OF_A_TOKEN}
+            assert statuses == {200: LIMIT.most_of_a_token, 429: STREAMS - LIMIT.most_of_a_token}
             answers = await asyncio.gather(*(client.get("/api/v1/links") for _ in range(50)))
             assert {answer.status_code for answer in answers} == {200}
             await opened.aclose()
