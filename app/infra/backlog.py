@@ -41,11 +41,14 @@ class BacklogGauges:
     async def keep_up_to_date(self, _resources: Resources) -> None:
         """Look every fifteen seconds, until the worker stops."""
         while True:
-            async with reading(self._sessions) as session:
-                found = await load_backlog(session, self._features)
-            self._number.clear()
-            self._since.clear()
-            for job, state, number, oldest in found:
-                self._number.labels(job, state).set(number)
-                self._since.labels(job, state).set(time.time() - oldest.timestamp())
+            await self.look()
             await asyncio.sleep(LOOK_EVERY)
+
+    async def look(self) -> None:
+        async with reading(self._sessions) as session:
+            found = await load_backlog(session, self._features)
+        self._number.clear()
+        self._since.clear()
+        for job, state, number, oldest in found:
+            self._number.labels(job, state).set(number)
+            self._since.labels(job, state).set(time.time() - oldest.timestamp())
