@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     rate_limit_read: str = "1200/minute"
     rate_limit_write: str = "300/minute"
     rate_limit_login: str = "30/minute"
+    rate_limit_miss: str = "600/minute"
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
@@ -145,7 +146,7 @@ class Settings(BaseSettings):
             raise ValueError(f"begins with {scheme}:// and must begin with postgresql://")
         return value
 
-    @field_validator("rate_limit_read", "rate_limit_write", "rate_limit_login")
+    @field_validator("rate_limit_read", "rate_limit_write", "rate_limit_login", "rate_limit_miss")
     @classmethod
     def check_rate(cls, value: str) -> str:
         count, _, unit = value.partition("/")

@@ -1,5 +1,6 @@
-"""How many streams or uploads a process takes at the same time, in all and of one token."""
+"""How many streams or uploads a process takes at the same time, and how many misses a second."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,3 +40,19 @@ class Places:
         finally:
             self._open[token_id] -= 1
             self._open += Counter()  # drops what is zero
+
+
+class EachSecond:
+    """Allows something `most` times in each second."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._second = 0
+        self._left = most
+
+    def take(self) -> bool:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._left = second, self._most
+        self._left -= 1
+        return self._left >= 0

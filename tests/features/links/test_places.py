@@ -1,12 +1,13 @@
-"""How many streams and uploads a process takes at the same time."""
+"""How many streams and uploads a process takes at the same time, and what it does each second."""
 
 from contextlib import ExitStack
+from time import monotonic, sleep
 from uuid import uuid4
 
 import pytest
 
 from app.features.links.errors import TooManyStreams
-from app.features.links.places import Limit, Places
+from app.features.links.places import EachSecond, Limit, Places
 
 LIMIT = Limit("streams", most=5, most_of_a_token=3, error=TooManyStreams)
 
@@ -34,3 +35,13 @@ class TestPlaces:
                 opened.enter_context(places.taken(uuid4()))
         with places.taken(uuid4()):
             pass
+
+
+class TestEachSecond:
+    """So many in a second of the clock, and as many in the next."""
+
+    def test_the_rest_is_refused(self) -> None:
+        each_second = EachSecond(3)
+        for _ in range(2):
+            sleep(1 - monotonic() % 1 + 0.01)  # to the begin of a second
+            assert [each_second.take() for _ in range(5)] == [True] * 3 + [False] * 2
