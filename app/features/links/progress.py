@@ -27,8 +27,8 @@ LOOK_EVERY = 0.5  # seconds
 # Shorter than SHUTDOWN_GRACE, so that no stream delays a shutdown. Browsers connect again.
 LONGEST_STREAM = 20.0  # seconds
 RECONNECT_AFTER = 1000  # ms
-# Each stream costs some 60 kB, and work at each look.
-LIMIT = Limit("event streams", most=200, most_of_a_token=10, error=TooManyStreams)
+# A stream is a request at work as long as it lasts: a quarter of MAX_CONCURRENT_REQUESTS' default.
+LIMIT = Limit("event streams", most=64, most_of_a_token=10, error=TooManyStreams)
 
 
 def wants_events(request: Request) -> bool:
