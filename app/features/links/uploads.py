@@ -55,20 +55,33 @@ async def receive_import(
     Raises `FileInvalid`, `BodyTooLarge`, `TooManyImports` and other errors of the client. Then
     nothing is stored. If Postgres fails, or this process, the purge deletes what was.
     """
-    with uploads.taken(created_by):
-        pieces = _pieces(_file_in(request), most=resources.settings.max_upload_bytes)
-        async with transaction(resources.sessions) as session:
-            import_id = await lifecycle.begin_upload(session, created_by=created_by)
-        try:
-            total = await _store(pieces, resources.sessions, import_id)
-            async with transaction(resources.sessions) as session:
-                progress = await lifecycle.end_upload(session, import_id=import_id, total=total)
-                after_commit(session, partial(enqueue_import, resources, import_id))
-        except (AppError, HTTPException, ClientDisconnect):
-            async with transaction(resources.sessions) as session:
-                await lifecycle.discard_upload(session, import_id=import_id)
-            await _read_to_the_end(pieces)
-            raise
+    body = request.stream()
+    try:
+        file = _file_in(body, request.headers.get("content-type", ""))
+        pieces = _pieces(file, most=resources.settings.max_upload_bytes)
+        with uploads.taken(created_by):
+            return await _receive(pieces, resources, created_by)
+    except AppError:
+        async for _ in body:
+            pass  # most clients read an answer only when they have sent the whole body
+        raise
+
+
+async def _receive(
+    pieces: AsyncIterator[bytes], resources: Resources, created_by: UUID
+) -> ImportProgress:
+    sessions = resources.sessions
+    async with transaction(sessions) as session:
+        import_id = await lifecycle.begin_upload(session, created_by=created_by)
+    try:
+        total = await _store(pieces, sessions, import_id)
+        async with transaction(sessions) as session:
+            progress = await lifecycle.end_upload(session, import_id=import_id, total=total)
+            after_commit(session, partial(enqueue_import, resources, import_id))
+    except (AppError, HTTPException, ClientDisconnect):
+        async with transaction(sessions) as session:
+            await lifecycle.discard_upload(session, import_id=import_id)
+        raise
     return progress
 
 
@@ -83,12 +96,6 @@ async def _store(pieces: AsyncIterator[bytes], sessions: Sessions, import_id: UU
         number += 1
     await asyncio.to_thread(reader.count, b"", last=True)
     return reader.total
-
-
-async def _read_to_the_end(pieces: AsyncIterator[bytes]) -> None:
-    """Most clients read the answer only when they have sent the whole body."""
-    async for _ in pieces:
-        pass
 
 
 async def _pieces(file: AsyncIterator[bytes], *, most: int) -> AsyncIterator[bytes]:
@@ -106,11 +113,10 @@ async def _pieces(file: AsyncIterator[bytes], *, most: int) -> AsyncIterator[byt
         yield bytes(piece)
 
 
-def _file_in(request: Request) -> AsyncIterator[bytes]:
-    content_type = request.headers.get("content-type", "")
+def _file_in(body: AsyncIterator[bytes], content_type: str) -> AsyncIterator[bytes]:
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "text/csv":
-        return request.stream()
+        return body
     if media_type == "multipart/form-data":
-        return FileForm(content_type).file(request.stream())
+        return FileForm(content_type).file(body)
     raise UnsupportedMediaType("Send text/csv, or multipart/form-data with the field file.")
