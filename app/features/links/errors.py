@@ -31,12 +31,6 @@ class ImportNotFound(NotFound):
     title = "There is no such import"
 
 
-class ImportNotFailed(AppError):
-    code = "import_not_failed"
-    status = 409
-    title = "This import has not failed"
-
-
 class TooManyImports(AppError):
     code = "too_many_imports"
     status = 429

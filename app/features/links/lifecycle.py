@@ -12,12 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.features.links.errors import (
-    FileInvalid,
-    ImportNotFailed,
-    ImportNotFound,
-    TooManyImports,
-)
+from app.features.links.errors import FileInvalid, ImportNotFound, TooManyImports
 from app.features.links.models import Import, ImportPiece, ImportStatus
 from app.features.links.schemas import ImportProgress
 from app.infra.feature import Backlog
@@ -185,15 +180,14 @@ def _unlocked(where: ColumnElement[bool]) -> Select[Any]:
 
 
 async def retry(session: AsyncSession, *, import_id: UUID) -> ImportProgress:
-    """Let a failed import run again from where it stopped. Raises `ImportNotFailed`."""
+    """Let a failed import run again from where it stopped; leave any other one as it is."""
     job = await session.get(Import, import_id, with_for_update=True)
     if job is None:
         raise ImportNotFound("No import has this id.")
-    if job.status != ImportStatus.FAILED:
-        raise ImportNotFailed(f"Only a failed import can be run again; this one is {job.status}.")
-    job.status, job.failure, job.attempts = ImportStatus.QUEUED, None, 0
-    job.updated_at = func.now()
-    await session.flush()
+    if job.status == ImportStatus.FAILED:
+        job.status, job.failure, job.attempts = ImportStatus.QUEUED, None, 0
+        job.updated_at = func.now()
+        await session.flush()
     return ImportProgress.model_validate(job)
 
 

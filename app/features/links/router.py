@@ -12,7 +12,6 @@ from app.errors import UnsupportedMediaType
 from app.features.links import imports, lifecycle, service
 from app.features.links.errors import (
     FileInvalid,
-    ImportNotFailed,
     ImportNotFound,
     KeyReused,
     LinkNotFound,
@@ -251,13 +250,11 @@ async def read_import(
     return await imports.read_import(session, import_id=import_id, errors_after=errors_after)
 
 
-@imports_router.post(
-    "/{import_id}/retry", status_code=202, responses=responses(ImportNotFound, ImportNotFailed)
-)
+@imports_router.post("/{import_id}/retry", status_code=202, responses=responses(ImportNotFound))
 async def retry_import(
     import_id: UUID, _editor: Editor, session: SessionDep, resources: ResourcesDep
 ) -> ImportProgress:
-    """Run a failed import again, from the line at which it stopped."""
+    """Run a failed import again, from the line at which it stopped. Others go on as they are."""
     job = await lifecycle.retry(session, import_id=import_id)
     after_commit(session, partial(enqueue_import, resources, import_id))
     return job
