@@ -14,6 +14,7 @@ import pytest
 from app.features.links.lifecycle import MOST_OPEN
 from app.features.links.runtime import UPLOADS
 from tests.features.links.faults.uploads import CSV, csv_of, until_finished
+from tests.polling import until
 from tests.service import Service
 
 IMPORTS = "/api/v1/imports"
@@ -53,6 +54,55 @@ async def make_token(client: httpx.AsyncClient, name: str) -> str:
     body = {"name": name, "scopes": ["links:write"]}
     answer = await client.post("/api/v1/tokens", json=body)
     return str(answer.json()["token"])
+
+
+async def send_half(service: Service, file: bytes) -> asyncio.StreamWriter:
+    """Begin an upload, and send no more than a half of it."""
+    _, writer = await asyncio.open_connection("127.0.0.1", service.app.port)
+    head = (
+        f"POST {IMPORTS} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/csv\r\n"
+        f"Authorization: Bearer {service.app.token}\r\nContent-Length: {len(file)}\r\n\r\n"
+    )
+    writer.write(head.encode() + file[: len(file) // 2])
+    await writer.drain()
+    return writer
+
+
+def halves(service: Service) -> int:
+    """How many uploads have stored something, and not all."""
+    [(number,)] = service.query(
+        "SELECT count(DISTINCT import_id) FROM import_pieces JOIN imports ON id = import_id"
+        " WHERE status = 'uploading'"
+    )
+    return int(number)
+
+
+class TestHalfAnUpload:
+    """It leaves nothing behind, and no connection waits for the rest of it."""
+
+    async def test_a_client_that_goes_away(self, service: Service) -> None:
+        file = large_file("half", 2000)
+        writers = [await send_half(service, file) for _ in range(UPLOADS.most_of_a_token)]
+        await asyncio.to_thread(until, lambda: halves(service) == len(writers))
+        [(busy,)] = service.query(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE application_name = 'drydock-web' AND state <> 'idle'"
+        )
+        assert busy == 0
+        for writer in writers:
+            writer.close()
+        await asyncio.to_thread(until, lambda: halves(service) == 0)
+
+    async def test_an_app_that_is_killed(self, service: Service) -> None:
+        writer = await send_half(service, large_file("killed", 2000))
+        await asyncio.to_thread(until, lambda: halves(service) == 1)
+        service.app.kill()
+        writer.close()
+        service.restore()
+        async with service.client() as client:
+            answer = await send(client, b"url\nhttps://example.com/after\n")
+            await until_finished(client, answer.headers["location"], seconds=60)
+        service.query("DELETE FROM imports WHERE status = 'uploading'")
 
 
 class TestManyUploads:
