@@ -9,12 +9,11 @@ PYTHON ?= $(or $(shell dev/python),python3)
 RUNTIME ?= $(firstword $(shell sed -n 's/^RUNTIME=//p' .env 2>/dev/null | tr -d '"\r'\'))
 # The tests to run, as in: make test T="tests/test_health.py -k frozen"
 T ?=
-# The commit, with -dirty added if any file differs from it.
-TAG ?= $(shell deploy/pipeline/revision 2>/dev/null || echo local)
-# Where the pipeline's targets take IMAGE, FROM, REGISTRY, REPOSITORY and TAG, a stranger may have chosen
-# them: a git tag may be called v1;id. So these recipes read them as "$$TAG" from the environment, where
-# make puts what its command line has. $(TAG) would become a part of the command.
-BUILT = $${APP_IMAGE:-drydock}:$${TAG:-$$(deploy/pipeline/revision)}
+# A stranger may have chosen TAG, IMAGE, FROM, FILE, REGISTRY or REPOSITORY: a git tag may be called v1;id.
+# So recipes read them as "$$TAG" from the environment, where make puts what its command line has. $(TAG)
+# would become a part of the command. Without TAG, it is the commit, with -dirty if any file differs.
+WANTED = $${TAG:-$${GIT_SHA:-$$(deploy/pipeline/revision)}}
+BUILT = $${APP_IMAGE:-drydock}:$(WANTED)
 
 # RUNTIME, or an error if it is misspelt.
 CHOSEN = $(if $(filter-out docker embedded,$(RUNTIME)),$(error $(MISSPELT)),$(RUNTIME))
@@ -144,8 +143,8 @@ lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--up
 	@$(call lock,$(LOCKED) --constraints=requirements-dev.txt --output-file=requirements-tools.txt requirements-tools.in)
 
 .PHONY: bench
-bench: env ## Measure what requests cost, beside a plain FastAPI route
-	@exec $(VENV)/python -m bench
+bench: env ## Measure what requests cost, beside FastAPI alone: make bench [PLOT=docs/scale.svg]
+	@exec $(VENV)/python -m bench $(if $(PLOT),--plot "$$PLOT")
 
 ##@ Database
 
@@ -179,11 +178,9 @@ image: ## Build the production image: make image [TAG=…]
 secrets: ## Write the secret files that are missing
 	@deploy/make-secrets
 
-# Through the environment, no character of TAG is a command for the shell.
-prod deploy: export WANTED = $(TAG)
 .PHONY: prod
-prod: ## Build this folder and run it in production on this host: make prod [DOMAIN=…]
-	@deploy/release --build "$$WANTED"
+prod: ## Build this folder and run it in production on this host
+	@deploy/release --build "$(WANTED)"
 
 .PHONY: down
 down: ## Stop the development stack; the data stays
@@ -236,7 +233,7 @@ verify: ## Check who signed and built an image: make verify REGISTRY=ghcr.io REP
 
 .PHONY: deploy
 deploy: ## Run a version, the first or the next, without dropping a request: make deploy TAG=…
-	@deploy/release "$$WANTED"
+	@deploy/release "$(WANTED)"
 
 .PHONY: rollback
 rollback: ## Put the version before in the place of the running one
@@ -248,7 +245,7 @@ backup: ## Write everything that Postgres holds to backups/
 
 .PHONY: restore
 restore: ## Put a backup in the place of the data: make restore FILE=backups/…
-	@deploy/restore "$(FILE)"
+	@deploy/restore "$$FILE"
 
 ##@ Cleaning
 

@@ -105,6 +105,7 @@ class Settings(BaseSettings):
     rate_limit_write: str = "300/minute"
     rate_limit_login: str = "30/minute"
     rate_limit_miss: str = "600/minute"
+    idempotency_hours: Annotated[int, Field(ge=1, le=8760)] = 24
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"

@@ -1,6 +1,7 @@
 """The features of this service.
 
-To remove one, delete its two lines here, its folder, its tests and its migrations.
+To remove one, delete its two lines here, its folder, its tests and its migrations. If another
+migration follows one of those, correct its `down_revision`.
 """
 
 from collections.abc import Sequence

@@ -9,9 +9,10 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from statistics import median, quantiles
 
-from bench import baseline
+from bench import baseline, scale
 from bench.laboratory import Laboratory, open_laboratory
 from bench.load import Exchange, Job, Outcome, request
 from bench.scenarios import Row, Runs, prepare_all
@@ -34,12 +35,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each run in each round")
+    parser.add_argument("--plot", type=Path, help="measure how a read scales, and draw it here")
     options = parser.parse_args()
-    with open_laboratory() as laboratory:
+    with open_laboratory(pinned=options.plot is None) as laboratory:
         print(f"Python {platform.python_version()}, {platform.platform()}, {os.cpu_count()} cores")
         print("load average before: {:.1f} {:.1f} {:.1f}".format(*os.getloadavg()))
         laboratory.command("migrate")
         token = laboratory.command("token", "create", "--name=bench", "--all-scopes").strip()
+        if options.plot is not None:
+            scale.plot(laboratory, token, options.plot, rounds=min(3, options.rounds))
+            return 0
         service = laboratory.serve("service", "app.main:create_app")
         scenarios = prepare_all(laboratory, service, token)
         rows = [plain_row(laboratory), *(row for scenario in scenarios for row in scenario.rows)]

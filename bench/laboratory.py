@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,7 @@ SETTINGS = {
     "RATE_LIMIT_WRITE": UNLIMITED,
     "RATE_LIMIT_LOGIN": UNLIMITED,
     "RATE_LIMIT_MISS": UNLIMITED,
+    "MAX_CONCURRENT_REQUESTS": "2000",
 }
 
 
@@ -84,15 +86,17 @@ class Laboratory:
         )
         return done.stdout
 
-    def serve(self, name: str, application: str) -> Server:
-        """Start one uvicorn worker on the servers' core."""
+    def serve(self, name: str, application: str, *, processes: int = 0) -> Server:
+        """Start one uvicorn worker on the servers' core, or so many `processes` on all cores."""
         command = [sys.executable, "-m", "uvicorn", application, "--port=0"]
         options = ["--loop=uvloop", "--http=httptools", "--no-access-log", "--no-proxy-headers"]
+        if processes:
+            options.append(f"--workers={processes}")
         pid, log = self._start(name, [*command, *options])
-        if self.pins:
+        if self.pins and not processes:
             os.sched_setaffinity(pid, {SERVER_CORE})
         deadline = time.monotonic() + START_SECONDS
-        while (found := LISTENING.search(log.read_text())) is None:
+        while (found := LISTENING.search(log.read_text())) is None or not accepts(int(found[1])):
             if time.monotonic() > deadline:
                 raise SystemExit(f"{name} did not start:\n{log.read_text()}")
             time.sleep(0.05)
@@ -126,14 +130,20 @@ class Laboratory:
         return process.pid, log
 
 
+def accepts(port: int) -> bool:
+    """Whether a server listens there. Several processes listen later than they say so."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
-def open_laboratory() -> Iterator[Laboratory]:
-    """All that it starts ends with the block."""
+def open_laboratory(*, pinned: bool = True) -> Iterator[Laboratory]:
+    """All that it starts ends with the block. Without `pinned`, all share all cores."""
     place = ROOT / ".local"  # on a disk; /tmp may be in memory, which is faster
     place.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=place))
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
-    pins = {SERVER_CORE, LOAD_CORE} <= cores
+    pins = pinned and {SERVER_CORE, LOAD_CORE} <= cores
     if pins:
         os.sched_setaffinity(0, {LOAD_CORE})  # inherited by all but the servers
     with ExitStack() as stack:

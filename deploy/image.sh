@@ -52,11 +52,13 @@ resolve() {
   esac
 }
 
-# Checks that the pipeline of the repository $2 on GitHub signed and attested the image $1.
+# Checks that the pipeline of the repository $2 on GitHub signed and attested the image $1, which has a
+# digest.
 verify() {
-  local name registry
+  local name registry attested
   name=$(tr '[:upper:]' '[:lower:]' <<<"$2")
   registry=${1%"/$name:"*}
   [ "$registry" != "$1" ] || { echo "SIGNED_BY=$2 is not the repository of $1" >&2; return 1; }
-  REGISTRY=$registry REPOSITORY=$2 ATTESTED=$(setting ATTESTED true) deploy/pipeline/verify "${1#"$registry/$name:"}"
+  attested=$(setting ATTESTED true)
+  REGISTRY=$registry REPOSITORY=$2 ATTESTED=$attested deploy/pipeline/verify "${1##*@}"
 }

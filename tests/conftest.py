@@ -36,6 +36,7 @@ from tests.live import (
     WithState,
     client_of,
     client_under,
+    issue_session,
     issue_token,
     own_database,
     redis_admin,
@@ -164,6 +165,12 @@ MakeToken = Callable[..., Awaitable[str]]
 @pytest.fixture
 def make_token(resources: Resources) -> MakeToken:
     return partial(issue_token, resources.sessions)
+
+
+@pytest.fixture
+def make_session(resources: Resources) -> MakeToken:
+    """Like `make_token`, for the cookie of a browser."""
+    return partial(issue_session, resources.sessions)
 
 
 @pytest.fixture

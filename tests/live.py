@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import psycopg
@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.config import Settings
 from app.features.tokens.scopes import declared_scopes
 from app.features.tokens.service import create_token
+from app.features.tokens.sessions import open_session
 from app.infra.db import Sessions, transaction
 from app.infra.http.limits import RateLimiter
 from app.infra.lifespan import Resources
@@ -39,6 +40,13 @@ async def issue_token(sessions: Sessions, *scopes: str, name: str = "test") -> s
     async with transaction(sessions) as session:
         _, text = await create_token(session, name=name, scopes=scopes or [*declared_scopes()])
     return text
+
+
+async def issue_session(sessions: Sessions, *scopes: str, name: str = "test") -> str:
+    """The cookie's text of a browser that signed in with a token for these scopes."""
+    token_id = UUID((await issue_token(sessions, *scopes, name=name)).split("_")[1])
+    async with transaction(sessions) as session:
+        return await open_session(session, token_id=token_id, seconds=3600)
 
 
 class WithState:

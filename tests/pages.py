@@ -41,6 +41,14 @@ class Page(HTMLParser):
         assert len(found) == 1, (tag, attributes, found)
         return found[0]
 
+    def forms(self, path: str) -> list[Element]:
+        """The forms that are sent to this path. The key behind it differs each time."""
+        return [
+            form
+            for form in self.all("form")
+            if form.attributes.get("action", "").partition("?")[0] == path
+        ]
+
     def active(self) -> list[Element]:
         """What could run or load something: none of it may come from what people typed."""
         return [element for element in self.elements if _is_active(element)]

@@ -12,6 +12,7 @@ from dev.errors import DevError
 from dev.stack import claimed_by, compose_containers
 from template import ROOT
 from template.init.marks import without
+from template.init.migrations import close_gaps
 from template.init.names import check_name, spelled_like
 from template.init.tree import Refused, Tree, git
 
@@ -92,6 +93,7 @@ def change(tree: Tree, old: str, name: str, *, keeps_sample: bool) -> list[str]:
     if not keeps_sample:
         tree.texts = {path: text for path, text in tree.texts.items() if not is_sample(path)}
         gone = len(tree.removed)
+        close_gaps(tree.texts)
         places = take_out(tree, "sample")
         told.append(f"The sample is gone: {gone} files, and {places} places in others.")
     room = [path for path in tree.texts if path.is_relative_to(ROOM)]

@@ -22,7 +22,7 @@ from tests.sockets import frozen_server, unused_port, with_postgres_at, with_red
 
 HEALTH_LIMIT = 2.0  # seconds
 PRODUCTION = {"environment": "production", "public_url": "https://go.example.com"}
-UNKNOWN_TOKEN = "drydock_" + "0" * 32 + "_" + "0" * 64
+UNKNOWN_SESSION = "0" * 64
 
 
 async def read(client: httpx.AsyncClient, path: str = "/") -> Page:
@@ -94,7 +94,7 @@ class TestDetails:
         assert "revision" in page.text
         assert "{url}" not in page.text
 
-    @pytest.mark.parametrize("cookies", [{}, {"__Host-drydock": UNKNOWN_TOKEN}])
+    @pytest.mark.parametrize("cookies", [{}, {"__Host-drydock": UNKNOWN_SESSION}])
     async def test_in_production_a_stranger_does_not(
         self, make_client: MakeClient, cookies: dict[str, str]
     ) -> None:
@@ -109,10 +109,10 @@ class TestDetails:
         assert ("is no longer valid" in page.text) is bool(cookies)
 
     async def test_in_production_a_token_shows_them(
-        self, make_client: MakeClient, make_token: MakeToken
+        self, make_client: MakeClient, make_session: MakeToken
     ) -> None:
         async with make_client(**PRODUCTION) as client:
-            client.cookies["__Host-drydock"] = await make_token()
+            client.cookies["__Host-drydock"] = await make_session()
             page = await read(client)
         assert "last seen: never" in page.text
 
@@ -126,8 +126,8 @@ class TestAway:
         if production:
             settings = settings.model_copy(update=PRODUCTION)
         async with run_service(settings) as service:
-            service.client.cookies["__Host-drydock"] = UNKNOWN_TOKEN
-            service.client.cookies["drydock-80"] = UNKNOWN_TOKEN
+            service.client.cookies["__Host-drydock"] = UNKNOWN_SESSION
+            service.client.cookies["drydock-80"] = UNKNOWN_SESSION
             page = await read(service.client)
         assert "Postgres unavailable" in page.text
         assert "Not available at the moment." in page.text
@@ -141,7 +141,7 @@ class TestAway:
             settings = with_redis_at(with_postgres_at(own_settings, port), port)
             settings = settings.model_copy(update={"redis_timeout": 0.1})
             async with run_service(settings) as service:
-                service.client.cookies["drydock-80"] = UNKNOWN_TOKEN
+                service.client.cookies["drydock-80"] = UNKNOWN_SESSION
                 await service.client.get("/docs")  # the first request of an app is slow
                 with within(HEALTH_LIMIT) as stopwatch, stopwatch.measure("the page"):
                     page = await read(service.client)

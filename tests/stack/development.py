@@ -9,6 +9,9 @@ from tests.sockets import unused_port
 from tests.stack.source import copy_of_repository
 from tests.stack.stack import Stack, project
 
+# The uid and gid of a developer. Only root can give files to another user.
+OWNER = (os.geteuid() or 1000, os.getegid() or 1000)
+
 DEVELOPMENT = ("compose.yaml", "compose.override.yaml")
 
 
@@ -22,11 +25,11 @@ def development(source: Path, folder: Path, repository: str, *more: str) -> Iter
         yield stack
 
 
-def checked_out(folder: Path, source: Path, *, owner: int) -> Path:
+def checked_out(folder: Path, source: Path, *, owner: tuple[int, int] = OWNER) -> Path:
     """Copy the repository for a user with this uid and gid."""
     copy_of_repository(folder, source)
     for path in (folder, *folder.rglob("*")):
-        os.chown(path, owner, owner, follow_symlinks=False)
+        os.chown(path, *owner, follow_symlinks=False)
     open_way_to(folder)
     return folder
 

@@ -88,7 +88,7 @@ def dev_repository(docker: DockerClient, source: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory, source: Path) -> Path:
-    return checked_out(tmp_path_factory.mktemp("checkout"), source, owner=1000)
+    return checked_out(tmp_path_factory.mktemp("checkout"), source)
 
 
 @pytest.fixture(scope="session")

@@ -141,10 +141,11 @@ class TestUnreadable:
 
 @contextmanager
 def closed(path: Path) -> Iterator[None]:
-    """Only its owner, who is no container's user, can read a file or enter a folder."""
+    """Only its owner, who is no container's user, can read a file."""
     before = path.stat()
     path.chmod(0o600)
-    os.chown(path, 4711, 4711)
+    if os.geteuid() == 0:
+        os.chown(path, 4711, 4711)  # root in a container can read what root owns
     try:
         yield
     finally:

@@ -20,12 +20,6 @@ class SlugTaken(AppError):
     title = "This slug is taken"
 
 
-class KeyReused(AppError):
-    code = "idempotency_key_reused"
-    status = 422
-    title = "This Idempotency-Key belongs to another request"
-
-
 class ImportNotFound(NotFound):
     code = "import_not_found"
     title = "There is no such import"

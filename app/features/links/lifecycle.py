@@ -29,7 +29,7 @@ STALLED_AFTER = timedelta(seconds=15)
 
 WORKED_ON = (ImportStatus.QUEUED, ImportStatus.RUNNING)
 
-# Versions before 0008 have the whole file in the row, and they may still run during a deploy.
+# Versions before 0011 have the whole file in the row, and they may still run during a deploy.
 SPLIT = text("""
     INSERT INTO import_pieces (import_id, number, content)
     SELECT id, number, substring(source FROM number * :size + 1 FOR :size)

@@ -33,11 +33,13 @@ class Link(Base):
         CheckConstraint("url ~* '^https?://[!-~]+$' AND length(url) <= 2048", name="url_format"),
         CheckConstraint("char_length(title) <= 200", name="title_length"),
         Index(None, "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
+        Index(None, "created_by"),
+        # These and their columns are not used any more. They stay for the version before, which
+        # runs during a deploy and after a rollback.
         CheckConstraint("char_length(idempotency_key) <= 255", name="idempotency_key_length"),
         CheckConstraint(
             "(idempotency_key IS NULL) = (request_digest IS NULL)", name="key_has_digest"
         ),
-        Index(None, "created_by"),
         Index(
             None,
             "created_by",
@@ -54,7 +56,6 @@ class Link(Base):
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
     expires_at: Mapped[datetime | None] = mapped_column(Timestamp)
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("tokens.id", ondelete="SET NULL"))
-    # These identify a request that is sent again.
     idempotency_key: Mapped[str | None] = mapped_column(Text, deferred=True)
     request_digest: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
 
@@ -82,7 +83,7 @@ class ClickCount(Base):
 class ClickTotal(Base):
     """All clicks of a link, those of purged hours too; absent before the first one.
 
-    Nothing writes it but the trigger of click_counts (migration 0005), in the same transaction.
+    Nothing writes it but the trigger of click_counts (migration 0008), in the same transaction.
     """
 
     __tablename__ = "click_totals"

@@ -15,18 +15,20 @@ from app.features.links.runtime import LinksRuntimeDep
 from app.features.links.schemas import LinkCreate
 from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from app.features.links.tasks import enqueue_import
-from app.features.links.uploads import receive_import
+from app.features.links.uploads import received
 from app.features.links.writethrough import write_through
 from app.features.tokens.auth import Authenticated
 from app.features.tokens.known import Caller
 from app.infra.db import SessionDep, after_commit
 from app.infra.feature import UploadRouter
+from app.infra.http.idempotency import FormKey, begin_form, once_on_page
 from app.infra.lifespan import ResourcesDep
 from app.infra.page.origin import require_same_origin
 from app.infra.page.render import PREFIX, PageRoute, page, see_other
 
 Reader = Annotated[Caller, Depends(Authenticated(LINKS_READ, "read").visitor)]
 Writer = Annotated[Caller, Depends(Authenticated(LINKS_WRITE, "write").visitor)]
+Maker = Annotated[Caller, Depends(once_on_page(Authenticated(LINKS_WRITE, "write").visitor))]
 
 SHOWN_ERRORS = 50  # rows; the API pages through them all
 FIELDS = ("url", "slug", "title")
@@ -44,7 +46,7 @@ files_router = UploadRouter(**OF_PAGES)
 @forms_router.post("/links")
 async def create_link(
     request: Request,
-    writer: Writer,
+    maker: Maker,
     session: SessionDep,
     resources: ResourcesDep,
     runtime: LinksRuntimeDep,
@@ -54,7 +56,7 @@ async def create_link(
         values = {name: str(form.get(name, "")).strip() for name in FIELDS}
     try:
         data = LinkCreate.model_validate({name: text for name, text in values.items() if text})
-        link, _ = await service.create_link(session, data=data, created_by=writer.id)
+        link = await service.create_link(session, data=data, created_by=maker.id)
     except (ValidationError, SlugTaken) as error:
         status, faults = _explain(error)
         return page(
@@ -86,10 +88,20 @@ _PLAINER = {
 
 @files_router.post("/imports")
 async def start_import(
-    request: Request, writer: Writer, resources: ResourcesDep, runtime: LinksRuntimeDep
+    request: Request,
+    writer: Writer,
+    session: SessionDep,
+    resources: ResourcesDep,
+    runtime: LinksRuntimeDep,
+    key: FormKey = None,
 ) -> Response:
     """Store the file and go to the page of the import."""
-    job = await receive_import(request, resources, runtime.uploads, created_by=writer.id)
+    async with received(request, resources, runtime.uploads, created_by=writer.id) as file:
+        if key is not None:
+            begun = await begin_form(request, session, writer.id, key, file.digest)
+            request.state.begun = begun
+        job = await lifecycle.end_upload(session, import_id=file.import_id, total=file.rows)
+    after_commit(session, partial(enqueue_import, resources, job.id))
     return see_other(f"{PREFIX}/imports/{job.id}")
 
 

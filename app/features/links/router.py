@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Header, Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from app.errors import UnsupportedMediaType
@@ -13,7 +13,6 @@ from app.features.links import imports, lifecycle, service
 from app.features.links.errors import (
     FileInvalid,
     ImportNotFound,
-    KeyReused,
     LinkNotFound,
     SlugTaken,
     TooManyImports,
@@ -35,7 +34,7 @@ from app.features.links.schemas import (
 from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from app.features.links.service import MOST_BUCKETS, Bucket
 from app.features.links.tasks import enqueue_import
-from app.features.links.uploads import UPLOAD_BODY, receive_import
+from app.features.links.uploads import UPLOAD_BODY, received
 from app.features.links.writethrough import write_through
 from app.features.tokens.auth import Authenticated
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
@@ -43,6 +42,7 @@ from app.features.tokens.known import Caller
 from app.infra.audit import record
 from app.infra.db import SessionDep, after_commit
 from app.infra.feature import UploadRouter
+from app.infra.http.idempotency import IdempotencyKey, KeyReused, begin, once
 from app.infra.http.inputs import UtcTime
 from app.infra.http.pages import PageDep
 from app.infra.http.problems import API_ERRORS, ProblemRouter, responses
@@ -50,25 +50,10 @@ from app.infra.lifespan import Resources, ResourcesDep
 
 Reader = Annotated[Caller, Depends(Authenticated(LINKS_READ, "read"))]
 Writer = Annotated[Caller, Depends(Authenticated(LINKS_WRITE, "write"))]
+Maker = Annotated[Caller, Depends(once(Authenticated(LINKS_WRITE, "write")))]
 # For a change whose answer holds the whole link.
 Editor = Annotated[Caller, Depends(Authenticated(LINKS_WRITE, "write", also=(LINKS_READ,)))]
 SlugPath = Annotated[SlugText, Path()]
-# The header of an IETF draft (draft-ietf-httpapi-idempotency-key-header). The quotes that it asks
-# for are taken as a part of the key.
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        pattern="^[!-~]+$",
-        description=(
-            "Of your choice, such as a UUID. The same request with the same key makes one link, "
-            "however often it is sent; must not come with other data than before."
-        ),
-        examples=["8e03978e-40d5-43dd-bc93-6894a57f9324"],
-    ),
-]
 
 SINCE = f"Default: 2 days or 30 days ago. The series must have at most {MOST_BUCKETS} buckets."
 UNTIL = "Exclusive. Default: now. Must lie at least one bucket after `since`."
@@ -106,27 +91,21 @@ def _read(resources: Resources, link: Link, clicks: int) -> LinkRead:
 @links_router.post("", status_code=201, responses=responses(SlugTaken, KeyReused))
 async def create_link(
     body: LinkCreate,
-    writer: Writer,
+    maker: Maker,
     session: SessionDep,
     resources: ResourcesDep,
     runtime: LinksRuntimeDep,
     response: Response,
-    key: IdempotencyKey = None,
 ) -> LinkRead:
     """Shorten a URL, under a slug of your choice or one that is made up.
 
     A request that is sent again with its `Idempotency-Key` makes no second link. It is answered as
-    the first one was, and with `Idempotency-Replayed: true`. If the link was deleted meanwhile, a
-    new one is made.
+    the first one was, and with `Idempotency-Replayed: true`.
     """
-    link, repeated = await service.create_link(session, data=body, created_by=writer.id, key=key)
+    link = await service.create_link(session, data=body, created_by=maker.id)
     await write_through(session, resources.breaker, runtime.cache, slug=link.slug, link=link)
     response.headers["Location"] = f"{links_router.prefix}/{link.slug}"
-    if repeated:
-        response.headers["Idempotency-Replayed"] = "true"
-    # Of a repeated request too, so that links:write shows no change of others and no clicks.
-    made = _read(resources, link, clicks=0)
-    return made.model_copy(update=body.model_dump(include={"url", "title", "expires_at"}))
+    return _read(resources, link, clicks=0)
 
 
 @links_router.get("")
@@ -207,22 +186,29 @@ async def read_clicks(
 @imports_router.post(
     "",
     status_code=202,
-    responses=responses(UnsupportedMediaType, FileInvalid, TooManyImports),
+    responses=responses(UnsupportedMediaType, FileInvalid, KeyReused, TooManyImports),
     openapi_extra={"requestBody": UPLOAD_BODY},
 )
 async def start_import(
     request: Request,
     writer: Writer,
+    session: SessionDep,
     resources: ResourcesDep,
     runtime: LinksRuntimeDep,
     response: Response,
+    key: IdempotencyKey = None,
 ) -> ImportProgress:
     """Import links from a CSV file. Its header names url and, optionally, slug, title, expires_at.
 
     The file is stored before this answers, and the worker imports it. A second import of the same
     file changes nothing.
     """
-    job = await receive_import(request, resources, runtime.uploads, created_by=writer.id)
+    async with received(request, resources, runtime.uploads, created_by=writer.id) as file:
+        if key is not None:
+            # Of the file, not of the body: each form around it has another boundary.
+            request.state.begun = await begin(request, session, writer.id, key, file.digest)
+        job = await lifecycle.end_upload(session, import_id=file.import_id, total=file.rows)
+    after_commit(session, partial(enqueue_import, resources, job.id))
     response.headers["Location"] = f"{imports_router.prefix}/{job.id}"
     return job
 

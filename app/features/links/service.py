@@ -1,6 +1,5 @@
 """Create, find, list, change and delete links, and read their clicks."""
 
-import hashlib
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -11,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.errors import FieldFault, ValidationFailed
-from app.features.links.errors import KeyReused, LinkNotFound, SlugTaken
+from app.features.links.errors import LinkNotFound, SlugTaken
 from app.features.links.models import CACHE_VERSIONS, ClickTotal, Link
 from app.features.links.schemas import ClickBucket, LinkCreate, LinkUpdate
 from app.infra.http.pages import PageRequest, Rows, read_page
@@ -34,17 +33,9 @@ def make_slug() -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(SLUG_LENGTH))
 
 
-async def create_link(
-    session: AsyncSession, *, data: LinkCreate, created_by: UUID, key: str | None = None
-) -> tuple[Link, bool]:
-    """Create a link and return it with False.
-
-    If the same request made a link before under the idempotency key `key`, return that one with
-    True. Raises `SlugTaken`, and `KeyReused` if the key came with other data before. Of several
-    requests at once for one slug, exactly one succeeds; those with one key wait for each other.
-    """
-    digest = hashlib.sha256(data.model_dump_json(exclude_defaults=True).encode()).digest()
-    for _ in range(ATTEMPTS):
+async def create_link(session: AsyncSession, *, data: LinkCreate, created_by: UUID) -> Link:
+    """Raises `SlugTaken`. Of several requests at once for one slug, exactly one succeeds."""
+    for _ in range(1 if data.slug else ATTEMPTS):
         link: Link | None = await session.scalar(
             insert(Link)
             .values(
@@ -53,36 +44,13 @@ async def create_link(
                 title=data.title,
                 expires_at=data.expires_at,
                 created_by=created_by,
-                idempotency_key=key,
-                request_digest=None if key is None else digest,
             )
-            .on_conflict_do_nothing()  # of the slug, or of the key
+            .on_conflict_do_nothing(index_elements=[Link.slug])
             .returning(Link)
         )
         if link is not None:
-            return link, False
-        if key is not None:
-            link = await _find_repeated(session, created_by=created_by, key=key, digest=digest)
-            if link is not None:
-                return link, True
-        if data.slug is not None:
-            break
+            return link
     raise SlugTaken(f"The slug {data.slug!r} is taken: choose another.")
-
-
-async def _find_repeated(
-    session: AsyncSession, *, created_by: UUID, key: str, digest: bytes
-) -> Link | None:
-    """The link that this key has made, with a lock on its row; None if there is none."""
-    query = select(Link, Link.request_digest).where(
-        Link.created_by == created_by, Link.idempotency_key == key
-    )
-    row = (await session.execute(query.with_for_update())).one_or_none()
-    if row is None:
-        return None
-    if row[1] != digest:
-        raise KeyReused("The key came with other data before: send a new one with a new request.")
-    return row[0]
 
 
 async def find_by_slug(session: AsyncSession, *, slug: str) -> Link | None:

@@ -5,9 +5,10 @@ memory too, ever holds a file, and no connection is held while a client is slow.
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
-from functools import partial
-from typing import Any
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from fastapi import Request
@@ -20,9 +21,8 @@ from app.features.links.csvfile import CsvReader
 from app.features.links.fileform import FileForm
 from app.features.links.lifecycle import PIECE
 from app.features.links.places import Places
-from app.features.links.schemas import ImportProgress
-from app.features.links.tasks import enqueue_import
-from app.infra.db import Sessions, after_commit, transaction
+from app.infra.db import Sessions, transaction
+from app.infra.http.answers import Answered
 from app.infra.lifespan import Resources
 
 _RULE = "Must be UTF-8, with a header line that names url, and with rows below it."
@@ -47,10 +47,19 @@ UPLOAD_BODY: dict[str, Any] = {
 }
 
 
-async def receive_import(
+class Received(NamedTuple):
+    """A file whose pieces are all stored."""
+
+    import_id: UUID
+    rows: int
+    digest: bytes
+
+
+@asynccontextmanager
+async def received(
     request: Request, resources: Resources, uploads: Places, *, created_by: UUID
-) -> ImportProgress:
-    """Store the file of the request, and let the worker import it.
+) -> AsyncIterator[Received]:
+    """Store the file of the request. The block calls `lifecycle.end_upload`.
 
     Raises `FileInvalid`, `BodyTooLarge`, `TooManyImports` and other errors of the client. Then
     nothing is stored. If Postgres fails, or this process, the purge deletes what was.
@@ -60,42 +69,39 @@ async def receive_import(
         file = _file_in(body, request.headers.get("content-type", ""))
         pieces = _pieces(file, most=resources.settings.max_upload_bytes)
         with uploads.taken(created_by):
-            return await _receive(pieces, resources, created_by)
+            async with _stored(pieces, resources.sessions, created_by) as stored:
+                yield stored
     except AppError:
         async for _ in body:
             pass  # most clients read an answer only when they have sent the whole body
         raise
 
 
-async def _receive(
-    pieces: AsyncIterator[bytes], resources: Resources, created_by: UUID
-) -> ImportProgress:
-    sessions = resources.sessions
+@asynccontextmanager
+async def _stored(
+    pieces: AsyncIterator[bytes], sessions: Sessions, created_by: UUID
+) -> AsyncIterator[Received]:
     async with transaction(sessions) as session:
         import_id = await lifecycle.begin_upload(session, created_by=created_by)
     try:
-        total = await _store(pieces, sessions, import_id)
-        async with transaction(sessions) as session:
-            progress = await lifecycle.end_upload(session, import_id=import_id, total=total)
-            after_commit(session, partial(enqueue_import, resources, import_id))
-    except (AppError, HTTPException, ClientDisconnect):
+        yield await _store(pieces, sessions, import_id)
+    except (AppError, HTTPException, ClientDisconnect, Answered):
         async with transaction(sessions) as session:
             await lifecycle.discard_upload(session, import_id=import_id)
         raise
-    return progress
 
 
-async def _store(pieces: AsyncIterator[bytes], sessions: Sessions, import_id: UUID) -> int:
-    """The number of rows."""
-    reader = CsvReader()
+async def _store(pieces: AsyncIterator[bytes], sessions: Sessions, import_id: UUID) -> Received:
+    reader, digest = CsvReader(), hashlib.sha256()
     number = 0
     async for piece in pieces:
         await asyncio.to_thread(reader.count, piece)
+        digest.update(piece)
         async with transaction(sessions) as session:
             await lifecycle.add_piece(session, import_id=import_id, number=number, content=piece)
         number += 1
     await asyncio.to_thread(reader.count, b"", last=True)
-    return reader.total
+    return Received(import_id, reader.total, digest.digest())
 
 
 async def _pieces(file: AsyncIterator[bytes], *, most: int) -> AsyncIterator[bytes]:

@@ -22,6 +22,7 @@ from app.infra.audit import record
 from app.infra.http.limits import Kind
 from app.infra.http.peers import client_network
 from app.infra.lifespan import Resources
+from app.infra.page.render import PREFIX
 
 
 class Authenticated(SecurityBase):
@@ -36,7 +37,7 @@ class Authenticated(SecurityBase):
     change that answers with the whole object needs the scope to read it, too.
 
     - `Depends(Authenticated(...))`, for the API: checks the token of the Authorization header.
-    - `Depends(Authenticated(...).visitor)`, for pages: checks the token of the browser's cookie.
+    - `Depends(Authenticated(...).visitor)`, for pages: checks the session of the browser's cookie.
     """
 
     # FastAPI describes the endpoint in the OpenAPI document with these two.
@@ -53,7 +54,7 @@ class Authenticated(SecurityBase):
     async def visitor(self, request: Request) -> Caller:
         caller = (await visit_of(request)).caller
         if caller is None:
-            raise TokenInvalid("Sign in with a token first. Perhaps yours was revoked, or expired.")
+            raise TokenInvalid("Sign in with a token first. Perhaps your session has ended.")
         return await self._admit(request, caller)
 
     async def _admit(self, request: Request, caller: Caller) -> Caller:
@@ -108,7 +109,7 @@ async def caller_of(request: Request) -> Caller | None:
 
 @dataclass(frozen=True)
 class Visit:
-    """The visitor of a page. `invalid`: the browser sent a token that is no longer valid."""
+    """The visitor of a page. `invalid`: the browser's session is no longer valid."""
 
     caller: Caller | None = None
     invalid: bool = False
@@ -133,14 +134,24 @@ async def _find_visit(request: Request) -> Visit:
     text = request.cookies.get(cookie_name(resources.settings))
     if text is None:
         return Visit()
+    # An open page asks for its live parts by itself. That keeps no session alive.
+    active = not request.url.path.startswith(f"{PREFIX}/live")
     try:
-        return Visit(caller=await identify(request, text))
+        caller = await known_tokens(resources).authenticate_browser(
+            text, address=client_network(request.scope), limiter=resources.limiter, active=active
+        )
+    except RateLimited:
+        await record(request, "session_refused")
+        raise
     except TokenInvalid:
+        await record(request, "session_refused")
         return Visit(invalid=True)
+    bind_contextvars(token_id=str(caller.id))
+    return Visit(caller=caller)
 
 
 def cookie_name(settings: Settings) -> str:
-    """The name of the cookie that holds a browser's token.
+    """The name of the cookie that holds the secret of a browser's session.
 
     With https it begins with `__Host-`: browsers accept such a cookie from this host alone, over
     TLS. Without https the port is in it, since browsers share cookies between all ports of a host,

@@ -1,4 +1,4 @@
-"""/api/v1/tokens. A token can only give scopes that it has itself."""
+"""/api/v1/tokens. A token gives, and takes, only what it has itself."""
 
 from functools import partial
 from typing import Annotated
@@ -14,11 +14,14 @@ from app.features.tokens.schemas import TokenCreate, TokenCreated, TokenPage, To
 from app.features.tokens.scopes import TOKENS_WRITE
 from app.infra.audit import record
 from app.infra.db import SessionDep, after_commit
+from app.infra.http.idempotency import AnswerNotKept, KeyReused, once
 from app.infra.http.pages import PageDep
 from app.infra.http.problems import API_ERRORS, ProblemRouter, responses
 from app.infra.lifespan import Resources
 
 Manager = Annotated[Caller, Depends(Authenticated(TOKENS_WRITE, "write"))]
+# The answer holds the token itself, which is stored nowhere.
+Maker = Annotated[Caller, Depends(once(Authenticated(TOKENS_WRITE, "write"), keeps_body=False))]
 
 router = ProblemRouter(
     prefix="/api/v1/tokens",
@@ -27,24 +30,27 @@ router = ProblemRouter(
 )
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=responses(KeyReused, AnswerNotKept))
 async def create_token(
     body: TokenCreate,
-    manager: Manager,
+    maker: Maker,
     session: SessionDep,
     request: Request,
     response: Response,
 ) -> TokenCreated:
-    """Create a token. Its text is in this answer only; keep it."""
-    lacking = sorted(set(body.scopes) - manager.scopes)
-    if lacking:
-        raise ScopeMissing(f"A token can't give scopes that it lacks: {', '.join(lacking)}.")
-    token, text = await service.create_token(
-        session, name=body.name, scopes=body.scopes, expires_at=body.expires_at
-    )
-    made = partial(record, request, "token_created", actor=manager.id, subject=str(token.id))
+    """Create a token. Its text is in this answer only; keep it.
+
+    It belongs to the token that makes it: it has no other scopes, ends no later (without
+    `expires_at`, at the same time), and is revoked with it.
+
+    A request that is sent again with its `Idempotency-Key` makes no second token, and names the one
+    that was made.
+    """
+    token, text = await service.create_child(session, data=body, parent_id=maker.id)
+    made = partial(record, request, "token_created", actor=maker.id, subject=str(token.id))
     after_commit(session, made)
     response.headers["Cache-Control"] = "no-store"
+    response.headers["Location"] = f"{router.prefix}/{token.id}"
     return TokenCreated.of(TokenRead.model_validate(token), text)
 
 
@@ -60,15 +66,17 @@ async def list_tokens(_manager: Manager, session: SessionDep, page: PageDep) -> 
 async def revoke_token(
     token_id: UUID, manager: Manager, session: SessionDep, request: Request
 ) -> None:
-    """Revoke a token for good. It stays in the list.
+    """Revoke a token and all that it has made, for good. They stay in the list.
 
-    This process refuses it at once, the others within TOKEN_CACHE_SECONDS.
+    Your token needs all scopes of the one that it revokes. This process refuses a revoked token at
+    once, the others within TOKEN_CACHE_SECONDS.
     """
-    await service.revoke_token(session, token_id=token_id)
+    revoked = await service.revoke_token(session, token_id=token_id, by=manager.id)
     resources: Resources = request.state.resources
 
-    async def revoked() -> None:
-        known_tokens(resources).forget(token_id)
-        await record(request, "token_revoked", actor=manager.id, subject=str(token_id))
+    async def forget() -> None:
+        known_tokens(resources).forget(revoked)
+        for one in revoked:
+            await record(request, "token_revoked", actor=manager.id, subject=str(one))
 
-    after_commit(session, revoked)
+    after_commit(session, forget)

@@ -32,6 +32,7 @@ class TokenCreate(BaseModel):
     name: Annotated[Line, Field(min_length=1, max_length=100)]
     # A scope may be named twice, and counts once. Nobody has more than a hundred.
     scopes: Annotated[list[KnownScope], Field(min_length=1, max_length=100)]
+    # None: when the token that makes it expires.
     expires_at: FutureTime | None = None
 
     @field_validator("scopes")
@@ -51,6 +52,7 @@ class TokenRead(BaseModel):
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
+    created_by: Annotated[UUID | None, Field(description="The token that made it, over the API.")]
 
 
 class TokenCreated(TokenRead):

@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from psycopg import Error as PostgresError
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
@@ -30,6 +31,8 @@ from app.errors import (
     fault_message,
 )
 from app.infra.db import is_unavailable
+from app.infra.http.answers import Answered, send_answer
+from app.infra.http.idempotency import OnceRoute
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +103,9 @@ class ProblemRouter(APIRouter):
     With FastAPI's own, a route's errors replace those of the router that have the same status.
     """
 
+    def __init__(self, *, route_class: type[APIRoute] = OnceRoute, **options: Any) -> None:
+        super().__init__(route_class=route_class, **options)
+
     def add_api_route(
         self,
         path: str,
@@ -141,6 +147,7 @@ def problem_response(error: AppError, request_id: str) -> Response:
 def install_problem_handlers(app: FastAPI) -> None:
     """Answer each kind of exception with a problem document."""
     app.add_exception_handler(AppError, _handle)
+    app.add_exception_handler(Answered, send_answer)
     app.add_exception_handler(HTTPException, _handle)
     app.add_exception_handler(RequestValidationError, _handle)
     # These need handlers of their own: Starlette raises again after the handler for Exception.

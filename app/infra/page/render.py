@@ -3,13 +3,15 @@
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
-from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, PrefixLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.errors import AppError
+from app.infra.http.answers import Answered
+from app.infra.http.idempotency import OnceRoute
 from app.infra.http.problems import as_app_error
 from app.infra.page.assets import FILES, Assets
 from app.printable import escape_controls
@@ -53,7 +55,7 @@ class Pages:
             auto_reload=watch,
         )
         self._environment.globals.update(
-            asset=self.assets.url, prefix=PREFIX, styles=["page.css", *styles]
+            asset=self.assets.url, make_key=make_key, prefix=PREFIX, styles=["page.css", *styles]
         )
 
     def load(self) -> None:
@@ -63,6 +65,11 @@ class Pages:
 
     def render(self, template: str, context: Mapping[str, Any]) -> str:
         return self._environment.get_template(template).render(context)
+
+
+def make_key() -> str:
+    """An idempotency key for a form: a form that is sent twice is carried out once."""
+    return uuid4().hex
 
 
 def _escape(value: Any) -> Any:
@@ -93,7 +100,7 @@ def error_page(request: Request, error: AppError) -> HTMLResponse:
     return answer
 
 
-class PageRoute(APIRoute):
+class PageRoute(OnceRoute):
     """A route that answers errors with a page instead of a problem document."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -102,7 +109,11 @@ class PageRoute(APIRoute):
         async def handle_as_page(request: Request) -> Response:
             try:
                 return await handle(request)
-            except Exception as error:  # noqa: BLE001 -- as_app_error logs unexpected ones
-                return error_page(request, as_app_error(error))
+            except Answered:
+                raise
+            except Exception as error:
+                # as_app_error logs unexpected ones. The page is raised, since a returned one would
+                # commit the request's transaction.
+                raise Answered(error_page(request, as_app_error(error))) from error
 
         return handle_as_page

@@ -11,13 +11,16 @@ import yaml
 from template import ROOT
 from template.tests.pipeline.machine import Machine
 
-VARIABLES = ("REGISTRY", "REPOSITORY", "FROM", "TAG", "IMAGE", "STAGED")
+VARIABLES = ("REGISTRY", "REPOSITORY", "FROM", "TAG", "IMAGE", "STAGED", "FILE", "BACKUP_IDENTITY")
+PIPELINE = ("promote", "push", "rescan", "scan", "sbom", "stage", "verify")
+OPERATOR = ("image", "prod", "deploy", "rollback", "backup", "restore")
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     machine = Machine(tmp_path)
     shutil.copy(ROOT / "Makefile", machine.folder)
+    shutil.copytree(ROOT / "deploy", machine.folder / "deploy", dirs_exist_ok=True)
     machine.commit()
     for program in ("docker", "cosign", "gh", "trivy"):
         machine.stand_in(program, "exit 1")
@@ -37,7 +40,7 @@ def make(machine: Machine, target: str, *words: str, **environment: str) -> None
     )
 
 
-@pytest.mark.parametrize("target", ["promote", "push", "rescan", "scan", "sbom", "verify"])
+@pytest.mark.parametrize("target", [*PIPELINE, *OPERATOR])
 class TestMake:
     @pytest.mark.parametrize(
         "attack", ["v1;touch pwned", "$(touch pwned)", "`touch pwned`", "'; touch pwned; '"]

@@ -18,8 +18,8 @@ LIVE = "/page/live/imports"
 
 
 @pytest.fixture
-async def browser(client: httpx.AsyncClient, make_token: MakeToken) -> httpx.AsyncClient:
-    client.cookies[COOKIE] = await make_token()
+async def browser(client: httpx.AsyncClient, make_session: MakeToken) -> httpx.AsyncClient:
+    client.cookies[COOKIE] = await make_session()
     return client
 
 
@@ -45,7 +45,7 @@ class TestProgress:
     async def test_from_the_form_to_the_end(
         self, browser: httpx.AsyncClient, resources: Resources
     ) -> None:
-        form = (await home(browser)).one("form", action=FILES).attributes
+        [form] = (element.attributes for element in (await home(browser)).forms(FILES))
         assert (form["method"], form["enctype"]) == ("post", "multipart/form-data")
         lines = [f"https://example.com/{number},row{number},," for number in range(4)]
         address = await begin(browser, *lines)
@@ -114,10 +114,10 @@ class TestFile:
         ("extra", "said"), [(1, "more than 4096 bytes: split it"), (100_000, "larger than this")]
     )
     async def test_what_is_too_large(
-        self, make_client: MakeClient, make_token: MakeToken, extra: int, said: str
+        self, make_client: MakeClient, make_session: MakeToken, extra: int, said: str
     ) -> None:
         async with make_client(max_upload_bytes=4096) as browser:
-            browser.cookies[COOKIE] = await make_token()
+            browser.cookies[COOKIE] = await make_session()
             answer = await send(browser, csv_of("x" * (4096 + extra)))
         assert answer.status_code == 413
         assert answer.headers["content-type"].startswith("text/html")

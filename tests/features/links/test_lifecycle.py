@@ -249,7 +249,7 @@ class TestVersionBefore:
             await live.sign_in()
             jobs = [await upload(live.client, f"https://example.com/,row-{n},,") for n in range(2)]
             await fail(live.resources, jobs[0])
-        await asyncio.to_thread(command.downgrade, config, "0007")
+        await asyncio.to_thread(command.downgrade, config, "0010")
         await asyncio.to_thread(command.upgrade, config, "head")
         async with run_service(own_settings) as live:
             await live.sign_in()

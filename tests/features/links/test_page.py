@@ -51,7 +51,7 @@ class TestCreate:
     """The form makes a link and returns to the overview, or names the faults."""
 
     async def test_with_everything(self, browser: httpx.AsyncClient) -> None:
-        form = (await home(browser)).one("form", action=FORM)
+        [form] = (await home(browser)).forms(FORM)
         assert form.attributes["method"] == "post"
         data = {"url": " https://example.com/a ", "slug": "deck", "title": "Main deck"}
         answer = await browser.post(FORM, data=data)
@@ -126,18 +126,18 @@ class TestGuard:
 
     @pytest.mark.parametrize("path", [FORM, FILES])
     async def test_a_token_with_links_write_is_needed(
-        self, client: httpx.AsyncClient, make_token: MakeToken, path: str
+        self, client: httpx.AsyncClient, make_session: MakeToken, path: str
     ) -> None:
         stranger = await client.post(path, data={"url": "https://example.com/"})
         assert stranger.status_code == 401
         assert "Sign in with a token first" in Page(stranger.text).text
-        client.cookies[COOKIE] = await make_token(LINKS_READ)
+        client.cookies[COOKIE] = await make_session(LINKS_READ)
         reader = await client.post(path, data={"url": "https://example.com/"})
         assert reader.status_code == 403
-        assert not (await home(client)).all("form", action=path)
-        client.cookies[COOKIE] = await make_token(LINKS_WRITE)
+        assert not (await home(client)).forms(path)
+        client.cookies[COOKIE] = await make_session(LINKS_WRITE)
         page = await home(client)
-        assert page.all("form", action=path)
+        assert page.forms(path)
         assert "lacks the scope links:read" in page.text
 
     async def test_a_stranger_sees_no_links(
@@ -157,10 +157,10 @@ class TestGuard:
         assert (await browser.get("/forged")).status_code == 404
 
     async def test_writing_is_limited_as_over_the_api(
-        self, make_client: MakeClient, make_token: MakeToken
+        self, make_client: MakeClient, make_session: MakeToken
     ) -> None:
         async with make_client(rate_limit_write="2/minute") as client:
-            client.cookies[COOKIE] = await make_token()
+            client.cookies[COOKIE] = await make_session()
             statuses = [
                 (await client.post(FORM, data={"url": "https://example.com/"})).status_code
                 for _ in range(3)

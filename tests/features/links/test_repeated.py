@@ -1,4 +1,4 @@
-"""POST /api/v1/links with an Idempotency-Key: sent again, it makes no second link."""
+"""What is sent again with its Idempotency-Key, or by the same form, makes no second link."""
 
 import asyncio
 from typing import Any
@@ -9,8 +9,10 @@ import pytest
 
 from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from tests.conftest import MakeToken
-from tests.features.links.conftest import LINKS, RollUp
+from tests.features.links.conftest import IMPORTS, LINKS, RollUp
+from tests.features.links.test_page import COOKIE
 from tests.live import Live
+from tests.pages import Page
 from tests.problems import check_problem
 
 URL = "https://example.com/once"
@@ -50,12 +52,11 @@ class TestSentAgain:
         assert (now["clicks"], now["url"], now["title"]) == (1, changed["url"], None)
         assert (await post(api, "a", title="at first")).json() == first
 
-    async def test_a_deleted_link_is_made_again(self, api: httpx.AsyncClient) -> None:
-        slug = (await post(api, "a")).json()["slug"]
-        await api.delete(f"{LINKS}/{slug}")
-        new = await post(api, "a")
-        assert "idempotency-replayed" not in new.headers
-        assert new.json()["slug"] != slug
+    async def test_a_deleted_link_is_not_made_again(self, api: httpx.AsyncClient) -> None:
+        first = await post(api, "a")
+        await api.delete(first.headers["location"])
+        assert (await post(api, "a")).json() == first.json()
+        assert await made(api) == 0
 
     async def test_with_a_slug_of_ones_choice_too(self, api: httpx.AsyncClient) -> None:
         assert (await post(api, "a", slug="deck")).status_code == 201
@@ -91,6 +92,50 @@ class TestAnotherRequest:
         answer = await api.post(LINKS, json={"url": URL}, headers=headers)
         problem = check_problem(answer, 422, "validation_failed")
         assert problem["errors"][0]["field"] == "header.Idempotency-Key"
+
+
+class TestImport:
+    """A file that is sent again with its key is the same import, whatever form it is sent in."""
+
+    async def test_in_forms_with_other_boundaries(self, api: httpx.AsyncClient) -> None:
+        async def send(csv: str) -> httpx.Response:
+            files = {"file": ("links.csv", csv, "text/csv")}
+            return await api.post(IMPORTS, files=files, headers={"Idempotency-Key": "a"})
+
+        first, again = [await send(f"url\n{URL}\n") for _ in range(2)]
+        assert (first.status_code, again.content) == (202, first.content)
+        assert again.headers["location"] == first.headers["location"]
+        assert again.headers["idempotency-replayed"] == "true"
+        check_problem(await send(f"url\n{URL}/2\n"), 422, "idempotency_key_reused")
+
+
+class TestForm:
+    """A form of the page that is sent twice makes one link or one import."""
+
+    async def test_each(self, client: httpx.AsyncClient, make_session: MakeToken) -> None:
+        client.cookies[COOKIE] = await make_session()
+        page = Page((await client.get("/")).text)
+        [links] = (form.attributes["action"] for form in page.forms("/page/links"))
+        [imports] = (form.attributes["action"] for form in page.forms("/page/imports"))
+        file = {"file": ("links.csv", f"url\n{URL}\n", "text/csv")}
+        answers = [
+            *[await client.post(links, data={"url": URL}) for _ in range(2)],
+            *[await client.post(imports, files=file) for _ in range(2)],
+        ]
+        assert {answer.status_code for answer in answers} == {303}
+        places = [answer.headers["location"] for answer in answers]
+        assert places[0] == places[1] != places[2] == places[3]
+        other = await client.post(links, data={"url": f"{URL}/2"})
+        assert other.headers["location"] not in places
+
+    async def test_a_form_with_a_fault_can_be_corrected(
+        self, client: httpx.AsyncClient, make_session: MakeToken
+    ) -> None:
+        client.cookies[COOKIE] = await make_session()
+        form = f"/page/links?key={'0' * 32}"
+        assert (await client.post(form, data={"url": "x"})).status_code == 422
+        assert (await client.post(form, data={"url": "x"})).status_code == 422
+        assert (await client.post(form, data={"url": URL})).status_code == 303
 
 
 class TestAtOnce:

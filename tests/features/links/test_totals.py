@@ -136,7 +136,7 @@ def before(own_settings: Settings) -> tuple[Settings, Config]:
     owner = as_owner(own_settings)
     config = Config(toml_file=ROOT / "pyproject.toml")
     config.attributes["settings"] = owner
-    command.downgrade(config, "0004")
+    command.downgrade(config, "0007")
     ask(owner, HISTORY)
     return owner, config
 
@@ -147,10 +147,10 @@ class TestMigration:
     def test_while_clicks_are_counted(self, before: tuple[Settings, Config]) -> None:
         owner, config = before
         with counting(owner):
-            command.upgrade(config, "0006")
+            command.upgrade(config, "0009")
             for _ in range(5):  # it was interrupted, and runs again
-                command.downgrade(config, "0005")
-                command.upgrade(config, "0006")
+                command.downgrade(config, "0008")
+                command.upgrade(config, "0009")
         [(fewest,)] = ask(
             owner,
             "SELECT min(clicks) FROM click_totals JOIN links ON id = link_id"

@@ -10,9 +10,11 @@ import httpx
 import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.tokens.known import known_tokens
 from app.features.tokens.models import Token
+from app.features.tokens.service import find_valid
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from tests.features.tokens.conftest import TOKENS, Issue, Issued
@@ -121,6 +123,26 @@ class TestCache:
         await change(resources, token, **{change_of: datetime.now(UTC) - timedelta(seconds=9)})
         later = time.monotonic() + 1.0
         monkeypatch.setattr("app.features.tokens.known.time.monotonic", lambda: later)
+        answer = await client.get(TOKENS, headers=token.authorization)
+        check_problem(answer, 401, "token_invalid")
+
+    async def test_what_is_revoked_while_it_is_looked_up_is_not_remembered(
+        self,
+        client: httpx.AsyncClient,
+        issue: Issue,
+        resources: Resources,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        token = await issue()
+
+        async def found_and_revoked(session: AsyncSession, **given: Any) -> Token:
+            found = await find_valid(session, **given)
+            known_tokens(resources).forget([found.id])  # as another request does after its commit
+            return found
+
+        monkeypatch.setattr("app.features.tokens.known.find_valid", found_and_revoked)
+        await client.get(TOKENS, headers=token.authorization)
+        await change(resources, token, revoked_at=datetime.now(UTC))
         answer = await client.get(TOKENS, headers=token.authorization)
         check_problem(answer, 401, "token_invalid")
 

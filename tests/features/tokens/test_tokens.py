@@ -85,6 +85,20 @@ class TestCreate:
         problem = check_problem(await client.post(TOKENS, json=body), 403, "scope_missing")
         assert lacked in problem["detail"]
 
+    async def test_sent_again_with_its_key_it_makes_no_second_one(
+        self, api: httpx.AsyncClient, resources: Resources
+    ) -> None:
+        body, headers = {"name": "once", "scopes": [TOKENS_WRITE]}, {"Idempotency-Key": "a"}
+        made = (await api.post(TOKENS, json=body, headers=headers)).json()
+        problem = check_problem(
+            await api.post(TOKENS, json=body, headers=headers), 409, "answer_not_kept"
+        )
+        assert made["id"] in problem["detail"]
+        assert [item["name"] for item in (await listed(api)).values()].count("once") == 1
+        async with transaction(resources.sessions) as session:
+            rows = await session.scalars(text("SELECT k::text FROM idempotency_keys k"))
+            assert made["token"].rpartition("_")[2] not in str(list(rows))
+
     @pytest.mark.parametrize(
         ("field", "value"),
         [

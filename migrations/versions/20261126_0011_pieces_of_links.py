@@ -1,10 +1,10 @@
 """The file of an import in pieces, its attempts, and the state failed: the sample.
 
-The new constraints are NOT VALID, so this does not read the table. 0009 validates them. The column
+The new constraints are NOT VALID, so this does not read the table. 0012 validates them. The column
 `source` stays for the version before, which may still run. It leaves imports with pieces alone.
 
-Revision ID: 0008
-Revises: 0007
+Revision ID: 0011
+Revises: 0010
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0008"
-down_revision: str | None = "0007"
+revision: str = "0011"
+down_revision: str | None = "0010"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

@@ -1,10 +1,10 @@
 """The total of a link's clicks, which a trigger keeps in step with its hours: the sample.
 
 A trigger, because the version before also counts clicks, during a deploy and after a rollback. It
-ignores DELETE: purged hours stay in the total. 0006 adds the clicks that are counted already.
+ignores DELETE: purged hours stay in the total. 0009 adds the clicks that are counted already.
 
-Revision ID: 0005
-Revises: 0004
+Revision ID: 0008
+Revises: 0007
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0005"
-down_revision: str | None = "0004"
+revision: str = "0008"
+down_revision: str | None = "0007"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

@@ -1,15 +1,15 @@
-"""Validate the constraints of 0008, under locks that allow writes: the sample.
+"""Validate the constraints of 0011, under locks that allow writes: the sample.
 
-Revision ID: 0009
-Revises: 0008
+Revision ID: 0012
+Revises: 0011
 """
 
 from collections.abc import Sequence
 
 from alembic import op
 
-revision: str = "0009"
-down_revision: str | None = "0008"
+revision: str = "0012"
+down_revision: str | None = "0011"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
