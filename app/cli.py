@@ -14,7 +14,9 @@ from app.errors import fault_message
 from app.features.tokens.schemas import TokenCreate
 from app.features.tokens.scopes import declared_scopes
 from app.features.tokens.service import create_token
-from app.infra.db import make_engine, make_sessions, transaction
+from app.infra.backlog import load_backlog
+from app.infra.db import make_engine, make_sessions, reading, transaction
+from app.infra.feature import Backlog
 from app.infra.schema import PROJECT, list_revisions
 from app.registry import FEATURES, load_settings
 
@@ -54,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     migrate.set_defaults(run=_migrate)
     commands.add_parser("worker", help="run jobs until SIGTERM").set_defaults(run=_work)
+    jobs = commands.add_parser("jobs", help="count the jobs that wait, run or have failed")
+    jobs.set_defaults(run=_show_jobs)
     commands.add_parser("openapi", help="print the OpenAPI document").set_defaults(run=_openapi)
 
     show = commands.add_parser("commands", help="print what to try in a terminal, a line each")
@@ -149,6 +153,24 @@ def _work(settings: Settings, _options: argparse.Namespace) -> int:
 
     worker.main(settings)
     return 0
+
+
+def _show_jobs(settings: Settings, _options: argparse.Namespace) -> int:
+    found = asyncio.run(_load_jobs(settings))
+    for job, state, number, oldest in found:
+        print(f"{job:<16} {state:<10} {number:>6}   oldest {oldest:%Y-%m-%dT%H:%M:%SZ}")
+    if not found:
+        print("No job waits, runs or has failed.")
+    return 0
+
+
+async def _load_jobs(settings: Settings) -> list[Backlog]:
+    engine = make_engine(settings, name="drydock-cli")
+    try:
+        async with reading(make_sessions(engine)) as session:
+            return await load_backlog(session, FEATURES)
+    finally:
+        await engine.dispose()
 
 
 def _openapi(settings: Settings, _options: argparse.Namespace) -> int:

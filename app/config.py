@@ -112,6 +112,7 @@ class Settings(BaseSettings):
     rate_limit_read: str = "1200/minute"
     rate_limit_write: str = "300/minute"
     rate_limit_login: str = "30/minute"
+    rate_limit_miss: str = "600/minute"
     idempotency_hours: Annotated[int, Field(ge=1, le=8760)] = 24
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -154,7 +155,7 @@ class Settings(BaseSettings):
             raise ValueError(f"begins with {scheme}:// and must begin with postgresql://")
         return value
 
-    @field_validator("rate_limit_read", "rate_limit_write", "rate_limit_login")
+    @field_validator("rate_limit_read", "rate_limit_write", "rate_limit_login", "rate_limit_miss")
     @classmethod
     def check_rate(cls, value: str) -> str:
         count, _, unit = value.partition("/")

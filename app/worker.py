@@ -8,6 +8,7 @@ import structlog
 from saq import CronJob, Worker
 
 from app.config import Settings
+from app.infra.backlog import BacklogGauges
 from app.infra.cancelling import cancel_all
 from app.infra.capacity import check_capacity
 from app.infra.feature import Task, open_features
@@ -59,8 +60,12 @@ async def run_worker(settings: Settings) -> None:
         open_features(resources, FEATURES),
     ):
         await check_capacity(resources.engine, settings)
+        gauges = BacklogGauges(resources, FEATURES)
         loops = [loop for feature in FEATURES for loop in feature.work.loops]
-        tasks = [asyncio.create_task(supervise(loop, resources)) for loop in (_heartbeat, *loops)]
+        tasks = [
+            asyncio.create_task(supervise(loop, resources))
+            for loop in (_heartbeat, gauges.keep_up_to_date, *loops)
+        ]
         try:
             await _make_worker(settings, resources).start()
         finally:

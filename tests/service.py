@@ -47,6 +47,7 @@ def environment_for(database_url: str, redis_url: str, **overrides: str) -> dict
         "RATE_LIMIT_READ": UNLIMITED,
         "RATE_LIMIT_WRITE": UNLIMITED,
         "RATE_LIMIT_LOGIN": UNLIMITED,
+        "RATE_LIMIT_MISS": UNLIMITED,
         # If the shell sets it, each start compiles all packages again.
         "PYTHONDONTWRITEBYTECODE": "",
         **overrides,

@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
@@ -58,6 +60,15 @@ class Cron:
     schedule: str
 
 
+class Backlog(NamedTuple):
+    """Jobs of one kind that are in the same state, such as failed, and the oldest one's age."""
+
+    job: str
+    state: str
+    number: int
+    oldest: datetime
+
+
 @dataclass(frozen=True)
 class Work:
     """What the worker does for a feature."""
@@ -65,6 +76,8 @@ class Work:
     jobs: Sequence[Task] = ()  # run once each time they are enqueued
     crons: Sequence[Cron] = ()
     loops: Sequence[Task] = ()  # run until the worker stops
+    # The jobs that wait, run or have failed: for the metrics, and for `python -m app jobs`.
+    backlog: Callable[[AsyncSession], Awaitable[Sequence[Backlog]]] | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeAlias
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from saq import Job
+from saq import Job, Status
 from saq.queue.redis import RedisQueue
 
 from app.config import Settings
@@ -30,6 +30,7 @@ QUEUE = "drydock"
 HEARTBEAT_KEY = "drydock:worker:heartbeat"
 HEARTBEAT_EVERY = 1.0  # seconds
 HEARTBEAT_STALE = 15.0  # seconds; a slow fork of Redis may delay several heartbeats
+LONGEST_JOB = 900  # seconds
 DEQUEUE_WAIT = 5.0  # seconds; longer would hide a broken connection for longer
 
 
@@ -86,11 +87,41 @@ class Enqueuer:
         """
         if args:
             raise TypeError("a job's arguments go by name")
-        name = job.__qualname__
+        await self._enqueue(job.__qualname__, kwargs)
+
+    async def enqueue_once(
+        self,
+        key: str,
+        job: Callable[Concatenate[JobContext, P], Awaitable[None]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> None:
+        """`enqueue`, unless a job with this key waits. SAQ does not run it again if it fails.
+
+        For rows that have a count of their attempts: a loop finds them again.
+        """
+        if args:
+            raise TypeError("a job's arguments go by name")
+        await self._enqueue(job.__qualname__, kwargs, key=key)
+
+    async def _enqueue(self, name: str, kwargs: dict[str, Any], *, key: str | None = None) -> None:
+        adding = self._add_once(name, key, kwargs) if key else self._add(name, kwargs)
         try:
-            await self.breaker.run(self.queue.enqueue(name, retries=3, timeout=900, **kwargs))
+            await self.breaker.run(adding)
         except RedisUnavailable as error:
             log.warning("job_not_enqueued", job=name, reason=str(error))
+
+    async def _add(self, name: str, kwargs: dict[str, Any]) -> None:
+        await self.queue.enqueue(name, retries=3, timeout=LONGEST_JOB, **kwargs)
+
+    async def _add_once(self, name: str, key: str, kwargs: dict[str, Any]) -> None:
+        once = {"retries": 1, "timeout": LONGEST_JOB, **kwargs}
+        if await self.queue.enqueue(name, key=key, **once) is not None:
+            return
+        held = await self.queue.job(key)
+        if held is not None and held.status is not Status.QUEUED:
+            # It runs, or its worker has died: SAQ notices that after LONGEST_JOB.
+            await self.queue.enqueue(name, **once)
 
 
 async def write_heartbeat(redis: Redis) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
+from saq import Status
 
 from app.config import Settings
 from app.infra.lifespan import Resources
@@ -45,6 +46,21 @@ class TestQueue:
     async def test_its_arguments_go_by_name(self, resources: Resources) -> None:
         with pytest.raises(TypeError, match="by name"):
             await resources.enqueuer.enqueue(load, "tea")
+
+    async def test_a_job_that_waits_is_not_enqueued_again(self, resources: Resources) -> None:
+        queue = make_queue(resources.redis)
+        for _ in range(3):
+            await resources.enqueuer.enqueue_once("load:tea", load, cargo="tea")
+        assert await queue.count("queued") == 1
+        job = await queue.dequeue(timeout=1)
+        assert job is not None
+        assert job.retries == 1
+        # It runs now, or its worker has died meanwhile.
+        await job.update(status=Status.ACTIVE)
+        await resources.enqueuer.enqueue_once("load:tea", load, cargo="tea")
+        assert await queue.count("queued") == 1
+        with pytest.raises(TypeError, match="by name"):
+            await resources.enqueuer.enqueue_once("load:tea", load, "tea")
 
     async def test_without_redis_a_job_is_logged_and_dropped(self, away: Redis) -> None:
         with captured_logs() as events:

@@ -227,6 +227,7 @@ def production(source: Path, folder: Path, repository: str, tag: str) -> Iterato
         "HTTPS_PORT": str(unused_port()),
         "RATE_LIMIT_READ": "1000000/minute",
         "RATE_LIMIT_WRITE": "1000000/minute",
+        "RATE_LIMIT_MISS": "1000000/minute",
     }
     with project(source, folder, files=("compose.yaml",), variables=variables) as stack:
         stack.script("make-secrets")

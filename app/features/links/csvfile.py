@@ -18,6 +18,7 @@ LONGEST_ROW = 16_384  # bytes; the longest valid one has about 3,000
 # Lines that a row may have. They are read again for each line whose quote is not closed.
 MOST_LINES_A_ROW = 50
 HEADER_ROW = 1
+BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,29 +28,6 @@ class CsvRow:
     number: int
     values: dict[str, str]
     fault: str | None = None
-
-
-def count_rows(source: bytes) -> int:
-    """How many data rows the file has. Raises `FileInvalid` if the file as a whole is unusable."""
-    _read_header(source)
-    if source.count(b"\n") > MOST_LINES:
-        raise FileInvalid(f"The file has more than {MOST_LINES} lines: split it.")
-    count = 0
-    for _ in _records(source):
-        count += 1
-        if count > MOST_ROWS:
-            raise FileInvalid(f"The file has more than {MOST_ROWS} rows: split it.")
-    if count == 0:
-        raise FileInvalid("The file has no rows below its header.")
-    return count
-
-
-def read_rows(source: bytes, *, start: int) -> Iterator[CsvRow]:
-    """The data rows that begin in line `start` or later. Empty lines are skipped."""
-    header = _read_header(source)
-    for number, record in _records(source):
-        if number >= start:
-            yield _read_row(number, record, header)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +40,69 @@ class _Record:
     lines: int = 1
 
 
-def _records(source: bytes) -> Iterator[tuple[int, _Record]]:
-    """The records below the header, each with the number of its first line."""
-    number, begin = HEADER_ROW + 1, _end_of_line(source, 0)
-    # splitlines() would make millions of objects out of a file with nothing but line breaks.
-    while begin < len(source):
-        end = _end_of_line(source, begin)
-        if not source[begin:end].strip():
-            number, begin = number + 1, end
-            continue
-        record = _read_record(source, begin)
-        yield number, record
-        number, begin = number + record.lines, record.end
+class CsvReader:
+    """Reads a file that comes in pieces. It holds a piece and one row, not the file."""
+
+    def __init__(self) -> None:
+        self._rest = b""  # the begin of the row that the last piece did not end
+        self._number = HEADER_ROW  # of the line that it begins in
+        self._lines = 0
+        self._header: list[str] | None = None
+        self._in_long_line = False
+        self.total = 0
+
+    def rows(self, piece: bytes, *, last: bool = False) -> Iterator[CsvRow]:
+        """The rows that end in this piece, which may be the last. Empty lines are skipped.
+
+        Read them all before the next piece. Raises `FileInvalid`.
+        """
+        for number, record in self._records(piece, last=last):
+            yield _read_row(number, record, self._header or [])
+
+    def count(self, piece: bytes, *, last: bool = False) -> None:
+        """Add their number to `total`. Raises `FileInvalid` if the file as a whole is unusable."""
+        self.total += sum(1 for _ in self._records(piece, last=last))
+        if self.total > MOST_ROWS:
+            raise FileInvalid(f"The file has more than {MOST_ROWS} rows: split it.")
+        if last and self.total == 0:
+            raise FileInvalid("The file has no rows below its header.")
+
+    def _records(self, piece: bytes, *, last: bool) -> Iterator[tuple[int, _Record]]:
+        self._lines += piece.count(b"\n")
+        if self._lines > MOST_LINES:
+            raise FileInvalid(f"The file has more than {MOST_LINES} lines: split it.")
+        source = self._rest + piece
+        begin = self._begin_below_header(source, last=last) if self._header is None else 0
+        if self._header is None:
+            self._rest = source
+            return
+        # Nothing of a row lies beyond the longest one, so what is there decides about it.
+        while begin < len(source) and (last or len(source) - begin > LONGEST_ROW):
+            end = _end_of_line(source, begin)
+            if self._in_long_line:
+                self._in_long_line, begin = _is_open(source, end), end
+            elif end - begin <= LONGEST_ROW and not source[begin:end].strip():
+                self._number, begin = self._number + 1, end
+            else:
+                number, record = self._number, _read_record(source, begin)
+                self._number, begin = number + record.lines, record.end
+                self._in_long_line = _is_open(source, begin)
+                yield number, record
+        self._rest = source[begin:]
+
+    def _begin_below_header(self, source: bytes, *, last: bool) -> int:
+        """Read the header, if it is there. Where the first row begins."""
+        end = _end_of_line(source, 0)
+        if not last and _is_open(source, end) and end <= LONGEST_ROW + len(BOM):
+            return 0
+        self._header = _read_header(source)
+        self._number += 1
+        return end
+
+
+def _is_open(source: bytes, end: int) -> bool:
+    """Whether the line that ends here goes on in the next piece, if there is one."""
+    return end == len(source) and not source.endswith(b"\n")
 
 
 def _end_of_line(source: bytes, begin: int) -> int:
@@ -118,7 +147,7 @@ def _explain(error: csv.Error) -> str:
 
 def _read_header(source: bytes) -> list[str]:
     line = source[: _end_of_line(source, 0)]
-    header = _read_record(line.removeprefix(b"\xef\xbb\xbf"), 0)
+    header = _read_record(line.removeprefix(BOM), 0)
     names = [name.strip().lower() for name in header.fields]
     if header.fault:
         raise FileInvalid(f"The header {header.fault}.")

@@ -6,13 +6,18 @@ An advanced example: see this package's docstring. All other requests go on to t
 
 import re
 
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.errors import RateLimited
 from app.features.links.cache import location_of
 from app.features.links.follower import Followed
 from app.features.links.runtime import runtime_of
 from app.features.links.schemas import RESERVED
+from app.infra.http.peers import client_network
+from app.infra.http.problems import problem_response
+from app.infra.lifespan import Resources
 
 SLUG_PATH = re.compile(r"/([A-Za-z0-9][A-Za-z0-9_-]{1,63})")
 FOLLOWED = "followed"  # the key of the lookup's result in the request's state, for the route
@@ -42,6 +47,9 @@ class RedirectEdge:
         followed = await runtime.follower.follow(slug, clicks_of(scope["method"]))
         location = location_of(followed) if isinstance(followed, bytes) else None
         if location is None:
+            if not isinstance(followed, bytes) and (refusal := _refusal(scope)):
+                await refusal(scope, receive, send)
+                return
             carry: Followed = followed
             scope["state"][FOLLOWED] = carry
             await self.app(scope, receive, send)
@@ -50,6 +58,20 @@ class RedirectEdge:
         headers = [(b"location", location), *FIXED_HEADERS]
         await send({"type": "http.response.start", "status": 302, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
+
+
+def _refusal(scope: Scope) -> Response | None:
+    """The answer to one who has asked for too many links that do not exist.
+
+    The route would refuse the request, too. That costs ten times as much, and floods are long.
+    """
+    resources: Resources = scope["state"]["resources"]
+    try:
+        resources.limiter.check("miss", client_network(scope))
+    except RateLimited as error:
+        scope["route"] = ROUTE
+        return problem_response(error, scope["state"]["request_id"])
+    return None
 
 
 def clicks_of(method: str) -> int:

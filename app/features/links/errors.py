@@ -25,6 +25,24 @@ class ImportNotFound(NotFound):
     title = "There is no such import"
 
 
+class TooManyImports(AppError):
+    code = "too_many_imports"
+    status = 429
+    title = "Too many imports are under way"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "5"})
+
+
+class TooManyStreams(AppError):
+    code = "too_many_streams"
+    status = 429
+    title = "Too many streams are open"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "5"})
+
+
 class FileInvalid(AppError):
     """The file as a whole can't be imported. A bad row is an error of the import instead."""
 

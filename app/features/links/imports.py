@@ -1,11 +1,12 @@
-"""Imports: storing a file, and turning its rows into links, a batch at a time.
+"""Imports: reading their progress, and turning rows into links, a batch at a time.
 
 One transaction stores a batch's links, its errors and the number of the next row. So an import that
 was interrupted continues where it stopped, and two workers at one import do each row once.
+`lifecycle` has what comes before and after.
 """
 
-import asyncio
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -13,12 +14,12 @@ from uuid import UUID
 from pydantic import ValidationError
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import undefer
 
 from app.errors import fault_message
-from app.features.links.csvfile import HEADER_ROW, CsvRow, count_rows
+from app.features.links.csvfile import CsvRow
 from app.features.links.errors import ImportNotFound, SlugTaken
-from app.features.links.models import Import, ImportStatus, RowError
+from app.features.links.lifecycle import WORKED_ON
+from app.features.links.models import Import, RowError
 from app.features.links.schemas import ImportProgress, ImportRead, LinkCreate, RowFault
 from app.features.links.service import ALPHABET, SLUG_LENGTH
 
@@ -70,23 +71,6 @@ def derive_slug(url: str, length: int) -> str:
     return "".join(characters)
 
 
-async def create_import(session: AsyncSession, *, source: bytes, created_by: UUID) -> Import:
-    """Store the file. Raises `FileInvalid`."""
-    total = await asyncio.to_thread(count_rows, source)
-    job = Import(
-        source=source,
-        total=total,
-        next_row=HEADER_ROW + 1,
-        created_by=created_by,
-        status=ImportStatus.QUEUED,
-        done=0,
-        failed=0,
-    )
-    session.add(job)
-    await session.flush()
-    return job
-
-
 async def _find_import(session: AsyncSession, import_id: UUID) -> Import:
     job = await session.get(Import, import_id)
     if job is None:
@@ -96,6 +80,14 @@ async def _find_import(session: AsyncSession, import_id: UUID) -> Import:
 
 async def read_progress(session: AsyncSession, *, import_id: UUID) -> ImportProgress:
     return ImportProgress.model_validate(await _find_import(session, import_id))
+
+
+async def read_all_progress(
+    session: AsyncSession, *, import_ids: Collection[UUID]
+) -> dict[UUID, ImportProgress]:
+    """The progress of those that exist."""
+    found = await session.scalars(select(Import).where(Import.id.in_(set(import_ids))))
+    return {job.id: ImportProgress.model_validate(job) for job in found}
 
 
 async def read_import(session: AsyncSession, *, import_id: UUID, errors_after: int) -> ImportRead:
@@ -117,26 +109,17 @@ async def read_import(session: AsyncSession, *, import_id: UUID, errors_after: i
     )
 
 
-async def load_source(session: AsyncSession, *, import_id: UUID) -> tuple[bytes, int] | None:
-    """The file and the number of the next row; None if nothing is left to do."""
-    job = await session.get(Import, import_id, options=[undefer(Import.source)])
-    if job is None or job.source is None:
-        return None
-    return job.source, job.next_row
-
-
 async def apply_batch(
-    session: AsyncSession, *, import_id: UUID, rows: list[CsvRow], last: bool
+    session: AsyncSession, *, import_id: UUID, rows: list[CsvRow]
 ) -> list[str] | None:
-    """Import these rows. The caller commits.
+    """Import these rows, at least one. The caller commits.
 
-    Returns the slugs of the new links, or None if another worker has imported these rows.
+    Returns the slugs of the new links, or None if another worker has imported these rows, or if the
+    import failed.
     """
     locked = select(Import).where(Import.id == import_id).with_for_update()
     job = await session.scalar(locked)
-    if job is None or job.status == ImportStatus.FINISHED:
-        return None
-    if rows and job.next_row > rows[0].number:
+    if job is None or job.status not in WORKED_ON or job.next_row > rows[0].number:
         return None
     candidates, faults = _validate(rows)
     made, taken = await _insert(session, candidates, job.created_by)
@@ -147,11 +130,9 @@ async def apply_batch(
         )
     job.done += len(rows) - len(faults)
     job.failed += len(faults)
-    job.next_row = rows[-1].number + 1 if rows else job.next_row
-    job.status = ImportStatus.FINISHED if last else ImportStatus.RUNNING
+    job.next_row = rows[-1].number + 1
+    job.attempts = 0
     job.updated_at = func.now()
-    if last:
-        job.source = None
     await session.flush()
     return made
 

@@ -66,12 +66,27 @@ class ClickCount(Base):
     __table_args__ = (
         CheckConstraint("clicks > 0", name="clicks_positive"),
         CheckConstraint("hour = date_trunc('hour', hour, 'UTC')", name="hour_is_whole"),
+        Index(None, "hour"),
     )
 
     link_id: Mapped[UUID] = mapped_column(
         ForeignKey("links.id", ondelete="CASCADE"), primary_key=True
     )
     hour: Mapped[datetime] = mapped_column(Timestamp, primary_key=True)
+    clicks: Mapped[int] = mapped_column(BigInteger)
+
+
+class ClickTotal(Base):
+    """All clicks of a link, those of purged hours too; absent before the first one.
+
+    Nothing writes it but the trigger of click_counts (migration 0008), in the same transaction.
+    """
+
+    __tablename__ = "click_totals"
+
+    link_id: Mapped[UUID] = mapped_column(
+        ForeignKey("links.id", ondelete="CASCADE"), primary_key=True
+    )
     clicks: Mapped[int] = mapped_column(BigInteger)
 
 
@@ -110,33 +125,56 @@ class Invalidation(Base):
 
 
 class ImportStatus(StrEnum):
+    UPLOADING = "uploading"  # its file is arriving; nobody knows its id yet
     QUEUED = "queued"
     RUNNING = "running"
     FINISHED = "finished"
+    FAILED = "failed"
+
+
+ENDED = frozenset({ImportStatus.FINISHED, ImportStatus.FAILED})
 
 
 class Import(Base):
-    """A CSV file and how far it has come. The file is dropped with the last row."""
+    """A CSV file and how far it has come. The pieces of the file are dropped at the end."""
 
     __tablename__ = "imports"
     __table_args__ = (
-        CheckConstraint("status IN ('queued', 'running', 'finished')", name="status_known"),
+        CheckConstraint(
+            "status IN ('uploading', 'queued', 'running', 'finished', 'failed')",
+            name="status_is_known",
+        ),
+        CheckConstraint("(status = 'failed') = (failure IS NOT NULL)", name="failure_is_told"),
         CheckConstraint("done + failed <= total", name="rows_add_up"),
-        CheckConstraint("(status = 'finished') = (source IS NULL)", name="source_until_finished"),
         Index(None, "updated_at", postgresql_where=text("status <> 'finished'")),
         Index(None, "created_at"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=text("uuidv7()"))
     status: Mapped[str] = mapped_column(Text, server_default=ImportStatus.QUEUED)
+    # Only the version before import_pieces writes the file here. A later one may drop the column.
     source: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     total: Mapped[int] = mapped_column(server_default=text("0"))
     done: Mapped[int] = mapped_column(server_default=text("0"))
     failed: Mapped[int] = mapped_column(server_default=text("0"))
     next_row: Mapped[int] = mapped_column(server_default=text("2"))
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))  # since the last progress
+    failure: Mapped[str | None] = mapped_column(Text)  # for the client
     created_by: Mapped[UUID | None] = mapped_column(ForeignKey("tokens.id", ondelete="SET NULL"))
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
     updated_at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("now()"))
+
+
+class ImportPiece(Base):
+    """A part of an import's file, from 0."""
+
+    __tablename__ = "import_pieces"
+
+    import_id: Mapped[UUID] = mapped_column(
+        ForeignKey("imports.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class RowError(Base):

@@ -1,5 +1,6 @@
 """The page's forms: create a link, import a file, show an import. The API offers the same."""
 
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -7,15 +8,15 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ValidationError
 
 from app.errors import fault_message
-from app.features.links import imports, service
+from app.features.links import imports, lifecycle, service
 from app.features.links.errors import SlugTaken
 from app.features.links.invalidation import invalidate
-from app.features.links.models import ImportStatus
+from app.features.links.models import ENDED, ImportStatus
 from app.features.links.runtime import LinksRuntimeDep
 from app.features.links.schemas import LinkCreate
 from app.features.links.scopes import LINKS_READ, LINKS_WRITE
-from app.features.links.tasks import run_import
-from app.features.links.uploads import read_file
+from app.features.links.tasks import enqueue_import
+from app.features.links.uploads import received
 from app.features.tokens.auth import Authenticated
 from app.features.tokens.known import Caller
 from app.infra.db import SessionDep, after_commit
@@ -91,28 +92,41 @@ async def start_import(
     writer: Writer,
     session: SessionDep,
     resources: ResourcesDep,
+    runtime: LinksRuntimeDep,
     key: FormKey = None,
 ) -> Response:
     """Store the file and go to the page of the import."""
-    source = await read_file(request, most=resources.settings.max_upload_bytes)
-    if key is not None:
-        request.state.begun = await begin_form(request, session, writer.id, key, source)
-    job = await imports.create_import(session, source=source, created_by=writer.id)
-    after_commit(session, lambda: resources.enqueuer.enqueue(run_import, import_id=str(job.id)))
+    async with received(request, resources, runtime.uploads, created_by=writer.id) as file:
+        if key is not None:
+            begun = await begin_form(request, session, writer.id, key, file.digest)
+            request.state.begun = begun
+        job = await lifecycle.end_upload(session, import_id=file.import_id, total=file.rows)
+    after_commit(session, partial(enqueue_import, resources, job.id))
     return see_other(f"{PREFIX}/imports/{job.id}")
+
+
+@forms_router.post("/imports/{import_id}/retry")
+async def retry_import(
+    import_id: UUID, _writer: Writer, session: SessionDep, resources: ResourcesDep
+) -> Response:
+    """Run a failed import again, and return to its page."""
+    await lifecycle.retry(session, import_id=import_id)
+    after_commit(session, partial(enqueue_import, resources, import_id))
+    return see_other(f"{PREFIX}/imports/{import_id}")
 
 
 @forms_router.api_route("/imports/{import_id}", methods=["GET", "HEAD"])
 @forms_router.api_route("/live/imports/{import_id}", methods=["GET", "HEAD"])
 async def show_import(
-    import_id: UUID, request: Request, _reader: Reader, session: SessionDep
+    import_id: UUID, request: Request, reader: Reader, session: SessionDep
 ) -> Response:
-    """Show an import. Until it is finished, the page reloads its content twice a second."""
+    """Show an import. Until it has ended, the page reloads its content twice a second."""
     found = await imports.read_import(session, import_id=import_id, errors_after=0)
     return page(
         request,
         "links/import.html",
         job=found,
-        finished=found.status is ImportStatus.FINISHED,
+        ended=found.status in ENDED,
+        may_retry=found.status is ImportStatus.FAILED and LINKS_WRITE in reader.scopes,
         errors=found.errors[:SHOWN_ERRORS],
     )

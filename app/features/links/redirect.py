@@ -1,12 +1,14 @@
 """GET /{slug}: the public redirect. `edge` answers the most common case faster."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import Path, Request
 from fastapi.responses import Response
 
-from app.errors import BadRequest, DependencyUnavailable, Overloaded
+from app.errors import BadRequest, DependencyUnavailable, Overloaded, RateLimited
 from app.features.links.cache import Target
 from app.features.links.edge import FIXED_HEADERS, FOLLOWED, SLUG_PATH, clicks_of
 from app.features.links.errors import LinkExpired, LinkNotFound
@@ -15,13 +17,17 @@ from app.features.links.runtime import LinksRuntime, LinksRuntimeDep
 from app.features.links.service import find_by_slug
 from app.infra.db import Sessions, reading
 from app.infra.feature import CatchAllRouter
+from app.infra.http.limits import RateLimiter
+from app.infra.http.peers import client_network
 from app.infra.http.problems import responses
 from app.infra.lifespan import ResourcesDep
 from app.infra.redis import CircuitBreaker, RedisUnavailable
 
 router = CatchAllRouter(
     tags=["redirect"],
-    responses=responses(BadRequest, LinkNotFound, LinkExpired, DependencyUnavailable, Overloaded),
+    responses=responses(
+        BadRequest, LinkNotFound, LinkExpired, RateLimited, DependencyUnavailable, Overloaded
+    ),
 )
 
 SlugPath = Annotated[str, Path(description="The short name.")]
@@ -39,14 +45,15 @@ async def follow_link(
     found: Followed | str = getattr(request.state, FOLLOWED, "")
     if isinstance(found, str):
         found = await runtime.follower.follow(slug, clicks_of(request.method))
-    target = await _resolve(
-        slug,
-        found,
-        clicks=clicks_of(request.method),
-        runtime=runtime,
-        sessions=resources.sessions,
-        breaker=resources.breaker,
-    )
+    with _counted_if_missed(request, resources.limiter, found):
+        target = await _resolve(
+            slug,
+            found,
+            clicks=clicks_of(request.method),
+            runtime=runtime,
+            sessions=resources.sessions,
+            breaker=resources.breaker,
+        )
     headers = {name.decode(): value.decode() for name, value in FIXED_HEADERS}
     return Response(status_code=302, headers={"Location": target.url, **headers})
 
@@ -57,6 +64,28 @@ async def preview_link(
 ) -> Response:
     """Say where the link leads, without counting a click."""
     return await follow_link(slug, request, resources, runtime)
+
+
+@contextmanager
+def _counted_if_missed(request: Request, limiter: RateLimiter, found: Followed) -> Iterator[None]:
+    """Count a lookup in Postgres against the client's address, if no link is found.
+
+    It is counted before, so that many at once can't exceed the limit. Raises `RateLimited`.
+    """
+    if isinstance(found, bytes):
+        yield
+        return
+    network = client_network(request.scope)
+    limiter.hit("miss", network)
+    missed = False
+    try:
+        yield
+    except LinkNotFound:
+        missed = True
+        raise
+    finally:
+        if not missed:
+            limiter.give_back("miss", network)
 
 
 async def _resolve(
@@ -105,6 +134,8 @@ async def _fill_and_follow(
     """Write the row to the cache, if this request has the lease. Then follow the entry."""
     async with reading(sessions) as session:
         link = await find_by_slug(session, slug=slug)
+    if link is None and not runtime.new_misses.take():
+        raise _not_found(slug)
     try:
         await breaker.run(runtime.cache.fill(slug, link, lease=lease))
     except RedisUnavailable:

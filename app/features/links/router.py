@@ -1,5 +1,6 @@
 """/api/v1/links and /api/v1/imports: handlers that parse, call one service function and return."""
 
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated
 from uuid import UUID
@@ -8,12 +9,14 @@ from fastapi import Depends, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from app.errors import UnsupportedMediaType
-from app.features.links import imports, service
+from app.features.links import imports, lifecycle, service
 from app.features.links.errors import (
     FileInvalid,
     ImportNotFound,
     LinkNotFound,
     SlugTaken,
+    TooManyImports,
+    TooManyStreams,
 )
 from app.features.links.invalidation import invalidate
 from app.features.links.models import Link
@@ -31,8 +34,8 @@ from app.features.links.schemas import (
 )
 from app.features.links.scopes import LINKS_READ, LINKS_WRITE
 from app.features.links.service import MOST_BUCKETS, Bucket
-from app.features.links.tasks import run_import
-from app.features.links.uploads import UPLOAD_BODY, UploadDep, Uploader
+from app.features.links.tasks import enqueue_import
+from app.features.links.uploads import UPLOAD_BODY, received
 from app.features.tokens.auth import Authenticated
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
 from app.features.tokens.known import Caller
@@ -54,6 +57,18 @@ SlugPath = Annotated[SlugText, Path()]
 
 SINCE = f"Default: 2 days or 30 days ago. The series must have at most {MOST_BUCKETS} buckets."
 UNTIL = "Exclusive. Default: now. Must lie at least one bucket after `since`."
+
+
+async def count_stream(
+    request: Request, reader: Reader, runtime: LinksRuntimeDep
+) -> AsyncIterator[None]:
+    """If the caller wants a stream, count it until its last event was sent."""
+    if not wants_events(request):
+        yield
+        return
+    with runtime.streams.places.taken(reader.id):
+        yield
+
 
 GUARDED = responses(*API_ERRORS, TokenInvalid, ScopeMissing)
 
@@ -171,15 +186,15 @@ async def read_clicks(
 @imports_router.post(
     "",
     status_code=202,
-    responses=responses(UnsupportedMediaType, FileInvalid, KeyReused),
+    responses=responses(UnsupportedMediaType, FileInvalid, KeyReused, TooManyImports),
     openapi_extra={"requestBody": UPLOAD_BODY},
 )
 async def start_import(
-    file: UploadDep,
-    writer: Uploader,
     request: Request,
+    writer: Writer,
     session: SessionDep,
     resources: ResourcesDep,
+    runtime: LinksRuntimeDep,
     response: Response,
     key: IdempotencyKey = None,
 ) -> ImportProgress:
@@ -188,20 +203,22 @@ async def start_import(
     The file is stored before this answers, and the worker imports it. A second import of the same
     file changes nothing.
     """
-    if key is not None:
-        # Of the file, not of the body: each form around it has another boundary.
-        request.state.begun = await begin(request, session, writer.id, key, file)
-    job = await imports.create_import(session, source=file, created_by=writer.id)
-    after_commit(session, lambda: resources.enqueuer.enqueue(run_import, import_id=str(job.id)))
+    async with received(request, resources, runtime.uploads, created_by=writer.id) as file:
+        if key is not None:
+            # Of the file, not of the body: each form around it has another boundary.
+            request.state.begun = await begin(request, session, writer.id, key, file.digest)
+        job = await lifecycle.end_upload(session, import_id=file.import_id, total=file.rows)
+    after_commit(session, partial(enqueue_import, resources, job.id))
     response.headers["Location"] = f"{imports_router.prefix}/{job.id}"
-    return ImportProgress.model_validate(job)
+    return job
 
 
 @imports_router.get(
     "/{import_id}",
     response_model=ImportRead,
+    dependencies=[Depends(count_stream, scope="request")],
     responses={
-        **responses(ImportNotFound),
+        **responses(ImportNotFound, TooManyStreams),
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
     },
 )
@@ -210,11 +227,20 @@ async def read_import(
     request: Request,
     _reader: Reader,
     session: SessionDep,
-    resources: ResourcesDep,
+    runtime: LinksRuntimeDep,
     errors_after: Annotated[int, Query(ge=0, le=10**9)] = 0,
 ) -> ImportRead | StreamingResponse:
     """An import's progress. With `Accept: text/event-stream` it is sent until it is finished."""
-    found = await imports.read_import(session, import_id=import_id, errors_after=errors_after)
     if wants_events(request):
-        return stream_progress(resources.sessions, import_id=import_id)
-    return found
+        return await stream_progress(request, runtime.streams, import_id=import_id)
+    return await imports.read_import(session, import_id=import_id, errors_after=errors_after)
+
+
+@imports_router.post("/{import_id}/retry", status_code=202, responses=responses(ImportNotFound))
+async def retry_import(
+    import_id: UUID, _editor: Editor, session: SessionDep, resources: ResourcesDep
+) -> ImportProgress:
+    """Run a failed import again, from the line at which it stopped. Others go on as they are."""
+    job = await lifecycle.retry(session, import_id=import_id)
+    after_commit(session, partial(enqueue_import, resources, import_id))
+    return job

@@ -157,7 +157,10 @@ class ImportProgress(BaseModel):
     status: ImportStatus
     total: int
     done: int
-    failed: int
+    failed: Annotated[int, Field(description="Rows that became no link.")]
+    failure: Annotated[
+        str | None, Field(description="Why the import as a whole has failed, if it has.")
+    ]
 
 
 class ImportRead(ImportProgress):

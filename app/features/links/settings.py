@@ -9,3 +9,4 @@ from app.config import FeatureSettings
 
 class LinksSettings(FeatureSettings):
     cache_ttl: Annotated[int, Field(ge=1, le=86400)] = 60  # seconds
+    click_history_days: Annotated[int, Field(ge=1, le=36500)] = 1826

@@ -8,30 +8,37 @@ from functools import partial
 from uuid import UUID
 
 import structlog
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import and_, func, or_, select
 
-from app.features.links import clicks, imports
-from app.features.links.csvfile import CsvRow, read_rows
+from app.features.links import clicks, imports, lifecycle
+from app.features.links.csvfile import CsvReader, CsvRow
 from app.features.links.invalidation import invalidate
-from app.features.links.models import ClickCount, Import, ImportStatus, Link, RowError
+from app.features.links.models import ENDED, ClickCount, Import, Link, RowError
 from app.features.links.runtime import runtime_of
-from app.infra.db import transaction
+from app.features.links.settings import LinksSettings
+from app.infra.db import reading, transaction
 from app.infra.lifespan import Resources
 from app.infra.purge import delete_in_batches
 from app.infra.queue import JobContext
 
 log = structlog.get_logger(__name__)
 
-BATCH = 1000  # rows in one transaction, which takes 20 to 40 ms: locks are short
+# Rows in one transaction, which takes 20 to 40 ms: locks are short. A piece of long rows has fewer.
+BATCH = 1000
 LOOK_FOR_CLICKS = 0.5  # seconds between reads of a stream that has no new entries
 TRIM_EVERY = 10.0  # seconds
 
 RESUME_EVERY = 5.0  # seconds
-# An import without progress for this long has lost its job: Redis was down, or the worker died.
-STALLED_AFTER = timedelta(seconds=15)
 
 KEEP_EXPIRED = timedelta(days=30)  # an expired link answers 410 this long, then 404
 KEEP_IMPORTS = timedelta(days=30)
+
+
+async def enqueue_import(resources: Resources, import_id: UUID) -> None:
+    """Have the worker import it, unless its job waits already. Call this after the commit."""
+    await resources.enqueuer.enqueue_once(
+        f"import:{import_id}", run_import, import_id=str(import_id)
+    )
 
 
 async def run_import(context: JobContext, *, import_id: str) -> None:
@@ -39,21 +46,29 @@ async def run_import(context: JobContext, *, import_id: str) -> None:
     resources: Resources = context["resources"]
     job_id = UUID(import_id)
     async with transaction(resources.sessions) as session:
-        loaded = await imports.load_source(session, import_id=job_id)
-    if loaded is None:
-        return
-    source, start = loaded
-    batches = _batches(read_rows(source, start=start))
-    rows = next(batches, [])
-    while True:
-        following = next(batches, None)
-        if not await _run_batch(resources, job_id, rows, last=following is None):
-            log.info("import_is_done_elsewhere", import_id=import_id)
-            return
-        if following is None:
+        start = await lifecycle.begin_attempt(session, import_id=job_id)
+    if start is not None and await _import_all(resources, job_id, start):
+        log.info("import_finished", import_id=import_id)
+    else:
+        log.info("import_is_done_elsewhere", import_id=import_id)
+
+
+async def _import_all(resources: Resources, job_id: UUID, start: int) -> bool:
+    """Import the rows from line `start` on. Returns False if another worker has, or it failed."""
+    reader = CsvReader()
+    for number in itertools.count():
+        async with reading(resources.sessions) as session:
+            piece = await lifecycle.load_piece(session, import_id=job_id, number=number)
+        if piece is None and number == 0:
+            return False
+        rows = reader.rows(piece or b"", last=piece is None)
+        for batch in _batches(row for row in rows if row.number >= start):
+            if not await _run_batch(resources, job_id, batch):
+                return False
+        if piece is None:
             break
-        rows = following
-    log.info("import_finished", import_id=import_id)
+    async with transaction(resources.sessions) as session:
+        return await lifecycle.finish(session, import_id=job_id)
 
 
 def _batches(rows: Iterator[CsvRow]) -> Iterator[list[CsvRow]]:
@@ -61,10 +76,10 @@ def _batches(rows: Iterator[CsvRow]) -> Iterator[list[CsvRow]]:
         yield batch
 
 
-async def _run_batch(resources: Resources, job_id: UUID, rows: list[CsvRow], *, last: bool) -> bool:
-    """Import the rows. Returns False if another worker has imported them."""
+async def _run_batch(resources: Resources, job_id: UUID, rows: list[CsvRow]) -> bool:
+    """Import the rows. Returns False if another worker has imported them, or the import failed."""
     async with transaction(resources.sessions) as session:
-        made = await imports.apply_batch(session, import_id=job_id, rows=rows, last=last)
+        made = await imports.apply_batch(session, import_id=job_id, rows=rows)
         cache = runtime_of(resources).cache
         # An entry may say that they do not exist.
         await invalidate(session, resources.breaker, cache, slugs=made or [])
@@ -87,38 +102,31 @@ async def roll_up_clicks(resources: Resources) -> None:
 
 
 async def resume_imports(resources: Resources) -> None:
-    """Enqueue imports that have lost their job. Runs until the worker stops."""
+    """Enqueue imports that have lost their job, or failed. Runs until the worker stops."""
     while True:
         async with transaction(resources.sessions) as session:
-            stalled = list(
-                await session.scalars(
-                    update(Import)
-                    .where(
-                        Import.status != ImportStatus.FINISHED,
-                        Import.updated_at < func.now() - STALLED_AFTER,
-                    )
-                    .values(updated_at=func.now())
-                    .returning(Import.id)
-                    .execution_options(synchronize_session=False)
-                )
-            )
-        for import_id in stalled:
-            log.info("import_resumed", import_id=str(import_id))
-            await resources.enqueuer.enqueue(run_import, import_id=str(import_id))
+            stalled = await lifecycle.take_stalled(session)
+            given_up = await lifecycle.give_up(session)
+        for import_id, attempts in stalled:
+            log.info("import_resumed", import_id=str(import_id), attempts=attempts)
+            await enqueue_import(resources, import_id)
+        for import_id in given_up:
+            log.error("import_failed", import_id=str(import_id))
         await asyncio.sleep(RESUME_EVERY)
 
 
 async def purge(context: JobContext) -> None:
-    """Delete links that expired long ago with their clicks, and old imports with their errors."""
+    """Delete links that expired long ago with their clicks, old hours, and old imports."""
     resources: Resources = context["resources"]
     delete = partial(delete_in_batches, resources.sessions)
     expired = Link.expires_at < func.now() - KEEP_EXPIRED
-    old = and_(
-        Import.status == ImportStatus.FINISHED, Import.created_at < func.now() - KEEP_IMPORTS
-    )
+    ended = and_(Import.status.in_(ENDED), Import.created_at < func.now() - KEEP_IMPORTS)
+    old = or_(ended, lifecycle.abandoned())
     # First what refers to them: a link may have thousands of counts, an import as many errors.
     await delete(ClickCount, ClickCount.link_id.in_(select(Link.id).where(expired)))
     links = await delete(Link, expired)
+    days = timedelta(days=resources.settings.of(LinksSettings).click_history_days)
+    hours = await delete(ClickCount, ClickCount.hour < func.now() - days)
     await delete(RowError, RowError.import_id.in_(select(Import.id).where(old)))
     files = await delete(Import, old)
-    log.info("purged", links=links, imports=files)
+    log.info("purged", links=links, hours=hours, imports=files)

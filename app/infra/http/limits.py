@@ -24,7 +24,7 @@ from app.errors import RateLimited
 from app.infra.cancelling import cancel_all
 from app.infra.redis import CircuitBreaker, RedisUnavailable
 
-Kind = Literal["read", "write", "login"]
+Kind = Literal["read", "write", "login", "miss"]
 
 SHARE_EVERY = 0.25  # seconds
 MOST_AT_ONCE = 500  # callers in one exchange, which REDIS_TIMEOUT limits
@@ -85,6 +85,7 @@ class RateLimiter:
             "read": Rate.parse(settings.rate_limit_read),
             "write": Rate.parse(settings.rate_limit_write),
             "login": Rate.parse(settings.rate_limit_login),
+            "miss": Rate.parse(settings.rate_limit_miss),
         }
         self._windows: dict[Counted, Window] = {}
         self._news: set[Counted] = set()  # whose counts Redis does not have yet
@@ -94,6 +95,14 @@ class RateLimiter:
         who = Counted(kind, caller)
         self._admit(who).own += 1
         self._news.add(who)
+
+    def give_back(self, kind: Kind, caller: str) -> None:
+        """Take back a `hit` that has turned out not to count."""
+        who = Counted(kind, caller)
+        window = self._windows.get(who)
+        if window is not None:
+            window.own -= 1
+            self._news.add(who)
 
     def check(self, kind: Kind, caller: str) -> None:
         """Raise `RateLimited` if one more request would exceed the limit. Counts nothing."""

@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.features.links import csvfile
@@ -13,17 +13,32 @@ from app.features.links.csvfile import (
     LONGEST_ROW,
     MOST_LINES,
     MOST_LINES_A_ROW,
+    CsvReader,
     CsvRow,
-    count_rows,
-    read_rows,
 )
 from app.features.links.errors import FileInvalid
 
 HEADER = b"url,slug,title,expires_at\n"
 
 
-def rows(source: bytes, *, start: int = 2) -> list[CsvRow]:
-    return list(read_rows(source, start=start))
+def count_rows(source: bytes, *, size: int = 100_000) -> int:
+    """As an upload of pieces of this size counts them."""
+    reader = CsvReader()
+    for piece in pieces(source, size):
+        reader.count(piece)
+    reader.count(b"", last=True)
+    return reader.total
+
+
+def rows(source: bytes, *, size: int = 100_000) -> list[CsvRow]:
+    """As the worker reads them."""
+    reader = CsvReader()
+    found = [row for piece in pieces(source, size) for row in reader.rows(piece)]
+    return [*found, *reader.rows(b"", last=True)]
+
+
+def pieces(source: bytes, size: int) -> list[bytes]:
+    return [source[begin : begin + size] for begin in range(0, len(source), size)]
 
 
 def fault_of(line: bytes) -> str | None:
@@ -63,12 +78,21 @@ class TestAnything:
         assert [row.values for row in rows(text.getvalue().encode())] == expected
 
     @given(
-        st.binary().map(lambda data: HEADER + b"https://example.com/,,,\n" + data),
-        st.integers(2, 9),
+        st.lists(
+            st.binary(max_size=60)
+            | st.sampled_from([b"\n", b'"', b" " * (LONGEST_ROW + 9), b"a," * LONGEST_ROW])
+        ).map(lambda parts: HEADER + b"https://example.com/,,,\n" + b"".join(parts)),
+        st.sampled_from([1, 7, 1000, LONGEST_ROW]),
     )
-    def test_reading_can_go_on_at_any_row(self, source: bytes, start: int) -> None:
-        later = [row for row in rows(source) if row.number >= start]
-        assert rows(source, start=start) == later
+    @settings(max_examples=25)  # a file of 100 kB has as many pieces
+    def test_where_it_is_cut_into_pieces_makes_no_difference(
+        self, source: bytes, size: int
+    ) -> None:
+        if size < 1000:
+            source = source[:3000]
+        whole = rows(source, size=len(source))
+        assert rows(source, size=size) == whole
+        assert count_rows(source, size=size) == len(whole)
 
 
 class TestHeader:
@@ -192,3 +216,5 @@ class TestSize:
             count_rows(most + b"a,,,")
         with pytest.raises(FileInvalid, match=f"more than {MOST_LINES} lines"):
             count_rows(HEADER + b"\n" * MOST_LINES + b"a,,,\n")
+        with pytest.raises(FileInvalid, match=f"more than {MOST_LINES} lines"):
+            count_rows(HEADER + b"\n" * MOST_LINES + b"a,,,\n", size=999)

@@ -11,8 +11,7 @@ from tests.service import App
 
 IMPORTS = "/api/v1/imports"
 LARGEST = 10 * 1024 * 1024  # MAX_UPLOAD_BYTES
-# A few copies of the largest file: the pieces that arrive, the whole, and the form's own.
-MEGABYTES = 96
+MEGABYTES = 24  # a few pieces of a file, and its rows; much less than the file
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +41,6 @@ class TestBombs:
             pytest.param(filled(b"", b'"'), id="quotes"),
             pytest.param(filled(b"", b"\x00"), id="zeros"),
             pytest.param(filled(b"url\n", b"\n"), id="line breaks below a header"),
-            pytest.param(filled(b"url\n", b"\r"), id="carriage returns below a header"),
             pytest.param(filled(b"url\n", b" \n"), id="blank lines"),
             pytest.param(
                 filled(b"url\nhttps://example.com/\n", b"\n"), id="one row and line breaks"
@@ -63,6 +61,7 @@ class TestBombs:
         [
             pytest.param(filled(b"url\n", b","), id="commas"),
             pytest.param(filled(b"url\n", b'"'), id="quotes"),
+            pytest.param(filled(b"url\n", b"\r"), id="carriage returns"),
             pytest.param(filled(b"url\nhttps://example.com/", b"a"), id="a giant field"),
             pytest.param(
                 b'url,title\nhttps://example.com/,"' + b"a\n" * 90_000, id="an open quote"

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from app.features.links import imports
-from app.features.links.csvfile import read_rows
+from app.features.links.csvfile import CsvReader
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from tests.conftest import MakeClient, MakeToken
@@ -58,9 +58,9 @@ class TestProgress:
         assert tags[waiting.elements.index(refresh) - 1] == "noscript"
 
         import_id = UUID(address.rpartition("/")[2])
-        rows = list(read_rows(csv_of(*lines), start=2))
+        rows = list(CsvReader().rows(csv_of(*lines), last=True))
         async with transaction(resources.sessions) as session:
-            await imports.apply_batch(session, import_id=import_id, rows=rows[:3], last=False)
+            await imports.apply_batch(session, import_id=import_id, rows=rows[:3])
         live = waiting.one("body").attributes["data-live"]
         assert bar(await home(browser, live)) == (3, 4)
 

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from app.features.links import imports
 from app.features.links.imports import derive_slug
-from app.features.links.models import Import
+from app.features.links.models import ImportPiece
 from app.features.links.service import ALPHABET
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
@@ -42,6 +42,7 @@ class TestRows:
             "total": 3,
             "done": 3,
             "failed": 0,
+            "failure": None,
             "errors": [],
             "next_errors_after": None,
         }
@@ -198,11 +199,11 @@ class TestRead:
         self, api: httpx.AsyncClient, resources: Resources
     ) -> None:
         job = await upload(api, "https://example.com/,one,,")
-        assert await source_of(resources) == csv_of("https://example.com/,one,,")
+        assert await source_of(resources) == [csv_of("https://example.com/,one,,")]
         await work(resources, job)
-        assert await source_of(resources) is None
+        assert await source_of(resources) == []
 
 
-async def source_of(resources: Resources) -> bytes | None:
+async def source_of(resources: Resources) -> list[bytes]:
     async with transaction(resources.sessions) as session:
-        return (await session.scalars(select(Import.source))).one()
+        return list(await session.scalars(select(ImportPiece.content)))

@@ -11,10 +11,11 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from app.features.links import imports, tasks
+from app.features.links import lifecycle, tasks
 from app.features.links.cache import STREAM
-from app.features.links.csvfile import read_rows
-from app.features.links.imports import apply_batch, load_source
+from app.features.links.csvfile import CsvReader
+from app.features.links.imports import apply_batch
+from app.features.links.lifecycle import begin_attempt, load_piece
 from app.features.links.tasks import resume_imports, roll_up_clicks, run_import
 from app.infra.db import transaction
 from app.infra.feature import Task
@@ -23,7 +24,7 @@ from app.infra.queue import make_queue
 from tests.features.links.conftest import LINKS
 from tests.features.links.counting import append, counts, id_of
 from tests.features.links.uploading import age, result, upload, work
-from tests.live import Live
+from tests.live import Live, redis_admin
 from tests.logs import captured_logs, named
 from tests.polling import eventually
 
@@ -39,10 +40,10 @@ async def do_first_batch(resources: Resources, job: dict[str, Any]) -> None:
     """What a worker has done when it dies after its first batch."""
     job_id = UUID(job["id"])
     async with transaction(resources.sessions) as session:
-        loaded = await load_source(session, import_id=job_id)
-        assert loaded is not None
-        rows = list(read_rows(loaded[0], start=2))[:2]
-        assert await apply_batch(session, import_id=job_id, rows=rows, last=False)
+        assert await begin_attempt(session, import_id=job_id) == 2
+        piece = await load_piece(session, import_id=job_id, number=0)
+        rows = list(CsvReader().rows(piece or b"", last=True))[:2]
+        assert await apply_batch(session, import_id=job_id, rows=rows)
 
 
 class TestImport:
@@ -74,15 +75,15 @@ class TestImport:
     ) -> None:
         """Its job was given to another worker, because it seemed to be dead."""
         job = await upload(api, *ROWS)
-        load = load_source
+        begin = begin_attempt
 
-        async def load_and_be_overtaken(*args: Any, **kwargs: Any) -> Any:
-            loaded = await load(*args, **kwargs)
-            monkeypatch.setattr(imports, "load_source", load)
+        async def begin_and_be_overtaken(*args: Any, **kwargs: Any) -> Any:
+            start = await begin(*args, **kwargs)
+            monkeypatch.setattr(lifecycle, "begin_attempt", begin)
             await overtake(resources, job)
-            return loaded
+            return start
 
-        monkeypatch.setattr(imports, "load_source", load_and_be_overtaken)
+        monkeypatch.setattr(lifecycle, "begin_attempt", begin_and_be_overtaken)
         with captured_logs() as events:
             await work(resources, job)
         assert named(events, "import_is_done_elsewhere")
@@ -138,8 +139,10 @@ class TestResume:
         _moving, stalled, finished = jobs
         await work(live.resources, finished)
         for job in (stalled, finished):
-            await age(live.resources, job, tasks.STALLED_AFTER + timedelta(seconds=5))
+            await age(live.resources, job, lifecycle.STALLED_AFTER + timedelta(seconds=5))
         assert await enqueued(live.resources) == [job["id"] for job in jobs]
+        with redis_admin(live.resources.settings) as admin:
+            admin.flushdb()  # which loses the jobs
         for expected in ([stalled["id"]], []):
             with captured_logs() as events:
                 async with looping(resume_imports, live.resources):

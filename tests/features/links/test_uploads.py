@@ -43,7 +43,7 @@ class TestUpload:
         job = answer.json()
         assert answer.status_code == 202
         assert answer.headers["location"] == f"{IMPORTS}/{job['id']}"
-        progress = {"status": "queued", "total": 1, "done": 0, "failed": 0}
+        progress = {"status": "queued", "total": 1, "done": 0, "failed": 0, "failure": None}
         assert job == {"id": job["id"], **progress}
         found = (await api.get(answer.headers["location"])).json()
         assert found == {**job, "errors": [], "next_errors_after": None}

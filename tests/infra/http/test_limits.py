@@ -28,7 +28,8 @@ def limiter_of(resources: Resources, rate: str = "3/hour") -> RateLimiter:
 
 
 def make_limiter(settings: Settings, redis: Redis, rate: str) -> RateLimiter:
-    rates = {"rate_limit_read": rate, "rate_limit_write": rate, "rate_limit_login": rate}
+    kinds = ("read", "write", "login", "miss")
+    rates = {f"rate_limit_{kind}": rate for kind in kinds}
     return RateLimiter(settings.model_copy(update=rates), redis, CircuitBreaker(2))
 
 

@@ -103,6 +103,14 @@ def counts(service: Service) -> Counter[str]:
     return Counter(dict(rows))
 
 
+def totals(service: Service) -> Counter[str]:
+    """As the API shows them."""
+    rows = service.query(
+        "SELECT slug, kept.clicks FROM click_totals AS kept JOIN links ON id = link_id"
+    )
+    return Counter(dict(rows))
+
+
 def wait_until_reconciled(service: Service) -> float:
     """Return once nothing is left to count, in the stream or among what was never confirmed."""
 
@@ -137,6 +145,7 @@ class TestClicksAreCountedExactlyOnce:
             await app_phase.run(visitors, service)
         log.info("reconciled after %.1f s", wait_until_reconciled(service))
         counted = counts(service)
+        assert totals(service) == counted
         for phase in (*before_app, app_phase):
             log.info("%s: %s", phase.name, phase.figures(visitors, counted))
         log.info("slowest redirect: %.3f s; %d found no app", visitors.slowest, visitors.refused)
