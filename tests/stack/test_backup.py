@@ -49,7 +49,8 @@ class TestBackup:
         token, file = stack.make_token("tokens:write"), tmp_path / "of.dump"
         extension = "pg_stat_statements"
         sql(stack, f"CREATE EXTENSION {extension}")
-        sql(stack, "REVOKE ALL ON tokens FROM drydock_app; ALTER TABLE tokens OWNER TO drydock")
+        sql(stack, "REVOKE ALL ON tokens FROM drydock_app")
+        sql(stack, "ALTER TABLE tokens OWNER TO drydock")
         stack.script("backup", str(file))
         stack.script("restore", str(file))
         assert sql(stack, OWNERS) == ["drydock_owner"]

@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 # A backup with this takes a minute to load into a database of another name.
 SLOW = """
 CREATE MATERIALIZED VIEW slow AS
-SELECT pg_sleep(CASE current_database() WHEN 'drydock' THEN 0 ELSE 60 END) IS NULL AS slept
+SELECT pg_sleep(CASE current_database() WHEN 'drydock'
+    THEN 0 ELSE 60 END) IS NULL AS slept
 """
 LOADS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
 ALONE = ["drydock", "postgres"]  # the databases of a stack without a restore under way
