@@ -131,23 +131,20 @@ class TestFailed:
         check_problem(answer, 404, "import_not_found")
 
     async def test_on_the_page(
-        self, client: httpx.AsyncClient, resources: Resources, make_token: MakeToken
+        self, api: httpx.AsyncClient, resources: Resources, make_session: MakeToken
     ) -> None:
-        token = await make_token()
-        client.headers["Authorization"] = f"Bearer {token}"
-        job = await upload(client, ROW)
-        del client.headers["Authorization"]
-        client.cookies[COOKIE] = token
+        job = await upload(api, ROW)
+        api.cookies[COOKIE] = await make_session()
         await fail(resources, job)
         address = f"/page/imports/{job['id']}"
-        page = Page((await client.get(address)).text)
+        page = Page((await api.get(address)).text)
         assert "Import failed" in page.text
         assert "given up after 5 attempts" in page.text
         assert "data-live" not in page.one("body").attributes
         form = page.one("form", action=f"{address}/retry")
-        answer = await client.post(form.attributes["action"])
+        answer = await api.post(form.attributes["action"])
         assert (answer.status_code, answer.headers["location"]) == (303, address)
-        assert "It waits for the worker." in Page((await client.get(address)).text).text
+        assert "It waits for the worker." in Page((await api.get(address)).text).text
 
     async def test_operators_see_it(self, api: httpx.AsyncClient, resources: Resources) -> None:
         await upload(api, ROW)
