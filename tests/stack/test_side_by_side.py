@@ -18,7 +18,7 @@ from tests.polling import until
 from tests.sockets import unused_port
 from tests.stack.development import DEVELOPMENT
 from tests.stack.source import copy_of_repository, own_name, run
-from tests.stack.stack import Stack
+from tests.stack.stack import PATIENCE, Stack
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -130,11 +130,11 @@ def running(host: Host, link: Path, tmp_path_factory: pytest.TempPathFactory) ->
         return httpx.get(f"http://127.0.0.1:{host.environment['PORT']}/health").is_success
 
     try:
-        until(is_up, within=180)
+        until(is_up, within=2 * PATIENCE)
         yield host
     finally:
         os.killpg(process.pid, signal.SIGINT)
-        process.wait(60)
+        process.wait(PATIENCE)
 
 
 @pytest.fixture(scope="module")
