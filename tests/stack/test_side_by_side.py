@@ -245,6 +245,18 @@ class TestOtherFolder:
             away.rename(host.production.source)
         assert f"is the production stack of {host.production.source}. Run the command there" in said
 
+    @pytest.mark.long
+    def test_a_moved_folder(self, host: Host) -> None:
+        here, environment = host.production.source, {**host.environment, "TAKEOVER": "yes"}
+        moved = here.rename(here.with_name("moved"))
+        up = ["deploy/compose", "up", "--detach", "--wait", "--no-build", "--force-recreate"]
+        try:
+            run(up, cwd=moved, env=environment)
+            assert host.make("backup", folder=moved).endswith("exit 0")
+        finally:
+            moved.rename(here)
+            run(up, cwd=here, env=environment)
+
     def test_a_take_over(self, host: Host, other: Path) -> None:
         assert host.make("backup", {"TAKEOVER": "yes"}, folder=other).endswith("exit 0")
 
