@@ -4,9 +4,12 @@
 
 # Variables that may be set, as in: make dev PORT=8010
 # By default the Python of .venv, or else the first that is 3.11 or newer.
-PYTHON ?= $(or $(shell dev/python),python3)
+# Not with ?=, which would search again at each use.
+ifndef PYTHON
+PYTHON := $(or $(shell dev/python),python3)
+endif
 # docker or embedded, also in .env. By default make dev takes docker if a Docker Engine answers.
-RUNTIME ?= $(firstword $(shell sed -n 's/^RUNTIME=//p' .env 2>/dev/null | tr -d '"\r'\'))
+RUNTIME ?= $(firstword $(shell sed -n 's/^ *\(export \)*RUNTIME=//p' .env 2>/dev/null | tr -d '"\r'\'))
 # The tests to run, as in: make test T="tests/test_health.py -k frozen"
 T ?=
 # A stranger may have chosen TAG, IMAGE, FROM, FILE, REGISTRY or REPOSITORY: a git tag may be called v1;id.
@@ -22,7 +25,7 @@ MISSPELT = RUNTIME=$(RUNTIME): choose docker or embedded
 BEST = $(if $(HAS_PYTHON),$(shell $(PYTHON) dev/bootstrap.py doctor --choose),$(if $(shell command -v docker 2>/dev/null),docker,embedded))
 HAS_PYTHON = $(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null)
 # The runtime that runs now. make asks only if a target uses it.
-WHERE = $(or $(CHOSEN),$(if $(shell dev/within 10 sh -c 'deploy/project --running 2>&3' 3>&2),docker,embedded))
+WHERE = $(or $(CHOSEN),$(shell dev/within 10 deploy/project --where),embedded)
 # Commands of development's containers begin with this. It fails if the stack of that name is another
 # clone's or production's.
 DEVELOPMENT_ONLY = @deploy/project development >/dev/null
@@ -277,7 +280,7 @@ dev-docker:
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 		exec $(PYTHON) dev/bootstrap.py stack; \
 	else \
-		deploy/project development >/dev/null && exec docker compose up --build; \
+		deploy/project --claim && exec docker compose up --build; \
 	fi
 
 .PHONY: migrate-embedded migration-embedded psql-embedded redis-cli-embedded
@@ -305,6 +308,11 @@ psql-docker:
 redis-cli-docker:
 	$(DEVELOPMENT_ONLY)
 	@exec docker compose exec $(NO_TTY) redis sh -c 'REDISCLI_AUTH="$$(cat /tmp/admin)" exec redis-cli --user admin'
+
+.PHONY: migrate-production migration-production psql-production redis-cli-production
+migrate-production migration-production psql-production redis-cli-production:
+	@echo 'This command is for development, and this folder runs production. docs/operations.md has the' \
+		'commands of production. To use development all the same, add RUNTIME=embedded or RUNTIME=docker.' >&2; exit 1
 
 .PHONY: tools
 tools: env

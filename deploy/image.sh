@@ -32,6 +32,15 @@ keep() {
   docker tag "$id" "$1.id-${id:0:12}" && printf '%s' "$1.id-${id:0:12}"
 }
 
+# Removes the lasting name $1 of an image of this host, unless the other arguments have it too.
+forget() {
+  local name=$1 kept
+  shift
+  case $name in *@*) return ;; *.id-*) ;; *) return ;; esac
+  for kept; do [ "$kept" != "$name" ] || return 0; done
+  docker image rm "$name" >/dev/null 2>&1 || true # a container may still have it
+}
+
 # Prints the lasting name of an image, from its registry or from this host.
 resolve() {
   local id

@@ -195,7 +195,8 @@ def own_name(name: str, containers: list[Container]) -> str:
         return name
     before = read_dotenv()
     for variable in (NAME, NAME_OF_ALL):
-        if variable in os.environ or re.search(rf"^\s*{variable}=", before, re.MULTILINE):
+        line = rf"^\s*(export\s+)?{variable}\s*="
+        if variable in os.environ or re.search(line, before, re.MULTILINE):
             raise DevError(f"{variable}={name} is {owner}. Choose another name for this clone.")
     own = f"{name}-{hashlib.sha256(bytes(ROOT)).hexdigest()[:4]}"
     gap = "\n" if before and not before.endswith("\n") else ""

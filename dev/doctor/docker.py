@@ -1,7 +1,6 @@
 """Checks of the Docker Engine, and of this clone's stack in it."""
 
 import os
-import shlex
 import stat
 import subprocess
 from collections.abc import Mapping
@@ -71,7 +70,7 @@ def check_name(machine: Machine) -> Findings:
 
 
 def check_files(machine: Machine) -> Findings:
-    """Whether the containers' users can read the mounted files."""
+    """Whether the containers' users can read what Compose mounts from deploy/."""
     if not machine.uses_docker:
         return
     mounted = [path for path in mounts(machine.config) if path.exists()]
@@ -79,19 +78,20 @@ def check_files(machine: Machine) -> Findings:
         yield bad(
             "files",
             f"the containers' users can't read {', '.join(closed)} (cloned under a strict umask?)",
-            shlex.join(["chmod", "-R", "a+rX", *closed]),
+            "deploy/open-files",
         )
     elif mounted:
         yield ok("files", "the containers' users can read the mounted files")
 
 
 def mounts(config: Mapping[str, Any]) -> list[Path]:
-    """Return what Compose mounts: files, and folders. But not the clone, which its owner reads."""
+    """Return the files and folders of deploy/ that Compose mounts. Others may be secret."""
     entries = [*config.get("configs", {}).values(), *config.get("secrets", {}).values()]
     files = [entry["file"] for entry in entries if "file" in entry]
     volumes = [one for service in config["services"].values() for one in service.get("volumes", ())]
     binds = [one["source"] for one in volumes if one["type"] == "bind"]
-    return sorted({Path(path) for path in (*files, *binds)} - {ROOT})
+    mounted = {Path(path).resolve() for path in (*files, *binds)}
+    return sorted(path for path in mounted if path.is_relative_to(ROOT / "deploy"))
 
 
 def is_readable(path: Path) -> bool:

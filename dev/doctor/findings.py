@@ -12,8 +12,8 @@ from dev.environment import given_environment
 from dev.errors import DevError
 from dev.stack import Container, compose_config, compose_containers, docker
 
-# The Engine for start_interval of health checks, Compose for !override in compose.override.yaml.
-OLDEST = {"Engine": (25, 0), "Compose": (2, 24, 4)}
+# The Engine for networks with IPv6 that name no subnet, Compose for `config --environment`.
+OLDEST = {"Engine": (27, 0), "Compose": (2, 28, 0)}
 
 
 class State(StrEnum):

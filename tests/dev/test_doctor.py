@@ -16,6 +16,7 @@ import pytest
 from dev import doctor, environment, ports, stack
 from dev.doctor import docker, findings, machine
 from dev.doctor.findings import Finding, Machine, State
+from dev.files import ROOT
 
 
 def looked_at(runtime: str = "embedded", **changed: Any) -> Machine:
@@ -157,8 +158,8 @@ class TestDocker:
             ({"Fault": "docker is not installed"}, "is not installed"),
             ({"Fault": "dial unix: permission denied"}, "its socket is closed to this user"),
             ({"Fault": "Docker gives no answer within 5 s"}, "gives no answer within 5 s"),
-            ({**VERSIONS, "ServerVersion": "24.0.9"}, "Engine 24.0.9 is too old, 25.0 or newer"),
-            ({**VERSIONS, "ClientInfo": {}, "Fault": "unknown flag"}, "Compose is missing, 2.24.4"),
+            ({**VERSIONS, "ServerVersion": "26.1.5"}, "Engine 26.1.5 is too old, 27.0 or newer"),
+            ({**VERSIONS, "ClientInfo": {}, "Fault": "unknown flag"}, "Compose is missing, 2.28.0"),
             ({**VERSIONS, "Fault": "no such file: x.yaml"}, "no such file: x.yaml"),
         ],
     )
@@ -184,26 +185,32 @@ class TestDocker:
 
 
 class TestFiles:
-    """A file or folder that the containers' users can't read is found, and the remedy opens it."""
+    """What the containers' users can't read is found, and the remedy opens it, and nothing else."""
 
-    @pytest.mark.parametrize("closed", ["redis.conf", "proxy/features", "proxy/Caddyfile"])
-    def test_remedy(self, clone: Path, closed: str) -> None:
-        (clone / "proxy/features").mkdir(parents=True)
-        (clone / "proxy/Caddyfile").touch()
-        (clone / "redis.conf").touch()
-        shell(clone, "chmod -R a+rX .")
-        binds = [{"type": "bind", "source": str(path)} for path in (clone, clone / "proxy")]
+    @pytest.mark.parametrize("closed", ["redis.conf", "proxy", "proxy/Caddyfile"])
+    def test_remedy(self, clone: Path, tmp_path: Path, closed: str) -> None:
+        shutil.copytree(ROOT / "deploy", clone / "deploy")
+        (tmp_path / "link").symlink_to(clone)
+        seen_by_compose = tmp_path / "link/deploy"
+        secret = tmp_path / "credentials"
+        secret.mkdir(mode=0o700)
+        binds = [
+            {"type": "bind", "source": str(path)}
+            for path in (clone, secret, seen_by_compose / "proxy")
+        ]
         config = {
-            "configs": {"redis": {"file": str(clone / "redis.conf")}},
+            "configs": {"redis": {"file": str(seen_by_compose / "redis.conf")}},
             "services": {"proxy": {"volumes": [*binds, {"type": "volume", "source": "data"}]}},
         }
         seen = looked_at("docker", config=config)
+        shell(clone, "deploy/open-files")
         assert worst(docker.check_files(seen)).state is State.OK
-        (clone / closed).chmod(0o700)
+        (clone / "deploy" / closed).chmod(0o700)
         found = worst(docker.check_files(seen))
         assert (found.state, closed.partition("/")[0] in found.says) == (State.BAD, True)
         shell(clone, found.remedy)
         assert worst(docker.check_files(seen)).state is State.OK
+        assert secret.stat().st_mode & 0o777 == 0o700
 
 
 class TestReport:

@@ -60,6 +60,12 @@ def program(path: Path, text: str) -> Path:
 class TestPython:
     """make takes the Python of .venv, or one that is new enough, and refuses an old one."""
 
+    def test_one_search(self, clone: Path) -> None:
+        search = clone / "dev/python"
+        search.write_text(f"#!/bin/sh\necho >>log\necho {sys.executable}\n")
+        assert run(["make", "--dry-run", "env"], clone).returncode == 0
+        assert (clone / "log").read_text() == "\n"
+
     def chosen(self, clone: Path, *words: str) -> str:
         """Return the Python that runs `make doctor`."""
         path = f"{clone / 'bin'}:/usr/bin:/bin"
@@ -117,7 +123,13 @@ class TestRuntime:
         return done.stdout.partition("\n")[0] + done.stderr
 
     @pytest.mark.parametrize(
-        "line", ["RUNTIME=embedded", 'RUNTIME="embedded" # faster', "RUNTIME='embedded'\r"]
+        "line",
+        [
+            "RUNTIME=embedded",
+            'RUNTIME="embedded" # faster',
+            "RUNTIME='embedded'\r",
+            "export RUNTIME=embedded",
+        ],
     )
     def test_in_dotenv(self, clone: Path, line: str) -> None:
         (clone / ".env").write_text(f"PORT=8001\n{line}\n", newline="")
@@ -176,8 +188,6 @@ class TestUmask:
     """Whatever the umask of the checkout, containers can read what Compose mounts from deploy/."""
 
     def test_open_files(self, clone: Path) -> None:
-        (clone / "deploy/proxy/features").mkdir(exist_ok=True)
-        (clone / "deploy/proxy/features/my own.caddy").touch()
         for path in (clone / "deploy", *(clone / "deploy").rglob("*")):
             path.chmod(path.stat().st_mode & 0o700)
         assert run(["deploy/open-files"], clone).returncode == 0
@@ -209,7 +219,7 @@ class TestEngine:
             ("echo 'no daemon' >&2; exit 1", "no daemon"),
             (
                 """case $1 in info) echo '{"ServerVersion": "28.0.0"}' ;; compose) false ;; esac""",
-                "Compose is missing, 2.24.4 or newer",
+                "Compose is missing, 2.28.0 or newer",
             ),
         ],
     )

@@ -85,17 +85,17 @@ class TestName:
         assert "is the production stack of" in (root / ".env").read_text()
 
     @pytest.mark.parametrize("variable", [NAME, NAME_OF_ALL])
-    @pytest.mark.parametrize("in_dotenv", [True, False])
+    @pytest.mark.parametrize("in_dotenv", ["", "export ", None])
     def test_a_name_that_was_chosen_is_not_replaced(
         self,
         root: Path,
         theirs: Container,
         monkeypatch: pytest.MonkeyPatch,
         variable: str,
-        in_dotenv: bool,  # noqa: FBT001 - a parameter of the test
+        in_dotenv: str | None,
     ) -> None:
-        if in_dotenv:
-            (root / ".env").write_text(f"{variable}=drydock-dev\n")
+        if in_dotenv is not None:
+            (root / ".env").write_text(f"{in_dotenv}{variable}=drydock-dev\n")
         else:
             monkeypatch.setenv(variable, "drydock-dev")
         with pytest.raises(DevError, match=f"{variable}=.*Choose another name"):

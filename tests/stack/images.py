@@ -95,6 +95,16 @@ class Images:
         return run(command, cwd=self.source).strip()
 
 
+def names_in(docker: DockerClient, repository: str) -> list[str]:
+    """Return the names that images have in a repository.
+
+    An image can have names elsewhere too: another run of the tests builds the same bytes.
+    """
+    found = docker.image.list(repository)
+    names = [name for image in found for name in (*image.repo_tags, *image.repo_digests)]
+    return [name for name in names if name.startswith((f"{repository}:", f"{repository}@"))]
+
+
 @contextmanager
 def built_images(docker: DockerClient, source: Path) -> Iterator[Images]:
     images = Images(own_name(), source)
@@ -110,5 +120,4 @@ def built_images(docker: DockerClient, source: Path) -> Iterator[Images]:
     finally:
         if GIVEN and docker.image.exists(GIVEN):
             docker.image.remove(GIVEN, force=True)
-        mine = docker.image.list(images.repository)
-        docker.image.remove([tag for image in mine for tag in image.repo_tags], force=True)
+        docker.image.remove(names_in(docker, images.repository), force=True)

@@ -37,8 +37,8 @@ class Outcome:
     retried: int = 0
     slowest: float = 0.0
 
-    def check(self, least: float, *, held: int = 0) -> None:
-        """Each request was answered without an error, and there were as many as `least`.
+    def check(self, *, held: int = 0) -> None:
+        """Each request was answered without an error. How many there were depends on the machine.
 
         At most `held` requests were held by a process that was killed, and heard 502.
         """
@@ -46,7 +46,7 @@ class Outcome:
         assert self.lost == []
         assert [fault for fault in self.wrong if ": 502 (" not in fault] == []
         assert len(self.wrong) <= held
-        assert self.statuses.total() >= least
+        assert self.statuses.total() > 0
 
     def __str__(self) -> str:
         return (

@@ -52,6 +52,13 @@ def signal_worker(container: Container, name: str) -> str:
     return execute(container, "python", "-c", SIGNAL_WORKER, name)
 
 
+def rights(container: Container, capabilities: str) -> set[str]:
+    """Return the users and the capability sets of all processes of a container."""
+    look = f"grep -hsE '^(Uid|{capabilities}):' /proc/[0-9]*/status || true"  # some end meanwhile
+    lines = [line.split() for line in execute(container, "sh", "-c", look).splitlines()]
+    return {word for _, *words in lines for word in words}
+
+
 def is_ready(container: Container) -> bool:
     """Run the container's health check."""
     try:

@@ -25,7 +25,8 @@ SLOW = (
     b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n{" % BODY
 )
 CLIENTS = 1_500
-SHARE = 128  # half of MAX_CONCURRENT_REQUESTS, which one address may have
+# Megabytes for buffers and code that are needed once: twice what was measured. The bodies have 97.
+ONCE = 15
 MALFORMED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n"
 # Go gives memory back after a collection, which may be two minutes away. This asks for some.
 COLLECT = """
@@ -34,7 +35,7 @@ for _ in range(3):
     u.urlopen("http://localhost:2019/debug/pprof/heap?gc=1").read()
 """
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 def memory(stack: Stack, images: Images, service: str) -> float:
@@ -54,17 +55,16 @@ def uses_less(stack: Stack, images: Images, service: str, most: float) -> bool:
 
 @pytest.fixture(scope="class")
 def unharmed(stack: Stack, images: Images) -> Iterator[None]:
-    """After the tests no container has restarted, and memory is back within 20 percent."""
+    """After the tests no container has restarted, and memory is back within `ONCE`."""
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # many clients need many sockets
-    asyncio.run(slow_posts(port_of(stack), SHARE))  # buffers and code that are needed only once
     starts = stack.starts()
     before = {service: memory(stack, images, service) for service in ATTACKED}
     yield
     assert stack.starts() == starts
     for service in ATTACKED:
-        most = 1.2 * before[service]
-        until(partial(uses_less, stack, images, service, most), within=60, every=2)
+        most = before[service] + ONCE
+        until(partial(uses_less, stack, images, service, most), every=2)
     with stack.client() as client:
         assert client.get("/health").status_code == 200
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.polling import until
+from tests.polling import PATIENCE, until
 from tests.stack.data import kill_postgres, make_token, redis, sql, stored
 from tests.stack.stack import Stack
 
@@ -37,7 +37,7 @@ class TestBackup:
             make_token(api, "too late")
             redis(stack, "set before-the-restore 1")
             stack.script("restore", str(file), TAG="")
-            until(lambda: api.get("/health").status_code == 200, within=30)
+            until(lambda: api.get("/health").status_code == 200)
             assert stored(api) == before
             make_token(api, "after the restore")
         # Redis held data about rows that may be gone.
@@ -68,7 +68,7 @@ class TestBackup:
             stack.up()
             assert api.get("/api/v1/tokens").status_code == 401
             stack.script("restore", str(file), TAG="")
-            until(lambda: api.get("/health").status_code == 200, within=30)
+            until(lambda: api.get("/health").status_code == 200)
             assert stored(api) == before
 
 
@@ -215,7 +215,7 @@ class TestEncryption:
             with pytest.raises(AssertionError, match=r"answered 2(.|\n)*BACKUP_IDENTITY"):
                 stack.script("restore", str(file))
             stack.script("restore", str(file), BACKUP_IDENTITY=str(key))
-            until(lambda: api.get("/health").status_code == 200, within=30)
+            until(lambda: api.get("/health").status_code == 200)
             assert stored(api) == before
 
 
@@ -224,7 +224,7 @@ def held(stack: Stack) -> Iterator[None]:
     """Something holds a lock on a table, and a backup waits for it."""
     hold = "begin; lock table tokens in access exclusive mode; select pg_sleep(60)"
     stack.container("db").execute(["psql", "-U", "drydock", "-c", hold], detach=True)
-    until(lambda: sql(stack, HELD) == ["1"], within=30)
+    until(lambda: sql(stack, HELD) == ["1"])
     yield
     sql(stack, RELEASE)
 
@@ -236,9 +236,9 @@ class TestFailedBackup:
     def test_ctrl_c(self, stack: Stack, tmp_path: Path) -> None:
         file, log = tmp_path / "of.dump", tmp_path / "log"
         backup = stack.start_script("backup", str(file), log=log)
-        until(lambda: list(tmp_path.glob("of.dump*")), within=30)
+        until(lambda: list(tmp_path.glob("of.dump*")))
         os.killpg(backup.pid, signal.SIGINT)
-        assert backup.wait(30) == 130, log.read_text()
+        assert backup.wait(PATIENCE) == 130, log.read_text()
         assert list(tmp_path.glob("of.dump*")) == []
 
     def test_postgres_dies(self, stack: Stack, backups: Path, tmp_path: Path) -> None:
@@ -246,10 +246,10 @@ class TestFailedBackup:
         (backups / TestFolder.OLD).touch()
         stack.change(BACKUP_KEEP="1")
         backup = stack.start_script("backup", log=tmp_path / "log")
-        until(lambda: sql(stack, WAITS) == ["1"], within=30)
+        until(lambda: sql(stack, WAITS) == ["1"])
         kill_postgres(stack)
         try:
-            assert backup.wait(60) == 1
+            assert backup.wait(PATIENCE) == 1
         finally:
             del stack.variables["BACKUP_KEEP"]
             stack.until_healthy("db")

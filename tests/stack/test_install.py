@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from python_on_whales import DockerClient
 
-from tests.stack.images import BROKEN, NEWER, ONE, TWO, Images
+from tests.stack.images import BROKEN, NEWER, ONE, TWO, Images, names_in
 from tests.stack.registry import Registry, running_registry
 from tests.stack.source import run, time_of_commit
 from tests.stack.stack import Stack, production
@@ -73,11 +73,7 @@ def host(
             host = Host(docker, images, registry, stack)
             yield host
             stacks.remove(stack)
-        # By name: by id this would remove the images under test too.
-        found = docker.image.list(host.repository)
-        names = [name for image in found for name in (*image.repo_tags, *image.repo_digests)]
-        mine = [name for name in names if name.startswith(host.repository)]
-        docker.image.remove(mine, force=True)
+        docker.image.remove(names_in(docker, host.repository), force=True)
 
 
 @pytest.mark.usefixtures("newer_image")
@@ -109,7 +105,6 @@ class TestRegistry:
         assert host.stack.versions() == {host.images.version(ONE)}
 
 
-@pytest.mark.long
 @pytest.mark.usefixtures("newer_image")
 class TestMigration:
     """A deploy with a migration makes a backup before it, and can be rolled back."""

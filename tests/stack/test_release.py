@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from python_on_whales import DockerClient
 
 from tests.polling import until
-from tests.stack.images import BROKEN, LAME, ONE, SILENT, TWO
-from tests.stack.stack import Stack, tag_of
+from tests.stack.images import BROKEN, LAME, ONE, SILENT, TWO, Images, names_in
+from tests.stack.stack import PATIENCE, Stack, tag_of
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
@@ -40,13 +41,19 @@ def released(stack: Stack, *words: str) -> str:
 
 
 def says(log: Path, words: str) -> None:
-    until(lambda: words in log.read_text(), within=60)
+    until(lambda: words in log.read_text())
 
 
 def both_exist(stack: Stack) -> None:
-    until(lambda: len(stack.containers("app")) == 2, within=60)
+    until(lambda: len(stack.containers("app")) == 2)
 
 
+def lasting(docker: DockerClient, images: Images) -> set[str]:
+    """Return the tags of the images that deploy/release has given a name that lasts."""
+    return {tag_of(name) for name in names_in(docker, images.repository) if ".id-" in name}
+
+
+@pytest.mark.long
 @pytest.mark.usefixtures("faulty_images")
 class TestBrokenVersion:
     """A version that does not become ready is removed, and says why. The old one serves on."""
@@ -60,17 +67,37 @@ class TestBrokenVersion:
             ("never-built", "There is no image"),
         ],
     )
-    def test_the_old_one_stays(self, stack: Stack, tag: str, reason: str) -> None:
+    def test_the_old_one_stays(
+        self, stack: Stack, docker: DockerClient, images: Images, tag: str, reason: str
+    ) -> None:
         before, container, version = runs(stack), stack.container("app").id, stack.versions()
         with pytest.raises(AssertionError, match="answered 1") as failed:
-            stack.script("release", tag, DEPLOY_TIMEOUT="8")
+            stack.script("release", tag, DEPLOY_TIMEOUT="8" if tag == SILENT else "")
         assert reason in str(failed.value)
         assert re.search(r"The old version( \(\w+\))? stays", str(failed.value))
         assert (runs(stack), stack.container("app").id) == (before, container)
         assert stack.versions() == version
         stack.until_healthy("worker")
+        assert tag not in lasting(docker, images)
 
 
+@pytest.mark.long
+class TestOldImages:
+    """The running image and the one before keep their lasting names, and older ones lose them."""
+
+    def test_three_versions(self, stack: Stack, docker: DockerClient, images: Images) -> None:
+        before, third = runs(stack), "third"
+        docker.image.tag(images.name(before), images.name(third))
+        stack.script("release", other(before))
+        stack.script("release", third)
+        assert lasting(docker, images) >= {third, other(before)}
+        assert before not in lasting(docker, images)
+        stack.script("release", before)
+        stack.script("release", other(before))
+        assert third not in lasting(docker, images)
+
+
+@pytest.mark.long
 class TestTwoAtOnce:
     """The second one is refused, and does no harm to the first."""
 
@@ -80,7 +107,7 @@ class TestTwoAtOnce:
         says(log, "Migrating")
         with pytest.raises(AssertionError, match="Another deploy or restore is under way"):
             stack.script("release", wanted)
-        assert first.wait(120) == 0, log.read_text()
+        assert first.wait(PATIENCE) == 0, log.read_text()
         assert runs(stack) == wanted
 
 
@@ -92,18 +119,20 @@ class TestInterrupted:
         release = stack.start_script("release", other(before), log=log)
         both_exist(stack)
         os.killpg(release.pid, signal.SIGINT)
-        assert release.wait(60) == 130, log.read_text()
+        assert release.wait(PATIENCE) == 130, log.read_text()
         assert f"The old version ({before}) stays" in log.read_text()
         assert (runs(stack), stack.container("app").id) == (before, container)
 
+    @pytest.mark.long
     def test_ctrl_c_is_too_late_while_the_old_ones_finish(self, stack: Stack, log: Path) -> None:
         wanted = other(runs(stack))
         release = stack.start_script("release", wanted, log=log)
         says(log, "Letting")
         os.killpg(release.pid, signal.SIGINT)
-        assert release.wait() == 0, log.read_text()
+        assert release.wait(PATIENCE) == 0, log.read_text()
         assert runs(stack) == wanted
 
+    @pytest.mark.long
     @pytest.mark.parametrize("phase", ["Migrating", "Starting", "replacing the worker"])
     @pytest.mark.parametrize("then", ["release", "rollback"])
     def test_killed_before_the_old_ones_finish(
@@ -114,7 +143,7 @@ class TestInterrupted:
         release = stack.start_script("release", other(before), log=log)
         says(log, phase)
         os.killpg(release.pid, signal.SIGKILL)
-        release.wait()
+        release.wait(PATIENCE)
         with stack.client() as client:
             assert client.get("/health/live").status_code == 200
         wanted, words = (other(before), (other(before),))
@@ -126,19 +155,21 @@ class TestInterrupted:
         assert stack.deployed() == [wanted, *(state if wanted == before else [before])]
         assert stack.oneoffs() == []
 
+    @pytest.mark.long
     def test_killed_while_the_old_ones_finish(self, stack: Stack, log: Path) -> None:
         before = runs(stack)
         release = stack.start_script("release", other(before), log=log)
         says(log, "Letting")
         release.kill()
-        release.wait(10)
+        release.wait(PATIENCE)
         # Its child process still stops the old containers, and holds the lock until then.
-        said = until(lambda: released(stack, before), within=60)
+        said = until(lambda: released(stack, before))
         assert "Cleaning up behind a release that was killed" in said
         assert runs(stack) == before
         assert stack.deployed() == [before, other(before)]
 
 
+@pytest.mark.long
 class TestFullDisk:
     """If its files can't be written, a release changes nothing, or the next one completes it."""
 
@@ -170,6 +201,7 @@ class TestFullDisk:
         assert stack.deployed() == [before, other(before)]
 
 
+@pytest.mark.long
 class TestSameVersion:
     """A release of the running version makes new containers, and keeps the version before."""
 
@@ -182,6 +214,7 @@ class TestSameVersion:
         assert (stack.folder / "deployed").read_text() == deployed
 
 
+@pytest.mark.long
 class TestEarlierRelease:
     """Releases once wrote tags to their state file, and not names of images."""
 
@@ -193,6 +226,7 @@ class TestEarlierRelease:
         assert stack.deployed() == [other(before), before]
 
 
+@pytest.mark.long
 class TestScaled:
     """Each of the old containers gets a new one in its place."""
 

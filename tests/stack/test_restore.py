@@ -12,9 +12,9 @@ import pytest
 from tests.polling import until
 from tests.stack.data import databases, make_token, redis, sql, stored
 from tests.stack.images import NEWER, ONE
-from tests.stack.stack import Stack
+from tests.stack.stack import PATIENCE, Stack
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 # A backup with this takes a minute to load into a database of another name.
 SLOW = """
@@ -54,6 +54,7 @@ class TestDamagedBackup:
             assert api.get("/api/v1/tokens").status_code == 200
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("newer_image")
 class TestOtherVersion:
     """A backup fits the version before and the version after it, whose schemas differ."""
@@ -121,15 +122,15 @@ class Backup:
         """Start a restore; return when it is in this phase."""
         file = self.slow_file if phase == PHASES[0] else self.file
         restore = self.stack.start_script("restore", str(file), log=log)
-        until(lambda: phase in log.read_text(), within=120)
+        until(lambda: phase in log.read_text(), within=PATIENCE)
         if file == self.slow_file:
-            until(lambda: sql(self.stack, LOADS) == ["1"], within=120)
+            until(lambda: sql(self.stack, LOADS) == ["1"], within=PATIENCE)
         return restore
 
     def is_stored(self) -> bool:
         """Tell whether the backup is in place, or the old data. A mixture fails."""
         with self.api() as api:
-            until(lambda: api.get("/health").status_code == 200, within=120)
+            until(lambda: api.get("/health").status_code == 200, within=PATIENCE)
             found = stored(api)
         assert found in (self.inside, self.latest)
         restored = found == self.inside
@@ -154,6 +155,7 @@ def backup(stack: Stack, tmp_path: Path) -> Iterator[Backup]:
 PHASES = ["Loading '", "Migrating it", "Stopping app", "Starting them", "Deleting the old data"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("phase", PHASES)
 class TestPostgresDies:
     """The restore goes back to the old data, and starts Postgres for that. At its end it stays."""
@@ -163,7 +165,7 @@ class TestPostgresDies:
         stack.change(DEPLOY_TIMEOUT="45")
         restore = backup.start(phase, log)
         stack.container("db").kill()
-        code, said = restore.wait(240), log.read_text()
+        code, said = restore.wait(2 * PATIENCE), log.read_text()
         del stack.variables["DEPLOY_TIMEOUT"]
         assert code != 0, said
         restored = phase == PHASES[-1]
@@ -175,6 +177,7 @@ class TestPostgresDies:
         assert backup.is_stored() == restored, said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("phase", PHASES)
 class TestKilled:
     """After kill -9 no data is lost."""
@@ -182,13 +185,14 @@ class TestKilled:
     def test_while(self, backup: Backup, log: Path, phase: str) -> None:
         restore = backup.start(phase, log)
         os.killpg(restore.pid, signal.SIGKILL)
-        restore.wait(10)
+        restore.wait(PATIENCE)
         kept = set(databases(backup.stack))
         assert "drydock" in kept
         if phase == PHASES[0]:
             assert not backup.is_stored()
 
 
+@pytest.mark.long
 class TestDeployAfterKill:
     """A deploy starts the service again, whatever a killed restore left."""
 
@@ -196,6 +200,6 @@ class TestDeployAfterKill:
     def test_it_starts(self, backup: Backup, log: Path, phase: str) -> None:
         restore = backup.start(phase, log)
         os.killpg(restore.pid, signal.SIGKILL)
-        restore.wait(10)
+        restore.wait(PATIENCE)
         backup.stack.script("release", ONE)
         backup.is_stored()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +13,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dev.stack import FOLDER, NAME, NAME_OF_ALL, claim_volume
+from dev.stack import FOLDER, NAME, NAME_OF_ALL, claim_volume, claimed_by
 from tests.polling import until
 from tests.sockets import unused_port
 from tests.stack.development import DEVELOPMENT
 from tests.stack.source import copy_of_repository, own_name, run
-from tests.stack.stack import Stack
+from tests.stack.stack import PATIENCE, Stack
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -129,11 +130,11 @@ def running(host: Host, link: Path, tmp_path_factory: pytest.TempPathFactory) ->
         return httpx.get(f"http://127.0.0.1:{host.environment['PORT']}/health").is_success
 
     try:
-        until(is_up, within=180)
+        until(is_up, within=2 * PATIENCE)
         yield host
     finally:
         os.killpg(process.pid, signal.SIGINT)
-        process.wait(60)
+        process.wait(PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -213,11 +214,14 @@ class TestSharedName:
         assert f"{host.production.name} is the production stack of" in said
         assert not re.search("ALTER ROLE|--volumes|clean-data", said)
 
-    def test_no_development_is_found_there(self, host: Host) -> None:
-        """So psql without RUNTIME is that of the embedded server."""
-        variables = {**host.environment, NAME_OF_ALL: host.production.name}
-        command = ["deploy/project", "--running"]
-        assert run(command, cwd=host.production.source, env=variables) == ""
+    @pytest.mark.parametrize("command", ["psql", "migrate", "migration m=none", "redis-cli"])
+    def test_no_embedded_server_starts_beside_production(self, host: Host, command: str) -> None:
+        name = host.production.name
+        for variables in ({}, {NAME_OF_ALL: name}, {"COMPOSE_FILE": "compose.yaml"}):
+            said = host.make(command, {NAME: own_name(), **variables})
+            assert "is for development, and this folder runs production" in said
+            assert not said.endswith("exit 0")
+        assert not (host.production.source / ".local").exists()
 
 
 class TestOtherFolder:
@@ -229,6 +233,29 @@ class TestOtherFolder:
         said = host.make(command, folder=other)
         assert f"is the production stack of {host.production.source}. Run the command there" in said
         assert host.state(host.production.name) == before
+
+    def test_a_folder_that_is_not_there_may_be_on_a_disk_that_is_not_mounted(
+        self, host: Host, other: Path
+    ) -> None:
+        away = host.production.source.with_name("away")
+        host.production.source.rename(away)
+        try:
+            said = host.make("backup", folder=other)
+        finally:
+            away.rename(host.production.source)
+        assert f"is the production stack of {host.production.source}. Run the command there" in said
+
+    @pytest.mark.long
+    def test_a_moved_folder(self, host: Host) -> None:
+        here, environment = host.production.source, {**host.environment, "TAKEOVER": "yes"}
+        moved = here.rename(here.with_name("moved"))
+        up = ["deploy/compose", "up", "--detach", "--wait", "--no-build", "--force-recreate"]
+        try:
+            run(up, cwd=moved, env=environment)
+            assert host.make("backup", folder=moved).endswith("exit 0")
+        finally:
+            moved.rename(here)
+            run(up, cwd=here, env=environment)
 
     def test_a_take_over(self, host: Host, other: Path) -> None:
         assert host.make("backup", {"TAKEOVER": "yes"}, folder=other).endswith("exit 0")
@@ -243,6 +270,22 @@ print(own_name(sys.argv[1], []))
 
 class TestClaim:
     """Of clones that choose a name at the same moment, one gets it, and the others another one."""
+
+    def test_without_python(self, tmp_path: Path) -> None:
+        """A clone whose containers were removed still has the name, until the clone is deleted."""
+        name = own_name()
+        first, second = (copy_of_repository(tmp_path / folder) for folder in ("first", "second"))
+        claim = ["deploy/project", "--claim"]
+        try:
+            run(claim, cwd=first, env={NAME: name})
+            said = run(claim, cwd=second, env={NAME: name}, check=False)
+            assert f"{name} is the stack of {first}" in said
+            run(claim, cwd=first, env={NAME: name})
+            shutil.rmtree(first)
+            run(claim, cwd=second, env={NAME: name})
+            assert claimed_by(name) == second
+        finally:
+            docker("volume", "rm", claim_volume(name))
 
     @pytest.mark.parametrize("left_by", ["", "/gone"])
     def test_at_once(self, tmp_path: Path, left_by: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from python_on_whales import DockerClient
 
 from tests.sockets import unused_port
+from tests.stack.images import names_in
 from tests.stack.registry import Registry, stop_stage
 from tests.stack.source import own_name, run
 
@@ -70,6 +71,6 @@ def clone_in(docker: DockerClient, folder: Path, registry: Registry) -> Iterator
         yield clone
     finally:
         stop_stage(clone.stage_port)
-        names = clone.app_image, f"{registry.host}/{NAME}"
-        mine = [image for name in names for image in docker.image.list(name)]
-        docker.image.remove([tag for image in mine for tag in image.repo_tags], force=True)
+        repositories = clone.app_image, f"{registry.host}/{NAME}"
+        mine = [name for repository in repositories for name in names_in(docker, repository)]
+        docker.image.remove(mine, force=True)

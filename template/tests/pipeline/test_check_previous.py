@@ -46,11 +46,11 @@ class Repository:
         text = MIGRATION.format(newest=list_revisions()[-1], statement=statement)
         (self.folder / FILE).write_text(text)
 
-    def check(self) -> tuple[int, str]:
+    def check(self, **environment: str) -> tuple[int, str]:
         done = subprocess.run(
             ["deploy/pipeline/check-previous"],
             cwd=self.folder,
-            env={**os.environ, "PREVIOUS": "", "T": SOME},
+            env={**os.environ, "PREVIOUS": "", "T": SOME, **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -103,8 +103,8 @@ class TestVersionBefore:
 class TestSkipped:
     """Where there is no version before, a notice says so."""
 
-    def skipped(self, repository: Repository, why: str) -> None:
-        code, said = repository.check()
+    def skipped(self, repository: Repository, why: str, **environment: str) -> None:
+        code, said = repository.check(**environment)
         assert code == 0
         assert said.startswith("Did not check that the migrations")
         assert why in said
@@ -113,6 +113,17 @@ class TestSkipped:
         self.skipped(repository, "no history of git")
         repository.commit()
         self.skipped(repository, "fetch-depth: 0")
+
+    def test_a_shallow_clone_fails_in_ci(self, repository: Repository) -> None:
+        repository.commit()
+        repository.commit()
+        origin = repository.folder.rename(repository.folder.with_name("origin"))
+        command = ["git", "clone", "--quiet", "--depth=1", origin.as_uri(), str(repository.folder)]
+        run(command, cwd=origin)
+        self.skipped(repository, "fetch-depth: 0", CI="")
+        code, said = repository.check(CI="true")
+        assert code == 1
+        assert "fetch-depth: 0" in said
 
     def test_behind_init(self, repository: Repository) -> None:
         commit = repository.commit()

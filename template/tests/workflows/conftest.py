@@ -14,6 +14,7 @@ from template.tests.pipeline.scripts import stand_in
 from template.tests.workflows.act import Run, run_workflow
 from template.tests.workflows.clone import NAME, Clone
 from tests.sockets import unused_port
+from tests.stack.images import names_in
 from tests.stack.registry import Registry, running_registry, stop_stage
 
 # A fake gh. It has no issues and no releases. It keeps the status of each commit in a file.
@@ -107,6 +108,6 @@ def hub(docker: DockerClient) -> Iterator[Hub]:
         stand_in(folder / "programs", "sudo", "exit 0")  # installs programs; the runner has them
         yield hub
         hub.stop()
-        names = f"drydock-test-{hub.stage_port}", f"{registry.host}/{hub.name}"
-        mine = [image for name in names for image in docker.image.list(name)]
-        docker.image.remove([tag for image in mine for tag in image.repo_tags], force=True)
+        repositories = f"drydock-test-{hub.stage_port}", f"{registry.host}/{hub.name}"
+        mine = [name for repository in repositories for name in names_in(docker, repository)]
+        docker.image.remove(mine, force=True)
