@@ -230,7 +230,8 @@ class TestAtOnce:
         answers = await asyncio.gather(*made[:50], revoked, *made[50:])
         codes = {answer.status_code for answer in answers}
         assert 204 in codes
-        assert codes <= {201, 204, 401}
+        # 503: the parent's row was locked for too long.
+        assert codes <= {201, 204, 401, 503}
         async with transaction(patient.resources.sessions) as session:
             valid = select(func.count()).select_from(Token).where(Token.revoked_at.is_(None))
             assert await session.scalar(valid) == 0
