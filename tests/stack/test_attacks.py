@@ -1,6 +1,7 @@
 """Attacks from outside on the production stack. None restarts a container, or costs it memory."""
 
 import asyncio
+import re
 import resource
 import socket
 import threading
@@ -25,6 +26,9 @@ SLOW = (
     b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n{" % BODY
 )
 CLIENTS = 1_500
+REQUESTS = 240
+LONGEST_PATH = 12_000  # bytes; the proxy takes 16 kB of a header section
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 # Megabytes for buffers and code that are needed once: twice what was measured. The bodies have 97.
 ONCE = 15
 MALFORMED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n"
@@ -96,6 +100,26 @@ class TestHeads:
             context.wrap_socket(plain, server_hostname="localhost") as secured,
         ):
             assert secured.selected_alpn_protocol() == "http/1.1"
+
+
+@pytest.mark.usefixtures("unharmed")
+class TestLog:
+    """Long paths with escape sequences neither flush the logs nor steer the terminal."""
+
+    def test_each_costs_one_short_line(self, stack: Stack) -> None:
+        begin = len(log_of(stack))
+        path = "/%1b%5d52;c;cm0gLXJm%07%c2%9b2J%e2%80%ae" + "%1b" * (LONGEST_PATH // 3)
+        with stack.client() as client:
+            heard = {client.get(path).status_code for _ in range(REQUESTS)}
+        assert heard == {404}
+        until(lambda: log_of(stack).count("cm0gLXJm") >= REQUESTS)
+        logged = log_of(stack)[begin:]
+        assert len(logged) < REQUESTS * 2_500
+        assert CONTROLS.search(logged.replace("\n", "")) is None
+
+
+def log_of(stack: Stack) -> str:
+    return str(stack.container("app").logs())
 
 
 @pytest.mark.usefixtures("unharmed")
