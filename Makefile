@@ -267,7 +267,7 @@ clean-data: ## Remove databases, token and logs, after asking: make clean-data [
 
 # Under a strict umask, the containers' users could not read the files that Compose mounts.
 .PHONY: open-files
-prod deploy dev-docker: open-files
+dev-docker: open-files
 open-files:
 	@deploy/open-files
 

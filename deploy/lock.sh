@@ -4,7 +4,7 @@
 # it, this one ends here.
 #
 # The kernel keeps the lock with the open file 9. macOS has no flock, but its perl can do the same.
-lock=${STATE_DIR:-.deployed}.lock
+lock=.deployed.lock
 exec 9>>"$lock"
 locked=0
 if command -v flock >/dev/null; then
@@ -18,6 +18,6 @@ else
 fi
 case $locked in
   0) echo "$0, process $$" >"$lock" ;;
-  1) echo "Another deploy or restore is under way: $(cat "$lock")" >&2; exit 1 ;;
+  1) holder=$(cat "$lock"); echo "Another deploy or restore is under way: $holder" >&2; exit 1 ;;
   *) echo "$lock can't be locked. Is it on a network file system?" >&2; exit 1 ;;
 esac

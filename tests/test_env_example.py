@@ -11,9 +11,7 @@ from tests.live import ROOT
 
 OTHERS = "Not read by the service:"  # heads the variables of compose and dev/
 # Scripts and tests set these. Nobody writes them to .env.
-OF_SCRIPTS = {
-    *("APP_RELEASE", "COMPOSE_PROJECT_NAME", "DEBUGGER", "DEVELOPMENT_IMAGE", "SECRETS_DIR", "TAG"),
-}
+OF_SCRIPTS = {"APP_RELEASE", "COMPOSE_PROJECT_NAME", "DEBUGGER", "DEVELOPMENT_IMAGE", "TAG"}
 VARIABLE = re.compile(r"^(# )?([A-Z][A-Z0-9_]*)=(.*)$", re.MULTILINE)
 
 

@@ -32,12 +32,13 @@ class Script:
             (programs_folder / name).symlink_to(str(shutil.which(name)))
         self.file = folder / "script"
         self.file.write_text(f'set -euo pipefail\n. "{LOCK}"\necho held\neval "$1"\n')
-        self.environment = {"PATH": str(programs_folder), "STATE_DIR": str(folder / "state")}
+        self.environment = {"PATH": str(programs_folder)}
 
     def start(self, command: str) -> "subprocess.Popen[str]":
         """Return when the script holds the lock."""
         process = subprocess.Popen(
             ["bash", self.file, command],
+            cwd=self.file.parent,
             env=self.environment,
             stdout=subprocess.PIPE,
             text=True,
@@ -49,6 +50,7 @@ class Script:
     def run(self) -> tuple[int, str]:
         done = subprocess.run(
             ["bash", self.file, ":"],
+            cwd=self.file.parent,
             env=self.environment,
             capture_output=True,
             text=True,

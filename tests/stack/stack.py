@@ -1,6 +1,7 @@
 """A Compose project with its own name, ports, volumes and secrets."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -161,7 +162,7 @@ class Stack:
         """
         settings = dict(pair.split("=", 1) for pair in self.container("app").config.env or [])
         del settings["PATH"]
-        files = {file: f"/run/secrets/{file.name}" for file in (self.folder / "secrets").iterdir()}
+        files = {file: f"/run/secrets/{file.name}" for file in (self.source / "secrets").iterdir()}
         container = self.docker.run(
             image,
             command,
@@ -181,7 +182,7 @@ class Stack:
 
     def deployed(self) -> list[str]:
         """Return the tags of the running version and of the one before."""
-        state = self.folder / "deployed"
+        state = self.source / ".deployed"
         return [tag_of(image) for image in state.read_text().split()] if state.exists() else []
 
     def make_token(self, *scopes: str) -> str:
@@ -212,10 +213,10 @@ def project(
     source: Path, folder: Path, *, files: tuple[str, ...], variables: dict[str, str]
 ) -> Iterator[Stack]:
     """A project that is not up yet. The end removes everything of it."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     stack = Stack(source, folder, files, variables)
     stack.change()
-    stack.script("open-files")  # as `make dev` and `make prod` do
+    stack.script("open-files")  # as `make dev` and the scripts of production do
     try:
         yield stack
     finally:
@@ -224,11 +225,10 @@ def project(
 
 @contextmanager
 def production(source: Path, folder: Path, repository: str, tag: str) -> Iterator[Stack]:
+    """A production stack in a copy of `source`, which is `folder`/clone."""
     variables = {
         "APP_IMAGE": repository,
         "TAG": tag,
-        "SECRETS_DIR": str(folder / "secrets"),
-        "STATE_DIR": str(folder / "deployed"),
         "HTTP_BIND": "127.0.0.1",
         "HTTP_PORT": str(unused_port()),
         "HTTPS_PORT": str(unused_port()),
@@ -236,6 +236,8 @@ def production(source: Path, folder: Path, repository: str, tag: str) -> Iterato
         "RATE_LIMIT_WRITE": "1000000/minute",
         "RATE_LIMIT_MISS": "1000000/minute",
     }
-    with project(source, folder, files=("compose.yaml",), variables=variables) as stack:
+    clone = folder / "clone"
+    shutil.copytree(source, clone, symlinks=True)
+    with project(clone, folder, files=("compose.yaml",), variables=variables) as stack:
         stack.script("make-secrets")
         yield stack

@@ -121,6 +121,15 @@ class TestFolder:
         new = Path(code_of(stack, BACKUP_KEEP="2")[1].strip()).name
         assert names(old) == {new, self.OLD, "mine.dump"}
 
+    def test_it_may_be_a_link(self, stack: Stack, backups: Path, tmp_path: Path) -> None:
+        (tmp_path / self.OLD).touch()
+        backups.symlink_to(tmp_path)
+        try:
+            code, said = code_of(stack, BACKUP_KEEP="1")
+            assert (code, names(backups)) == (0, {Path(said.strip()).name})
+        finally:
+            backups.unlink()
+
     def test_without_a_rule_all_stay(self, stack: Stack, old: Path) -> None:
         new = Path(code_of(stack)[1].strip()).name
         assert names(old) == {new, self.OLD, self.OLDER, "mine.dump"}
@@ -265,7 +274,7 @@ class TestNewPassword:
         token = stack.make_token("tokens:write")
         stack.docker.compose.down(quiet=True)
         for name in ("database_password", "database_owner_password"):
-            (stack.folder / "secrets" / name).unlink()
+            (stack.source / "secrets" / name).unlink()
         stack.script("make-secrets")
         stack.up()
         with stack.client(Authorization=f"Bearer {token}") as api:

@@ -95,10 +95,10 @@ class TestSecrets:
     """Passwords are files: neither `docker inspect` nor a process list shows one."""
 
     def test_inspect_shows_none(self, stack: Stack) -> None:
-        folder = stack.folder / "secrets"
+        folder = stack.source / "secrets"
         values = [file.read_text() for file in folder.iterdir()]
         assert values
         for container in stack.docker.compose.ps(all=True):
-            shown = run(["docker", "inspect", container.name], cwd=stack.folder)
-            shown += run(["docker", "top", container.name], cwd=stack.folder, check=False)
+            shown = run(["docker", "inspect", container.name], cwd=stack.source)
+            shown += run(["docker", "top", container.name], cwd=stack.source, check=False)
             assert not [value for value in values if value in shown]

@@ -119,8 +119,7 @@ class TestUnreadable:
         ],
     )
     def test_it_ends_and_names_the_file(self, stack: Stack, service: str, file: str) -> None:
-        top = file.partition("/")[0]
-        path = (stack.folder if top == "secrets" else stack.source) / file
+        path = stack.source / file
         command = ["docker", "compose", "-f", "compose.yaml", "run", "--rm", "--no-deps", "-T"]
         with closed(path):
             said = run([*command, service], cwd=stack.source, env=stack.environment, check=False)
@@ -129,7 +128,7 @@ class TestUnreadable:
 
     def test_a_new_database_too(self, stack: Stack) -> None:
         """It has no password yet. Later it needs the file no more."""
-        path = stack.folder / "secrets/database_password"
+        path = stack.source / "secrets/database_password"
         command = ["docker", "run", "--rm", "--user=999:999", "--tmpfs=/var/lib/postgresql"]
         command += [f"--volume={path}:/password:ro", "--env=POSTGRES_PASSWORD_FILE=/password"]
         with closed(path):
@@ -151,6 +150,34 @@ def closed(path: Path) -> Iterator[None]:
     finally:
         os.chown(path, before.st_uid, before.st_gid)
         path.chmod(before.st_mode)
+
+
+class TestClosedAgain:
+    """git closes files that it writes anew. Each script that starts containers opens them."""
+
+    @pytest.mark.parametrize("words", [["compose", "ps"], ["release", "never-built"]], ids=str)
+    def test_they_are_opened(self, stack: Stack, words: list[str]) -> None:
+        file = stack.source / "deploy/redis.conf"
+        file.chmod(0o600)
+        stack.script(*words, check=False)
+        assert file.stat().st_mode & 0o004
+
+
+class TestCompose:
+    """deploy/compose means the version in .deployed. Earlier releases wrote only its tag there."""
+
+    @pytest.mark.parametrize("name", ["{repository}:one.id-0123456789ab", "one"])
+    def test_it_has_the_running_version(self, stack: Stack, images: Images, name: str) -> None:
+        deployed = stack.source / ".deployed"
+        before = deployed.read_text() if deployed.exists() else None
+        deployed.write_text(f"{name.format(repository=images.repository)} before\n")
+        try:
+            said = stack.script("compose", "config", "--images")
+        finally:
+            deployed.unlink()
+            if before is not None:
+                deployed.write_text(before)
+        assert images.name(name.rpartition(":")[2]) in said.splitlines()
 
 
 class TestDurability:

@@ -176,20 +176,20 @@ class TestFullDisk:
     @pytest.fixture
     def full(self, stack: Stack, request: pytest.FixtureRequest) -> Iterator[Path]:
         """A folder where the release wants to write a file, so that this fails."""
-        obstacle = stack.folder / request.param
+        obstacle = stack.source / request.param
         obstacle.mkdir()
         yield obstacle
         if obstacle.exists():
             obstacle.rmdir()
 
-    @pytest.mark.parametrize("full", ["deployed.journal.new"], indirect=True)
+    @pytest.mark.parametrize("full", [".deployed.journal.new"], indirect=True)
     def test_at_the_start(self, stack: Stack, full: Path) -> None:
         before, container = runs(stack), stack.container("app").id
         with pytest.raises(AssertionError, match=rf"The old version \({before}\) stays"):
             stack.script("release", other(before))
         assert (runs(stack), stack.container("app").id) == (before, container)
 
-    @pytest.mark.parametrize("full", ["deployed.new"], indirect=True)
+    @pytest.mark.parametrize("full", [".deployed.new"], indirect=True)
     def test_at_the_end(self, stack: Stack, full: Path) -> None:
         before = runs(stack)
         with pytest.raises(AssertionError, match="can't be written, so both versions run"):
@@ -207,11 +207,11 @@ class TestSameVersion:
 
     def test_it_is_made_anew(self, stack: Stack) -> None:
         before, container = runs(stack), stack.container("app").id
-        deployed = (stack.folder / "deployed").read_text()
+        deployed = (stack.source / ".deployed").read_text()
         stack.script("release", before)
         assert runs(stack) == before
         assert stack.container("app").id != container
-        assert (stack.folder / "deployed").read_text() == deployed
+        assert (stack.source / ".deployed").read_text() == deployed
 
 
 @pytest.mark.long
@@ -220,7 +220,7 @@ class TestEarlierRelease:
 
     def test_it_can_be_rolled_back(self, stack: Stack) -> None:
         before = runs(stack)
-        (stack.folder / "deployed").write_text(f"{before} {other(before)}\n")
+        (stack.source / ".deployed").write_text(f"{before} {other(before)}\n")
         stack.script("release", "--rollback")
         assert runs(stack) == other(before)
         assert stack.deployed() == [other(before), before]

@@ -1,6 +1,7 @@
 """A restore is all or nothing, whatever the file holds and whoever dies meanwhile."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -190,6 +191,53 @@ class TestKilled:
         assert "drydock" in kept
         if phase == PHASES[0]:
             assert not backup.is_stored()
+
+
+# Runs docker, and waits after the first call that swaps the two databases of Redis.
+WAITS = """#!/bin/sh
+case "$*" in
+  *" swapdb "*)
+    {docker} "$@" || exit
+    [ -e {swapped} ] || {{ touch {swapped}; exec sleep 60; }}
+    ;;
+  *) exec {docker} "$@" ;;
+esac
+"""
+
+
+@pytest.mark.long
+class TestBetween:
+    """Redis is swapped, and Postgres is not yet."""
+
+    @pytest.fixture
+    def swapped(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A file that appears at this moment, at which the next restore waits."""
+        program, file = tmp_path / "bin/docker", tmp_path / "swapped"
+        program.parent.mkdir()
+        program.write_text(WAITS.format(docker=shutil.which("docker"), swapped=file))
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+        return file
+
+    def restore(self, backup: Backup, log: Path, swapped: Path, end: signal.Signals) -> int:
+        restore = backup.start(PHASES[2], log)
+        until(swapped.exists, within=120)
+        os.killpg(restore.pid, end)
+        return restore.wait(240)
+
+    def test_ctrl_c(self, backup: Backup, log: Path, swapped: Path) -> None:
+        assert self.restore(backup, log, swapped, signal.SIGINT) == 130, log.read_text()
+        assert "The database stays as it was" in log.read_text()
+        assert not backup.is_stored()
+
+    def test_a_deploy_after_kill(self, backup: Backup, log: Path, swapped: Path) -> None:
+        """It has the old rows with an empty Redis, not the new rows with the old Redis."""
+        self.restore(backup, log, swapped, signal.SIGKILL)
+        backup.stack.script("release", ONE)
+        with backup.api() as api:
+            until(lambda: api.get("/health").status_code == 200, within=120)
+            assert stored(api) == backup.latest
+        assert redis(backup.stack, "get of-the-old-rows") == ""
 
 
 @pytest.mark.long

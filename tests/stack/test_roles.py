@@ -58,6 +58,19 @@ class TestService:
     def test_it_can_not_log_in_as(self, stack: Stack, user: str) -> None:
         assert "password authentication failed" in attempt(stack, "SELECT 1", user)
 
+    def test_a_password_that_can_not_be_read_changes_nothing(self, stack: Stack) -> None:
+        """It would become an empty one, and nobody could log in."""
+        secret = stack.source / "secrets/database_password"
+        kept = secret.rename(secret.with_suffix(".kept"))
+        secret.mkdir()
+        try:
+            with pytest.raises(AssertionError, match="Is a directory"):
+                stack.script("roles")
+        finally:
+            secret.rmdir()
+            kept.rename(secret)
+        assert attempt(stack, "SELECT 1") == "done"
+
 
 class TestRedis:
     """The service's user of Redis is not its administrator, who has a password of each start."""
@@ -77,7 +90,7 @@ class TestOlderVolume:
     def old(self, source: Path, images: Images, tmp_path: Path) -> Iterator[Stack]:
         """A volume as it was before the roles."""
         with production(source, tmp_path / "stack", images.repository, ONE) as stack:
-            secrets = stack.folder / "secrets"
+            secrets = stack.source / "secrets"
             owner, service = secrets / "database_owner_password", secrets / "database_password"
             kept = owner.read_text()
             owner.write_text(service.read_text())  # a new volume gives this to the superuser

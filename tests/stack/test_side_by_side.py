@@ -17,6 +17,7 @@ from dev.stack import FOLDER, NAME, NAME_OF_ALL, claim_volume, claimed_by
 from tests.polling import until
 from tests.sockets import unused_port
 from tests.stack.development import DEVELOPMENT
+from tests.stack.images import ONE
 from tests.stack.source import copy_of_repository, own_name, run
 from tests.stack.stack import PATIENCE, Stack
 
@@ -259,6 +260,18 @@ class TestOtherFolder:
 
     def test_a_take_over(self, host: Host, other: Path) -> None:
         assert host.make("backup", {"TAKEOVER": "yes"}, folder=other).endswith("exit 0")
+
+    @pytest.mark.parametrize("missing", ["database_password", "redis_password"])
+    def test_a_take_over_without_the_secrets(self, host: Host, other: Path, missing: str) -> None:
+        """New passwords would lock the service out of its data."""
+        name = host.production.name
+        before = host.state(name)
+        shutil.copytree(host.production.source / "secrets", other / "secrets", dirs_exist_ok=True)
+        (other / "secrets" / missing).unlink()
+        said = host.make(f"deploy TAG={ONE}", {"TAKEOVER": "yes"}, folder=other)
+        assert f"secrets/{missing} is missing, and {name} has data. Copy secrets/" in said
+        assert not (other / "secrets" / missing).exists()
+        assert host.state(name) == before
 
 
 CLAIM = """

@@ -55,21 +55,39 @@ class TestRules:
 class TestContainers:
     """Each is replaced alone, and keeps its data. The service recovers without a restart."""
 
-    def up(self, stack: Stack, service: str, *changed: str) -> None:
-        command = ["deploy/compose", "up", "--detach", "--wait", "--no-deps", service]
-        changes = dict(change.split("=") for change in changed)
+    def up(self, stack: Stack, *words: str, **changes: str) -> None:
+        command = ["deploy/compose", "up", "--detach", "--wait", "--no-deps", *words]
         run(command, cwd=stack.source, env={**stack.environment, **changes})
+
+    def test_a_changed_redis_conf(self, stack: Stack) -> None:
+        """Compose does not see the change, so the page has --force-recreate."""
+        file = stack.source / "deploy/redis.conf"
+        text = file.read_text()
+        for seconds in ("61", "60"):
+            new = file.with_suffix(".new")
+            new.write_text(text.replace("tcp-keepalive 60", f"tcp-keepalive {seconds}"))
+            new.replace(file)  # as git does
+            self.up(stack, "redis")
+            self.up(stack, "--force-recreate", "redis")
+            look = (
+                'REDISCLI_AUTH="$(cat /tmp/admin)" redis-cli --user admin config get tcp-keepalive'
+            )
+            assert stack.run_in("redis", "sh", "-c", look).split() == ["tcp-keepalive", seconds]
 
     @pytest.mark.parametrize(
         ("service", "change"),
-        [("db", "DB_MEMORY=600m"), ("redis", "REDIS_MEMORY=450m"), ("proxy", "PROXY_MEMORY=300m")],
+        [
+            ("db", {"DB_MEMORY": "600m"}),
+            ("redis", {"REDIS_MEMORY": "450m"}),
+            ("proxy", {"PROXY_MEMORY": "300m"}),
+        ],
     )
-    def test_one_after_the_other(self, stack: Stack, service: str, change: str) -> None:
+    def test_one_after_the_other(self, stack: Stack, service: str, change: dict[str, str]) -> None:
         token = stack.make_token("tokens:write")
         before = {name: stack.container(name).id for name in ("db", "redis", "proxy", "app")}
         self.up(stack, service)
         assert stack.container(service).id == before[service]
-        self.up(stack, service, change)
+        self.up(stack, service, **change)
         after = {name: stack.container(name).id for name in before}
         assert {name for name in before if before[name] != after[name]} == {service}
         with stack.client(Authorization=f"Bearer {token}") as api:

@@ -44,7 +44,6 @@ class TestTwoCommits:
         repository = f"{clone.registry.host}/{NAME}"
         with production(clone.folder, tmp_path / "stack", repository, first) as stack:
             stacks.append(stack)
-            stack.change(STATE_DIR=".deployed")  # where `make rollback` looks
             docker.pull(f"{repository}:{first}", quiet=True)
             stack.up()
             assert version(stack) == first
@@ -55,6 +54,6 @@ class TestTwoCommits:
             stack.script("release", second)
             assert version(stack) == second
             make = ["make", "rollback"]
-            run(make, cwd=clone.folder, env={**stack.environment, "TAG": second})
+            run(make, cwd=stack.source, env={**stack.environment, "TAG": second})
             assert version(stack) == first
             stacks.remove(stack)
