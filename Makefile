@@ -22,8 +22,8 @@ BUILT = $${APP_IMAGE:-drydock}:$(WANTED)
 CHOSEN = $(if $(filter-out docker embedded,$(RUNTIME)),$(error $(MISSPELT)),$(RUNTIME))
 MISSPELT = RUNTIME=$(RUNTIME): choose docker or embedded
 # What `make dev` takes without RUNTIME. Without Python, only Docker can work.
-BEST = $(if $(HAS_PYTHON),$(shell $(PYTHON) dev/bootstrap.py doctor --choose),$(if $(shell command -v docker 2>/dev/null),docker,embedded))
-HAS_PYTHON = $(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null)
+BEST = $(if $(HAS_PYTHON),$(shell "$(PYTHON)" dev/bootstrap.py doctor --choose),$(if $(shell command -v docker 2>/dev/null),docker,embedded))
+HAS_PYTHON = $(shell "$(PYTHON)" -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null)
 # The runtime that runs now. make asks only if a target uses it.
 WHERE = $(or $(CHOSEN),$(shell dev/within 10 deploy/project --where),embedded)
 # Commands of development's containers begin with this. It fails if the stack of that name is another
@@ -83,7 +83,7 @@ dev: ## Run everything with reload: make dev [RUNTIME=embedded] [PORT=8000]
 
 .PHONY: doctor
 doctor: ## Say what is wrong with this machine, and the remedy
-	@exec $(PYTHON) dev/bootstrap.py doctor $(CHOSEN:%=--runtime=%)
+	@exec "$(PYTHON)" dev/bootstrap.py doctor $(CHOSEN:%=--runtime=%)
 
 .PHONY: test
 test: env $(if $(filter tests/stack% %/stack,$(T)),tools) ## Run the tests: make test [T="tests/test_x.py -k name"]
@@ -260,7 +260,7 @@ clean: ## Remove caches and .venv; the data stays
 
 .PHONY: clean-data
 clean-data: ## Remove databases, token and logs, after asking: make clean-data [YES=1]
-	@exec $(PYTHON) dev/bootstrap.py remove-data $(if $(YES),--yes)
+	@exec "$(PYTHON)" dev/bootstrap.py remove-data $(if $(YES),--yes)
 
 # One target for each RUNTIME. The stack needs no Python. With Python, dev/bootstrap.py gives each
 # clone its own ports and names.
@@ -277,8 +277,8 @@ dev-embedded: env
 
 .PHONY: dev-docker
 dev-docker:
-	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-		exec $(PYTHON) dev/bootstrap.py stack; \
+	@if "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		exec "$(PYTHON)" dev/bootstrap.py stack; \
 	else \
 		deploy/project --claim && exec docker compose up --build; \
 	fi
@@ -320,7 +320,7 @@ tools: env
 
 .PHONY: env
 env:
-	@command -v $(PYTHON) >/dev/null || { echo 'No $(PYTHON) here. Install Python 3.11 or newer, or name one: PYTHON=python3.12' >&2; exit 1; }
-	@$(PYTHON) dev/bootstrap.py
+	@command -v "$(PYTHON)" >/dev/null || { echo 'No $(PYTHON) here. Install Python 3.11 or newer, or name one: PYTHON=python3.12' >&2; exit 1; }
+	@"$(PYTHON)" dev/bootstrap.py
 
 -include template/template.mk # template

@@ -70,7 +70,7 @@ class TestPython:
         """Return the Python that runs `make doctor`."""
         path = f"{clone / 'bin'}:/usr/bin:/bin"
         done = run(["make", "--dry-run", "doctor", *words], clone, PATH=path)
-        return done.stdout.removeprefix("exec ").partition(" dev/bootstrap.py")[0]
+        return done.stdout.removeprefix("exec ").partition(" dev/bootstrap.py")[0].strip('"')
 
     @pytest.fixture
     def old(self, clone: Path) -> Path:
@@ -87,6 +87,13 @@ class TestPython:
         program(old / ".venv/bin/python", f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         assert self.chosen(old) == ".venv/bin/python"
         assert self.chosen(old, "PYTHON=python9") == "python9"
+
+    def test_a_path_with_a_space(self, clone: Path) -> None:
+        python = clone / "a folder/python"
+        program(python, f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        done = run(["make", "doctor", "RUNTIME=embedded", f"PYTHON={python}"], clone)
+        assert "not found" not in done.stderr
+        assert "embedded" in done.stdout
 
     def test_none_at_all(self, old: Path) -> None:
         program(old / "bin/python3.12", OLD_PYTHON)

@@ -69,7 +69,7 @@ class Host:
         containers = docker("ps", "--all", "--quiet", "--no-trunc", "--filter", mine).split()
         volumes = docker("volume", "ls", "--filter", mine, "--format", "{{.Name}}").splitlines()
         shown = docker("inspect", "--format", STATE, *containers) if containers else ""
-        return sorted([*shown.splitlines(), *volumes])
+        return [*sorted(shown.splitlines()), *sorted(volumes)]
 
     def tables(self, name: str) -> str:
         database = f"{name}-db-1"
