@@ -103,5 +103,8 @@ class TestFailover:
 
 async def fail_back(cluster: Cluster) -> None:
     """Close all connections, so that the service opens new ones while both servers run."""
-    closed = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'drydock_app'"
+    closed = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE usename = 'drydock_app'"
+    )
     await asyncio.to_thread(ask, cluster.standby, closed)
