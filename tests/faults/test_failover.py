@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from dev.postgres import SERVICE
 from dev.servers import PostgresServer, scratch_folder, start_postgres, start_redis
 from tests.faults.standby import Standby, ask, make_read_only
 from tests.faults.test_postgres_away import API_LIMIT
@@ -103,8 +104,5 @@ class TestFailover:
 
 async def fail_back(cluster: Cluster) -> None:
     """Close all connections, so that the service opens new ones while both servers run."""
-    closed = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE usename = 'drydock_app'"
-    )
+    closed = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{SERVICE}'"
     await asyncio.to_thread(ask, cluster.standby, closed)
