@@ -80,7 +80,7 @@ def logging_config(level_name: str, *, json: bool) -> dict[str, Any]:
             # `infra.http.middleware` logs each request with its id.
             "uvicorn.access": {"handlers": [], "level": logging.WARNING, "propagate": False},
             # SQLAlchemy's pool logs under the name of its class.
-            "app.infra.db.FairPool": {"level": logging.WARNING},
+            "app.infra.pool.FairPool": {"level": logging.WARNING},
             # SAQ logs a line for each job and each second of cron.
             "saq": {"level": logging.WARNING if level >= logging.INFO else level},
         },

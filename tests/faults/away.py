@@ -47,11 +47,16 @@ async def loading(redis: RedisServer) -> AsyncIterator[None]:
     await asyncio.to_thread(redis.stop)
     redis.settings = {"key-load-delay": str(int(LOADS_FOR / KEYS * 1e6)), **SMALL_STEPS}
     started = asyncio.create_task(asyncio.to_thread(redis.start))
-    await asyncio.to_thread(until, lambda: refusal(redis) == "LOADING")
-    yield
-    assert refusal(redis) == "LOADING", "it was loaded too early"
-    await started
-    redis.settings = {}
+    try:
+        await asyncio.to_thread(until, lambda: refusal(redis) == "LOADING")
+        yield
+        assert refusal(redis) == "LOADING", "it was loaded too early"
+        await started
+    finally:
+        redis.settings = {}
+        if not started.done():  # a failed test must not leave a server that loads for ever
+            redis.process.kill()
+            await asyncio.gather(started, return_exceptions=True)
 
 
 def refusal(redis: RedisServer) -> str:
@@ -70,8 +75,10 @@ async def demoted(redis: RedisServer) -> AsyncIterator[None]:
     """After a failover it is a replica: it answers reads and refuses writes."""
     with Redis.from_url(as_admin(redis.url)) as admin:
         admin.replicaof("127.0.0.1", unused_port())
-        yield
-        admin.replicaof("NO", "ONE")
+        try:
+            yield
+        finally:
+            admin.replicaof("NO", "ONE")
 
 
 @asynccontextmanager
@@ -81,9 +88,11 @@ async def out_of_memory(redis: RedisServer) -> AsyncIterator[None]:
         before = {name: admin.config_get(name)[name] for name in ("maxmemory", "maxmemory-policy")}
         admin.config_set("maxmemory-policy", "noeviction")
         admin.config_set("maxmemory", 1)
-        yield
-        for name, value in before.items():
-            admin.config_set(name, value)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                admin.config_set(name, value)
 
 
 class Proxy:

@@ -99,7 +99,7 @@ class TestRedisRefuses:
             refused = await create_token(client)
         assert statuses == [201] * 5
         assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
-        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        assert 1 <= int(refused.headers["retry-after"]) <= 2 * 60
 
 
 class TestFailover:
