@@ -36,9 +36,8 @@ class TestStart:
 
     def test_everything_is_healthy(self, stack: Stack) -> None:
         for service in ALL:
-            found = stack.container(service)
-            assert found.state.health is not None
-            assert (found.state.health.status, found.restart_count) == ("healthy", 0)
+            stack.until_healthy(service)  # tests before this one may have frozen something
+            assert stack.container(service).restart_count == 0
         [migrate] = stack.containers("migrate", every=True)
         assert (migrate.state.status, migrate.state.exit_code) == ("exited", 0)
 
