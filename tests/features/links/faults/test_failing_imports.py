@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from app.features.links.lifecycle import MOST_ATTEMPTS
@@ -107,10 +108,11 @@ def attempted(service: Service, path: str, number: int) -> Callable[[], Awaitabl
 
 def end_sessions(service: Service) -> None:
     """As Postgres itself does once it notices that a client is gone."""
-    service.query(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE application_name = 'drydock-worker'"
-    )
+    with psycopg.connect(service.postgres.url, autocommit=True) as connection:  # as their own role
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'drydock-worker'"
+        )
 
 
 class TestAnyPhase:
