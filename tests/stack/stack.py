@@ -76,6 +76,7 @@ class Stack:
     files: tuple[str, ...]
     variables: dict[str, str]
     name: str = field(default_factory=own_name)
+    first: dict[str, tuple[str, int]] = field(default_factory=dict)  # `starts` after the first `up`
 
     def change(self, **variables: str) -> None:
         """Change what compose and the scripts of deploy/ see from now on."""
@@ -100,6 +101,7 @@ class Stack:
         self.docker.compose.up(
             detach=True, wait=True, wait_timeout=PATIENCE, quiet=True, pull="missing"
         )
+        self.first = self.first or self.starts()
 
     def scale(self, number: int) -> None:
         """Run so many containers of the app; those that run already stay."""
