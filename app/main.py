@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from anyio.lowlevel import checkpoint
 from fastapi import FastAPI
 from sqlalchemy.orm import configure_mappers
+from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from app.config import Settings
@@ -16,7 +17,7 @@ from app.home.router import router as home_router
 from app.infra.capacity import check_capacity
 from app.infra.feature import CatchAllRouter, UploadRouter, open_features
 from app.infra.http.docs import describe_problems, install_docs
-from app.infra.http.middleware import add_middleware
+from app.infra.http.middleware import BodyLimit, add_middleware
 from app.infra.http.problems import install_problem_handlers
 from app.infra.lifespan import State, open_resources
 from app.infra.logs import configure_logging
@@ -78,7 +79,7 @@ def create_api(settings: Settings, metrics: Metrics) -> FastAPI:
         # A path with a slash too many is not found. It would be a second address otherwise.
         redirect_slashes=False,
         lifespan=lifespan,
-        max_body_size=settings.max_body_bytes,
+        middleware=[Middleware(BodyLimit, limit=settings.max_body_bytes)],
         # `RequestMiddleware` logs and measures requests. FastAPI's own way costs each request 10 %.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )

@@ -42,7 +42,7 @@ class Admission:
         self.at_work += 1
         self.by_client[client] += 1
         try:
-            await self.app(scope, BodyInTime(receive) if _has_body(scope) else receive, send)
+            await self.app(scope, BodyInTime(receive) if has_body(scope) else receive, send)
         finally:
             self.at_work -= 1
             self.by_client[client] -= 1
@@ -77,7 +77,8 @@ class BodyInTime:
         return message
 
 
-def _has_body(scope: Scope) -> bool:
+def has_body(scope: Scope) -> bool:
+    """Whether the request announces a body. Without one of these headers HTTP has none."""
     return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
 
 

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 
 import structlog
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from app.config import Settings
 from app.errors import BadRequest, BodyTooLarge, InternalError
-from app.infra.http.admission import Admission
+from app.infra.http.admission import Admission, has_body
 from app.infra.http.peers import TrustedProxies
 from app.infra.http.problems import problem_response
 from app.infra.metrics import Metrics
@@ -36,7 +37,6 @@ def add_middleware(
     app: ASGIApp, settings: Settings, metrics: Metrics, edges: Sequence[Edge]
 ) -> ASGIApp:
     """Wrap the application in the middleware and the features' edges, the outermost last."""
-    app = OversizeProblems(app)
     for edge in edges:
         app = edge(app)
     app = Admission(app, settings.max_concurrent_requests)
@@ -150,17 +150,22 @@ def _log_request(scope: Scope, status: int, seconds: float) -> None:
     )
 
 
-class OversizeProblems:
-    """Turns the plain-text 413 of Starlette's body limit into a problem document.
+class BodyLimit:
+    """Starlette's limit on a body's size, with a problem document in place of its plain-text 413.
 
-    The body limit answers a too large Content-Length itself, without the exception handlers.
+    The limit answers a too large Content-Length itself, without the exception handlers. It belongs
+    inside FastAPI's outermost middleware, which would log its exception as an error.
+
+    FastAPI's `max_body_size` puts two of these limits around each request, also around one without
+    a body.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, limit: int) -> None:
         self.app = app
+        self.limited = RequestBodyLimitMiddleware(app, limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not has_body(scope):
             await self.app(scope, receive, send)
             return
         request_id = scope["state"]["request_id"]
@@ -178,7 +183,7 @@ class OversizeProblems:
             if not replaced:
                 await send(message)
 
-        await self.app(scope, receive, send_problem)
+        await self.limited(scope, receive, send_problem)
 
 
 def _is_plain_413(message: Message) -> bool:
