@@ -48,6 +48,8 @@ PARALLEL = --numprocesses=auto
 COVERED = --cov --cov-report=term:skip-covered
 # Tests against containers that take minutes have the marker `long`.
 STACK = tests/stack $(wildcard tests/features/*/stack)
+# Traffic through random faults, for SOAK_SECONDS. SOAK_SEED repeats the faults of a run.
+SOAKS = $(wildcard tests/features/*/faults/test_soak.py)
 
 MAKEFLAGS += --no-print-directory
 # If it is set, each start compiles all packages again: 16 s instead of 6.
@@ -100,9 +102,9 @@ check-docker: tools ## An Engine too: the image, the production and the developm
 	@$(CHECK) -m "not long" $(STACK)
 
 .PHONY: check-more
-check-more: tools ## Minutes of load, 20 starts, a slow database, all tests inside the image
-	@STACK_LOAD_SECONDS=60 STACK_UPS=20 STACK_SLOW_INIT=25 $(CHECK) --durations=0 \
-		-o log_cli=true --log-cli-level=INFO $(STACK)
+check-more: tools ## Minutes of load and of faults, 20 starts, a slow database, all tests inside the image
+	@STACK_LOAD_SECONDS=60 STACK_UPS=20 STACK_SLOW_INIT=25 SOAK_SECONDS=$${SOAK_SECONDS:-60} \
+		$(CHECK) --durations=0 -o log_cli=true --log-cli-level=INFO $(STACK) $(SOAKS)
 	@TAG=test deploy/build --quiet --target test >/dev/null
 	@docker run --rm --init --read-only --cap-drop ALL --security-opt no-new-privileges \
 		--tmpfs /tmp:exec,size=2g $${APP_IMAGE:-drydock}:test

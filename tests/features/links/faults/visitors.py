@@ -54,6 +54,7 @@ class Visitors:
     lost: Counter[str] = field(default_factory=Counter)
     refused: int = 0
     others: Counter[int] = field(default_factory=Counter)  # any other answer, by status
+    failed: Counter[str] = field(default_factory=Counter)  # answered with 5xx, by path
     slowest: float = 0.0
     _idle: list[Connection] = field(default_factory=list)
     _writers: list[asyncio.StreamWriter] = field(default_factory=list)
@@ -82,6 +83,14 @@ class Visitors:
                 self.redirected[path] += 1
             else:
                 self.others[answer.status] += 1
+                self.failed[path] += answer.status >= 500
+
+    def unknown(self, path: str) -> int:
+        """How many visits nobody can tell of whether they were counted.
+
+        A 503 may stand for a commit whose confirmation was lost with Postgres.
+        """
+        return self.lost[path] + self.failed[path]
 
     async def follow(self, path: str) -> Answer:
         """One GET. Raises `Refused` and `Lost`."""
