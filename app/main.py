@@ -14,7 +14,7 @@ from app.config import Settings
 from app.health import Health, health_router
 from app.home.router import TEMPLATES as HOME
 from app.home.router import router as home_router
-from app.infra.capacity import check_capacity
+from app.infra.capacity import check_capacity, raise_file_limit
 from app.infra.feature import CatchAllRouter, UploadRouter, open_features
 from app.infra.http.docs import describe_problems, install_docs
 from app.infra.http.middleware import BodyLimit, add_middleware
@@ -55,6 +55,7 @@ def create_api(settings: Settings, metrics: Metrics) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[WebState]:
+        raise_file_limit()
         async with open_resources(settings, name="drydock-web", metrics=metrics) as resources:
             await check_capacity(resources.engine, settings)
             async with (

@@ -1,4 +1,6 @@
-"""Whether the connections of all processes fit into what Postgres allows."""
+"""How many connections there may be: of all processes to Postgres, and of clients to this one."""
+
+import resource
 
 import psycopg
 import structlog
@@ -11,6 +13,8 @@ log = structlog.get_logger(__name__)
 
 RESERVED_CONNECTIONS = 5  # for psql, migrations and backups
 AT_A_DEPLOY = 2  # the old containers and the new ones run at the same time
+
+OPEN_FILES = 4096  # enough for `MAX_CONNECTIONS` and as many that are being refused
 
 # What is left for a role that is no superuser.
 AVAILABLE = text("""
@@ -51,3 +55,15 @@ async def check_capacity(engine: AsyncEngine, settings: Settings) -> None:
             f"{AT_A_DEPLOY} during a deploy + DATABASE_POOL_SIZE for the worker + "
             f"{RESERVED_CONNECTIONS} for psql, migrations and backups"
         )
+
+
+def raise_file_limit() -> None:
+    """Let this process open 4,096 files, or as many as the system lets it choose.
+
+    Many systems start a process with 1,024, or 256 on macOS. A process that has reached its limit
+    closes new connections without an answer.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

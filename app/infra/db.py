@@ -4,8 +4,8 @@ Three limits bound how long a request waits for Postgres: to connect, to get a c
 pool, and to keep one checked out. The last one is enforced by shutting down the socket, because a
 frozen server does not answer a cancel request either.
 
-Connections are in autocommit mode, so a request that only reads needs one round trip for a query
-and no BEGIN and COMMIT. A transaction that writes begins with a BEGIN of its own.
+A request that only reads has a connection in autocommit mode. So it needs one round trip for a
+query, and no BEGIN and COMMIT.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -82,8 +82,14 @@ def make_engine(
 
 
 def _begin(connection: Connection) -> None:
-    if not connection.get_execution_options().get(READS):
-        connection.exec_driver_sql("BEGIN")
+    """Make psycopg send a BEGIN before the first statement, except for a session that reads.
+
+    A BEGIN that SQLAlchemy executes costs a tenth of a request's CPU time.
+    """
+    driver: Any = connection.connection.dbapi_connection
+    reads = bool(connection.get_execution_options().get(READS))
+    if driver.autocommit is not reads:
+        driver.autocommit = reads
 
 
 def _drop_connections(context: ExceptionContext) -> None:
