@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
+from app.infra.capacity import raise_file_limit
+
 # Shorter than uvicorn's five seconds: no request goes out on a connection that is being closed.
 LONGEST_IDLE = 2.0  # seconds
 PATIENCE = 15.0  # seconds until a visitor calls a request unanswered
@@ -60,6 +62,7 @@ class Visitors:
     _writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
+        raise_file_limit()  # those that are being closed still count
         return self
 
     async def __aexit__(self, *_: object) -> None:
