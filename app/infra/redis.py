@@ -42,17 +42,24 @@ class LoopTimeout:
     If the loop stalls, it also stalls the answers that have arrived. So the time is counted in
     steps, and a stall counts as one of them, however long it is. The other steps are enough to
     read an answer.
+
+    It cancels its block again each time that as many steps have passed. A cancellation can get
+    lost: `asyncio.wait_for`, which redis-py uses, drops one that comes as it ends (before
+    Python 3.12).
     """
 
     STEPS = 4
 
     def __init__(self, seconds: float) -> None:
         self._step = seconds / self.STEPS
-        self._left = self.STEPS
-        self._timeout = asyncio.timeout(None)
+        self._steps = 0
+        self._cancelled = 0  # how often
 
     async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
+        task = asyncio.current_task()
+        assert task is not None, "a coroutine runs in a task"
+        self._task = task
+        self._before = task.cancelling()
         self._loop = asyncio.get_running_loop()
         self._wait()
 
@@ -63,17 +70,22 @@ class LoopTimeout:
         traceback: TracebackType | None,
     ) -> None:
         self._handle.cancel()
-        await self._timeout.__aexit__(kind, error, traceback)
+        for _ in range(self._cancelled):
+            self._task.uncancel()
+        # If somebody else has cancelled it, too, it ends as cancelled.
+        ours = self._cancelled and self._task.cancelling() <= self._before
+        if ours and kind is asyncio.CancelledError:
+            raise TimeoutError from error
 
     def _wait(self) -> None:
         self._handle = self._loop.call_later(self._step, self._count)
 
     def _count(self) -> None:
-        self._left -= 1
-        if self._left:
-            self._wait()
-        else:
-            self._timeout.reschedule(self._loop.time())
+        self._steps += 1
+        if self._steps % self.STEPS == 0:
+            self._cancelled += 1
+            self._task.cancel()
+        self._wait()
 
 
 class CircuitBreaker:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import redis
@@ -16,6 +16,7 @@ from app.infra.lifespan import Resources
 from app.infra.redis import LONGEST_STALL, RETRY_EVERY, CircuitBreaker, RedisUnavailable, make_redis
 from tests.live import redis_admin
 from tests.logs import captured_logs
+from tests.polling import PATIENCE
 from tests.sockets import frozen_server, unused_port, with_redis_at
 
 LIMIT = 0.1
@@ -121,6 +122,29 @@ class TestStall:
                     time.sleep(0.05)  # noqa: ASYNC251 -- this is the stall
                 assert (await asking).applied is None
         assert opened == [None]
+
+
+class TestLostCancellation:
+    """A command that drops one cancellation is ended by the next. That of others is kept."""
+
+    async def test_the_limit_holds(self) -> None:
+        async def drops_the_first() -> None:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(PATIENCE)
+            await asyncio.sleep(PATIENCE)
+
+        async with asyncio.timeout(PATIENCE / 2):
+            assert (await failure(CircuitBreaker(LIMIT), drops_the_first())).applied is None
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+    async def test_who_is_cancelled_meanwhile_ends_so(self) -> None:
+        asking = asyncio.create_task(CircuitBreaker(PATIENCE).run(asyncio.sleep(PATIENCE)))
+        await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
 
 
 async def raising(error: Exception) -> None:
