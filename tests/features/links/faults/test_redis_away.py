@@ -61,8 +61,6 @@ async def prepare(client: httpx.AsyncClient) -> None:
 class TestRedisAway:
     """Without Redis redirects and links work, and no request takes 0.3 s longer for it."""
 
-    # While Redis is loading on a busy machine, one request in some hundreds waits longer.
-    @pytest.mark.flaky(reruns=6)
     @pytest.mark.parametrize("away", [stopped, frozen, loading, demoted, out_of_memory])
     async def test_stopped_and_frozen(self, service: Service, away: Away) -> None:
         async with service.client() as client:
