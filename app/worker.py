@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import time
 from typing import Any
 
 import structlog
-from saq import CronJob, Worker
+from saq import CronJob, Job, Worker
 
 from app.config import Settings
 from app.infra.backlog import BacklogGauges
@@ -81,6 +82,14 @@ def _make_worker(settings: Settings, resources: Resources) -> GracefulWorker:
     async def shutdown(_context: dict[str, Any]) -> None:
         await queue.disconnect()
 
+    async def before(context: dict[str, Any]) -> None:
+        context["began"] = time.monotonic()
+
+    async def after(context: dict[str, Any]) -> None:
+        job: Job = context["job"]
+        seconds = time.monotonic() - context["began"]
+        resources.metrics.observe_job(job.function, job.status.value, seconds)
+
     return GracefulWorker(
         queue,
         functions=[job for feature in FEATURES for job in feature.work.jobs],
@@ -92,6 +101,8 @@ def _make_worker(settings: Settings, resources: Resources) -> GracefulWorker:
         concurrency=settings.worker_concurrency,
         startup=startup,
         shutdown=shutdown,
+        before_process=before,
+        after_process=after,
         dequeue_timeout=DEQUEUE_WAIT,
         timers={"sweep": 10},
         grace=settings.shutdown_grace,

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,15 @@ class TestJobs:
                 await flooded.wait()
             async with resources.engine.connect():
                 pass
+            await eventually("both tries are measured", lambda: measured(resources, load))
         assert tries == ["tea", "tea"]
+
+
+async def measured(resources: Resources, job: Callable[..., object]) -> bool:
+    """Whether the metrics have one try of the job that failed, and one that did not."""
+    name, labels = "drydock_job_duration_seconds_count", {"job": job.__qualname__}
+    read = resources.metrics.registry.get_sample_value
+    return [read(name, {**labels, "status": s}) for s in ("queued", "complete")] == [1, 1]
 
 
 class TestLoops:

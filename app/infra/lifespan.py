@@ -16,6 +16,7 @@ from app.infra.http.limits import RateLimiter
 from app.infra.metrics import Metrics
 from app.infra.queue import Enqueuer
 from app.infra.redis import LONGEST_STALL, CircuitBreaker, make_redis
+from app.infra.vitals import Vitals, measured_loop
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +59,8 @@ async def open_resources(
         redis = make_redis(settings, timeout=settings.redis_timeout + LONGEST_STALL)
         stack.push_async_callback(redis.aclose)
         breaker = CircuitBreaker(settings.redis_timeout, on_open=metrics.redis_failures.inc)
+        metrics.registry.register(Vitals(engine, breaker))
+        await stack.enter_async_context(measured_loop(metrics))
         stack.enter_context(metrics.served())
         resources = Resources(
             settings=settings,
@@ -66,7 +69,7 @@ async def open_resources(
             redis=redis,
             breaker=breaker,
             enqueuer=Enqueuer(redis, breaker),
-            limiter=RateLimiter(settings, redis, breaker),
+            limiter=RateLimiter(settings, redis, breaker, on_refusal=metrics.count_refusal),
             metrics=metrics,
         )
         log.info("started", process=name, version=settings.git_sha)

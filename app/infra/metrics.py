@@ -35,6 +35,7 @@ REQUEST_DURATION_BUCKETS = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25),
     *(0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
 )
+JOB_DURATION_BUCKETS = (0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -71,6 +72,26 @@ class Metrics:
             ["action"],
             registry=self.registry,
         )
+
+        self._refusals = Counter(
+            "drydock_rate_limited",
+            "Requests that a rate limit has refused, by the limit's kind.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self._jobs = Histogram(
+            "drydock_job_duration_seconds",
+            "Duration of jobs and crons, by how they ended: complete, failed, or queued again.",
+            ["job", "status"],
+            buckets=JOB_DURATION_BUCKETS,
+            registry=self.registry,
+        )
+
+    def count_refusal(self, kind: str) -> None:
+        self._refusals.labels(kind).inc()
+
+    def observe_job(self, job: str, status: str, seconds: float) -> None:
+        self._jobs.labels(job, status).observe(seconds)
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Record one request. `route` is the template of its path, "" if no route matched."""

@@ -4,6 +4,7 @@ import asyncio
 import os
 import select
 import socket
+import time
 from typing import Any
 
 import psycopg
@@ -33,7 +34,12 @@ class FairPool(AsyncAdaptedQueuePool):
     def __init__(self, creator: Any, pool_size: int, **options: Any) -> None:
         super().__init__(creator, pool_size, **options)
         self._turns = asyncio.Semaphore(pool_size)
-        self._waiting = 0
+        # For the metrics: who waits now; how many have waited, and for how many seconds; and how
+        # many of all got no connection.
+        self.waiting = 0
+        self.waits = 0
+        self.waited = 0.0
+        self.refused = 0
 
     def _do_get(self) -> ConnectionPoolEntry:
         await_only(self._take_turn())
@@ -51,17 +57,22 @@ class FairPool(AsyncAdaptedQueuePool):
         if not self._turns.locked():
             await self._turns.acquire()  # at once
             return
-        if self._waiting >= MOST_WAITING:
-            raise PoolIsFull(f"{self._waiting} others wait for a connection")
+        if self.waiting >= MOST_WAITING:
+            self.refused += 1
+            raise PoolIsFull(f"{self.waiting} others wait for a connection")
         limit = self.timeout()
-        self._waiting += 1
+        started = time.monotonic()
+        self.waiting += 1
         try:
             async with asyncio.timeout(limit):
                 await self._turns.acquire()
         except TimeoutError:
+            self.refused += 1
             raise exc.TimeoutError(f"no connection was free within {limit} s") from None
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
+            self.waits += 1
+            self.waited += time.monotonic() - started
 
 
 def _descriptor(dbapi_connection: Any) -> int:

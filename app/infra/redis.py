@@ -102,6 +102,10 @@ class CircuitBreaker:
         self._failing = False
         self._open_until = 0.0
 
+    @property
+    def failing(self) -> bool:
+        return self._failing
+
     def allow(self) -> bool:
         """Whether the caller may use Redis now. While Redis fails, one caller a second may."""
         if not self._failing:

@@ -324,7 +324,7 @@ class TestPool:
 
 async def waits_for(engine: AsyncEngine, number: int) -> bool:
     pool = cast("FairPool", engine.sync_engine.pool)
-    return pool._waiting == number
+    return pool.waiting == number
 
 
 async def pids(service: Live) -> set[int]:

@@ -12,7 +12,7 @@ before, weighted by how much of it the sliding window still covers.
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -78,8 +78,16 @@ class Window:
 class RateLimiter:
     """Counts the requests of each caller."""
 
-    def __init__(self, settings: Settings, redis: Redis, breaker: CircuitBreaker) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        redis: Redis,
+        breaker: CircuitBreaker,
+        *,
+        on_refusal: Callable[[Kind], None] = lambda _kind: None,
+    ) -> None:
         self._redis = redis
+        self._on_refusal = on_refusal
         self._breaker = breaker
         self._rates: dict[Kind, Rate] = {
             "read": Rate.parse(settings.rate_limit_read),
@@ -117,6 +125,7 @@ class RateLimiter:
         window.move_to(int(number))
         left = 1 - passed / rate.window
         if window.before * left + window.shared + window.own + 1 > rate.amount:
+            self._on_refusal(who.kind)
             seconds = _seconds_until_free(rate, window, left)
             raise RateLimited(
                 f"More than {rate.amount} in {rate.window} s. Try again in {seconds} s.",
