@@ -79,6 +79,10 @@ help: ## List the targets
 		/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 
+# With Docker, OBSERVABILITY=1 adds Prometheus and Grafana: docs/day-two.md.
+ifdef OBSERVABILITY
+dev: export COMPOSE_PROFILES := observability
+endif
 .PHONY: dev
 dev: ## Run everything with reload: make dev [RUNTIME=embedded] [PORT=8000]
 	@exec $(MAKE) dev-$(or $(CHOSEN),$(BEST),embedded)

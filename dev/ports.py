@@ -19,6 +19,8 @@ DEFAULTS = {
     "METRICS_PORT": 9100,
     "WORKER_METRICS_PORT": 9101,
     "DEBUGGER_PORT": 5678,
+    "PROMETHEUS_PORT": 9090,
+    "GRAFANA_PORT": 3000,
 }
 # How many ports to try: more clones than anybody runs at once.
 TRIES = 50

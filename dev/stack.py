@@ -32,6 +32,10 @@ SECONDS = 10  # how long a docker command may take, in case the Engine hangs
 
 # The variable of compose.override.yaml for each published port of a container.
 VARIABLES = {8000: "PORT", 5432: "POSTGRES_PORT", 6379: "REDIS_PORT", 5678: "DEBUGGER_PORT"}
+OBSERVABILITY = {9090: "PROMETHEUS_PORT", 3000: "GRAFANA_PORT"}
+
+
+SERVICES = ("app", "db", "redis", "prometheus", "grafana")  # that publish ports
 
 
 class Container(NamedTuple):
@@ -61,6 +65,8 @@ def stack() -> int:
     with ExitStack() as held:
         chosen = {NAME: name, **claim_ports(published(config), own, held, say)}
         say(f"{name} on http://{ports.LOCALHOST}:{chosen['PORT']}")
+        if "GRAFANA_PORT" in chosen:
+            say(f"Grafana on http://{ports.LOCALHOST}:{chosen['GRAFANA_PORT']}")
         command = ["docker", "compose", "up", "--build"]
         process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **chosen})
         # Ctrl-C reaches Compose too, and Compose stops the containers. This waits for it.
@@ -124,7 +130,7 @@ def production_name() -> str:
 
 def published(config: Mapping[str, Any]) -> dict[int, int]:
     """Return the host's port by the container's, as Compose would publish them."""
-    services = [config["services"].get(name, {}) for name in ("app", "db", "redis")]
+    services = [config["services"].get(name, {}) for name in SERVICES]
     listed = [port for service in services for port in service.get("ports", ())]
     return {port["target"]: int(port["published"]) for port in listed if "published" in port}
 
@@ -213,7 +219,8 @@ def claim_ports(
     """Return a port for each variable: the port that our containers have, or a free one."""
     kept = {inside: port for found in own for inside, port in found.published.items()}
     chosen = {}
-    for inside, variable in VARIABLES.items():
+    observed = "observability" in os.environ.get("COMPOSE_PROFILES", "").split(",")
+    for inside, variable in {**VARIABLES, **(OBSERVABILITY if observed else {})}.items():
         port = wanted.get(inside)
         is_default = port == ports.DEFAULTS[variable] and variable not in os.environ
         if inside in kept and (is_default or port == kept[inside]):

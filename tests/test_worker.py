@@ -102,7 +102,7 @@ class TestJobs:
 
 async def measured(resources: Resources, job: Callable[..., object]) -> bool:
     """Whether the metrics have one try of the job that failed, and one that did not."""
-    name, labels = "drydock_job_duration_seconds_count", {"job": job.__qualname__}
+    name, labels = "drydock_job_duration_seconds_count", {"task": job.__qualname__}
     read = resources.metrics.registry.get_sample_value
     return [read(name, {**labels, "status": s}) for s in ("queued", "complete")] == [1, 1]
 

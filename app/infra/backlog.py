@@ -29,7 +29,8 @@ class BacklogGauges:
     def __init__(self, resources: Resources, features: Sequence[Feature]) -> None:
         self._sessions = resources.sessions
         self._features = features
-        labels, registry = ("job", "state"), resources.metrics.registry
+        # Not `job`, which Prometheus sets to the name of what it scraped.
+        labels, registry = ("task", "state"), resources.metrics.registry
         self._number = Gauge("drydock_jobs", "Jobs in this state.", labels, registry=registry)
         self._since = Gauge(
             "drydock_jobs_oldest_seconds",

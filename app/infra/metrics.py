@@ -82,7 +82,7 @@ class Metrics:
         self._jobs = Histogram(
             "drydock_job_duration_seconds",
             "Duration of jobs and crons, by how they ended: complete, failed, or queued again.",
-            ["job", "status"],
+            ["task", "status"],
             buckets=JOB_DURATION_BUCKETS,
             registry=self.registry,
         )
