@@ -83,12 +83,14 @@ class TestSecrets:
     def test_neither_layers_nor_description_hold_them(
         self, docker: DockerClient, images: Images, tmp_path: Path
     ) -> None:
+        # A copy, because other tests start stacks from this folder.
+        around = Images(images.repository, copy_of_repository(tmp_path, images.source))
         for name in (".env", "secrets/database_password", "app/.env", "backups/of.dump"):
-            file = images.source / name
+            file = around.source / name
             file.parent.mkdir(exist_ok=True)
             file.write_text(f"CANARY={CANARY}\n")
         tag = "with-secrets-around"
-        images.build(tag)
+        around.build(tag)
         docker.image.save(images.name(tag), output=tmp_path / "image.tar")
         # This archive's layers are not compressed, so the text of each file is readable in it.
         assert CANARY.encode() not in (tmp_path / "image.tar").read_bytes()
