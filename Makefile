@@ -76,7 +76,7 @@ LOCKED = --universal --python-version=3.11 --generate-hashes
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / { printf "  %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 
 # With Docker, OBSERVABILITY=1 adds Prometheus and Grafana: docs/day-two.md.
@@ -112,6 +112,12 @@ check-more: tools ## Minutes of load and of faults, 20 starts, a slow database, 
 	@TAG=test deploy/build --quiet --target test >/dev/null
 	@docker run --rm --init --read-only --cap-drop ALL --security-opt no-new-privileges \
 		--tmpfs /tmp:exec,size=2g $${APP_IMAGE:-drydock}:test
+
+# The nodes must have the images drydock:$ONE and drydock:$TWO, postgres and redis.
+.PHONY: test-kubernetes
+test-kubernetes: tools ## Load the service in a cluster through deploys and faults: make test-kubernetes KUBECONFIG=… ONE=… TWO=…
+	@CHANGED_CLUSTER=yes KUBECONFIG="$${KUBECONFIG:?Name a cluster that may be changed: KUBECONFIG=…}" \
+		$(CHECK) -o log_cli=true --log-cli-level=INFO $(wildcard tests/features/*/kubernetes)
 
 .PHONY: check-locks
 check-locks: env
@@ -255,6 +261,22 @@ backup: ## Write everything that Postgres holds to backups/
 .PHONY: restore
 restore: ## Put a backup in the place of the data: make restore FILE=backups/…
 	@deploy/restore "$$FILE"
+
+##@ Production on Kubernetes
+
+# TAG, OVERLAY and APP_IMAGE: deploy/kubernetes/release explains them.
+
+.PHONY: kubernetes-diff
+kubernetes-diff: tools ## Show what a version would change in the cluster: make kubernetes-diff TAG=…
+	@$(WITH_TOOLS) deploy/kubernetes/release diff
+
+.PHONY: kubernetes-deploy
+kubernetes-deploy: tools ## Migrate, then replace app and worker, by digest: make kubernetes-deploy TAG=…
+	@$(WITH_TOOLS) deploy/kubernetes/release deploy
+
+.PHONY: kubernetes-rollback
+kubernetes-rollback: tools ## Put the version before in the place of the running one, in the cluster
+	@$(WITH_TOOLS) deploy/kubernetes/release rollback
 
 ##@ Cleaning
 

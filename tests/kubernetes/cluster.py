@@ -110,9 +110,8 @@ def _older(folder: Path) -> Path:
     real = shutil.which("kubectl")
     words = " ".join(f"-e 's|^apiVersion: {new}$|apiVersion: {old}|'" for new, old in OLDER.items())
     script = folder / "kubectl"
-    script.write_text(
-        f'#!/bin/sh\ncase $1 in kustomize) "{real}" "$@" | sed {words} ;; *) exec "{real}" "$@" ;; esac\n'
-    )
+    kustomize = f'kustomize) "{real}" "$@" | sed {words} ;;'
+    script.write_text(f'#!/bin/sh\ncase $1 in\n{kustomize}\n*) exec "{real}" "$@" ;;\nesac\n')
     script.chmod(0o755)
     return folder
 

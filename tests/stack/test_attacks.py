@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from tests.polling import until
-from tests.stack.images import ONE, Images
+from tests.stack.images import Images
+from tests.stack.memory import memory, uses_less
 from tests.stack.raw import any_certificate, connect
 from tests.stack.stack import Stack, signal_worker
 
@@ -32,29 +33,8 @@ CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 # Megabytes for buffers and code that are needed once: twice what was measured. The bodies have 97.
 ONCE = 15
 MALFORMED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n"
-# Go gives memory back after a collection, which may be two minutes away. This asks for some.
-COLLECT = """
-import urllib.request as u
-for _ in range(3):
-    u.urlopen("http://localhost:2019/debug/pprof/heap?gc=1").read()
-"""
 
 pytestmark = pytest.mark.timeout(300)
-
-
-def memory(stack: Stack, images: Images, service: str) -> float:
-    """The megabytes that the container of a service uses."""
-    container = stack.container(service)
-    if service == "proxy":
-        command = ["python", "-c", COLLECT]
-        network = [f"container:{container.id}"]
-        stack.docker.run(images.name(ONE), command, networks=network, remove=True)
-    [found] = stack.docker.stats([container])
-    return found.memory_used / 1_000_000
-
-
-def uses_less(stack: Stack, images: Images, service: str, most: float) -> bool:
-    return memory(stack, images, service) < most
 
 
 @pytest.fixture(scope="class")

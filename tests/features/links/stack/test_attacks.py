@@ -13,8 +13,8 @@ from app.features.links.progress import LIMIT as STREAMS
 from app.features.links.runtime import UPLOADS
 from tests.polling import until
 from tests.stack.images import Images
+from tests.stack.memory import memory, uses_less
 from tests.stack.stack import Stack
-from tests.stack.test_attacks import memory, uses_less
 
 IMPORTS = "/api/v1/imports"
 CSV = {"Content-Type": "text/csv"}
