@@ -161,6 +161,11 @@ lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--up
 bench: env ## Measure what requests cost, beside FastAPI alone: make bench [PLOT=docs/scale.svg]
 	@exec $(VENV)/python -m bench $(if $(PLOT),--plot "$$PLOT")
 
+# FROM, TO and SOURCE are read from the environment, where make puts what its command line has.
+.PHONY: update
+update: env ## Take in a newer version of what this was cloned from: make update [TO=v1.4.0]
+	@exec $(DEV) update
+
 ##@ Database
 
 # These use the development stack if it runs, and the embedded servers otherwise. RUNTIME= forces one.

@@ -12,6 +12,7 @@ from dev.install import install, is_current
 from dev.run import run
 from dev.stack import stack
 from dev.up import up
+from dev.update import update
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -20,6 +21,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     commands.add_parser("install", help="make .venv, or bring it up to date")
     commands.add_parser("up", help="run app, worker, Postgres and Redis until Ctrl-C")
     commands.add_parser("stack", help="run the compose stack until Ctrl-C")
+    commands.add_parser("update", help="take in a newer version of the source")
     program = commands.add_parser(
         "run", help="run a program with Postgres and Redis: run -- CMD ARG…"
     )
@@ -44,6 +46,8 @@ def dispatch(chosen: argparse.Namespace) -> int:
             return up()
         case "stack":
             return stack()
+        case "update":
+            return update()
         case "run":
             return run(chosen.words, as_owner=chosen.owner)
         case "doctor":

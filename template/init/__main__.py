@@ -26,6 +26,7 @@ ROOM = PurePosixPath("template")
 CLONE = ROOM / "clone"
 # Contains the arguments of this run, so that an init that was killed can be run again.
 UNDER_WAY = ROOM / ".init"
+NOTE = ".template.toml"
 
 # Files and folders of the sample. Its lines in other files are marked: see marks.py.
 SAMPLE = (
@@ -60,6 +61,7 @@ def init(root: Path, name: str, *, keeps_sample: bool) -> None:
     told = change(tree, old, name, keeps_sample=keeps_sample)
     tree.apply()
     reformat(root)
+    record(root, name, "yes" if keeps_sample else "no")
     # Last, because until here a run that was killed can be repeated.
     shutil.rmtree(root / ROOM)
     git(root, "add", "--all", ".")
@@ -139,6 +141,23 @@ def rename(tree: Tree, old: str, name: str) -> int:
         tree.texts[path], count = word.subn(lambda found: spelled_like(found[0], name), text)
         renamed += bool(count)
     return renamed
+
+
+def record(root: Path, name: str, sample: str) -> None:
+    """Write down where the clone came from: make update reads it.
+
+    A history of one commit was made by "Use this template" or from an archive. Its remote is then
+    not the source, so the source stays empty.
+    """
+    tree = git(root, "rev-parse", "HEAD^{tree}").strip()
+    commits = git(root, "rev-list", "--count", "HEAD").strip()
+    source = git(root, "config", "--default", "", "remote.origin.url").strip()
+    source = re.sub(r"//[^/@]*@", "//", source) if commits != "1" else ""
+    (root / NOTE).write_text(
+        "# Where this came from: make update reads it.\n"
+        f'tree = "{tree}"\nsource = "{source}"\nname = "{name}"\nsample = "{sample}"\n',
+        encoding="utf-8",
+    )
 
 
 def reformat(root: Path) -> None:
