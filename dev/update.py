@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import tomllib
 from difflib import ndiff
@@ -17,32 +18,41 @@ from dev.errors import DevError
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTE = ".template.toml"
-IDENTITY = ["-c", "user.name=update", "-c", "user.email=update@localhost"]
+IDENTITY = [
+    "-c",
+    "user.name=update",
+    "-c",
+    "user.email=update@localhost",
+    "-c",
+    "commit.gpgsign=false",
+]
 
 
 def update() -> int:
     """Merge the version TO into the work tree; return 1 if conflicts are left."""
     try:
         if git(ROOT, "status", "--porcelain"):
-            raise DevError("There are changes that are not committed. Commit or stash them first.")
+            raise DevError(
+                "There are changes that are not committed. Commit or stash them first.\n"
+                "If an update was interrupted, undo it: git reset --hard"
+            )
         note = read_note()
         with tempfile.TemporaryDirectory() as made:
             return merge(note, Path(made))
     except subprocess.CalledProcessError as error:
-        raise DevError(f"{error.stderr or error}\nNothing was changed.") from None
+        raise DevError(f"{error.stderr or error}\nTo undo the update: git reset --hard") from None
 
 
 def read_note() -> dict[str, str]:
-    """Return what init has recorded. FROM, SOURCE, NAME and SAMPLE take its place."""
+    """Return what init has recorded. FROM and SOURCE take its place."""
     file = ROOT / NOTE
     note = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    kept = (ROOT / "app" / "features" / "links").exists()
     found = {
         "tree": os.environ.get("FROM") or note.get("tree", ""),
         "source": os.environ.get("SOURCE") or note.get("source", ""),
         "name": note.get("name") or project["name"],
-        "sample": note.get("sample") or ("yes" if kept else "no"),
+        "sample": note.get("sample") or os.environ.get("SAMPLE") or "yes",
     }
     if not found["tree"]:
         raise DevError(f"{NOTE} is missing. Name the version that you cloned: make update FROM=…")
@@ -53,7 +63,7 @@ def merge(note: dict[str, str], made: Path) -> int:
     """Render both versions, merge the difference, and print what happened."""
     wanted = os.environ.get("TO", "")
     source = fetch(note["source"], made / "source", is_archive=Path(wanted).is_file())
-    wanted = wanted or newest(source)
+    wanted = wanted or newest(source, note["tree"])
     logs = []
     renders = []
     for label, version in (("old", note["tree"]), ("new", wanted)):
@@ -67,8 +77,7 @@ def merge(note: dict[str, str], made: Path) -> int:
         print("This is the newest version already.")
         return 0
     base = commit(old)
-    picked = ["cherry-pick", "--no-commit", "--allow-empty", commit(new, "-p", base)]
-    subprocess.run(["git", *IDENTITY, *picked], cwd=ROOT, check=False, capture_output=True)
+    pick(commit(new, "-p", base))
     deleted = settle()
     write_note(note | {"tree": new_tree})
     left = git(ROOT, "diff", "--name-only", "--diff-filter=U").splitlines()
@@ -80,8 +89,17 @@ def merge(note: dict[str, str], made: Path) -> int:
     print(*(f"{path} has conflicts." for path in left), sep="\n")
     if not locked:
         print("The locks were not made anew. When that is possible: make lock")
-    print("Next: solve the conflicts, make check, git commit. To undo it: git reset --hard")
+    solve = "solve the conflicts, " if left else ""
+    print(f"Next: {solve}make check, git commit. To undo it: git reset --hard")
     return 1 if left else 0
+
+
+def pick(version: str) -> None:
+    """Merge what the version changes. Conflicts are no error, but a refusal of git is one."""
+    words = ["git", *IDENTITY, "cherry-pick", "--no-commit", "--allow-empty", version]
+    done = subprocess.run(words, cwd=ROOT, check=False, capture_output=True, text=True)
+    if done.returncode and not git(ROOT, "ls-files", "--unmerged"):
+        raise DevError(f"git could not merge:\n{done.stderr}")
 
 
 def fetch(source: str, folder: Path, *, is_archive: bool) -> Path:
@@ -102,16 +120,24 @@ def fetch(source: str, folder: Path, *, is_archive: bool) -> Path:
     return folder
 
 
-def newest(source: Path) -> str:
-    """Return the newest tag, or HEAD if there is none."""
-    return (git(source, "tag", "--list", "v*", "--sort=-v:refname").splitlines() or ["HEAD"])[0]
+def newest(source: Path, old: str) -> str:
+    """Return the newest tag, or HEAD if there is none, or the old version if it is newer."""
+    tags = git(source, "tag", "--list", "v*", "--sort=-v:refname").splitlines()
+    if not tags or not has(source, old):
+        return (tags or ["HEAD"])[0]
+    tree = git(source, "rev-parse", f"{old}^{{tree}}")
+    is_newer = tree not in git(source, "log", "--format=%T", tags[0]).split()
+    is_known = tree in git(source, "log", "--all", "--format=%T").split()
+    return old if is_newer and is_known else tags[0]
 
 
 def unpack(version: str, source: Path, folder: Path) -> Path:
     """Write the files of an archive, or of a tree of the source, into a repository of its own."""
     folder.mkdir()
     if Path(version).is_file():
-        shutil.unpack_archive(version, folder)
+        if not tarfile.is_tarfile(version):  # shutil loses the modes of files in a zip
+            raise DevError(f"{version} is not a tar archive. Take the .tar.gz of the version.")
+        shutil.unpack_archive(version, folder, "gztar")
         inside = list(folder.iterdir())
         folder = inside[0] if len(inside) == 1 else folder
     else:
@@ -135,7 +161,10 @@ def has(repository: Path, version: str) -> bool:
 def render(folder: Path, note: dict[str, str]) -> Path:
     """Let the version's own init give it this service's name and options."""
     if not (folder / "template" / "init").is_dir():
-        raise DevError("That version has no init that update can run. Choose a newer one.")
+        raise DevError(
+            "That version has no init that update can run. Choose a newer version. If the SOURCE\n"
+            f"is your own repository, write the address that you cloned from into {NOTE}."
+        )
     (folder / ".git" / "info" / "exclude").write_text(".venv\n")
     (folder / ".venv").symlink_to(ROOT / ".venv")
     words = [sys.executable, "-m", "template.init", note["name"], note["sample"]]
@@ -147,16 +176,10 @@ def render(folder: Path, note: dict[str, str]) -> Path:
 def commit(folder: Path, *words: str) -> str:
     """Store the folder's files as a commit of this repository; return its hash."""
     git(folder, "add", "--all")
-    tree = git(folder, "write-tree")
-    git(ROOT, "fetch", "--quiet", "--no-tags", str(folder), snapshot(folder, tree))
+    git(folder, *IDENTITY, "commit", "--quiet", "--no-verify", "--message", "rendered")
+    git(ROOT, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(folder), "HEAD")
+    tree = git(folder, "rev-parse", "HEAD^{tree}")
     return git(ROOT, *IDENTITY, "commit-tree", tree, *words, "-m", "version")
-
-
-def snapshot(folder: Path, tree: str) -> str:
-    """Give the tree a name that this repository can fetch."""
-    made = git(folder, *IDENTITY, "commit-tree", tree, "-m", "version")
-    git(folder, "update-ref", "refs/heads/rendered", made)
-    return "refs/heads/rendered"
 
 
 def settle() -> list[str]:

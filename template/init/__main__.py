@@ -150,9 +150,10 @@ def record(root: Path, name: str, sample: str) -> None:
     not the source, so the source stays empty.
     """
     tree = git(root, "rev-parse", "HEAD^{tree}").strip()
-    commits = git(root, "rev-list", "--count", "HEAD").strip()
+    is_whole = git(root, "rev-parse", "--is-shallow-repository").strip() == "false"
+    is_copy = is_whole and git(root, "rev-list", "--count", "HEAD").strip() == "1"
     source = git(root, "config", "--default", "", "remote.origin.url").strip()
-    source = re.sub(r"//[^/@]*@", "//", source) if commits != "1" else ""
+    source = re.sub(r"//[^/@]*@", "//", source) if not is_copy else ""
     (root / NOTE).write_text(
         "# Where this came from: make update reads it.\n"
         f'tree = "{tree}"\nsource = "{source}"\nname = "{name}"\nsample = "{sample}"\n',
