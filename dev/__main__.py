@@ -42,12 +42,10 @@ def dispatch(chosen: argparse.Namespace) -> int:
             if not is_current():
                 install()
             return 0
-        case "up":
-            return up()
+        case "up" | "update":
+            return up() if chosen.command == "up" else update()
         case "stack":
             return stack()
-        case "update":
-            return update()
         case "run":
             return run(chosen.words, as_owner=chosen.owner)
         case "doctor":

@@ -1,4 +1,4 @@
-"""`make update` in a small clone. Its source has an init that only renames and removes template/."""
+"""`make update` in a small clone, whose source has an init that only renames."""
 
 import subprocess
 from pathlib import Path
