@@ -36,6 +36,7 @@ check-template-more: tools-template ## Start fresh clones; use the page in Chrom
 	@exec $(COPIES)/clones embedded
 	@exec $(COPIES)/clones docker
 	@$(CHECK) template/tests/newcomer
+	@$(CHECK) -s $(PARALLEL) template/tests/updates
 	@$(CHECK) template/tests/workflows
 
 .PHONY: template-lines

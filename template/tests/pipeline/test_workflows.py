@@ -34,8 +34,9 @@ def workflow(file: Path) -> dict[Any, Any]:
     return document
 
 
-def test_there_are_five() -> None:
-    assert [path.stem for path in FILES] == ["ci", "nightly", "release", "rescan", "security"]
+def test_there_are_six() -> None:
+    stems = ["ci", "nightly", "release", "rescan", "security", "update"]
+    assert [path.stem for path in FILES] == stems
 
 
 class TestActions:
