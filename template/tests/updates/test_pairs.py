@@ -71,13 +71,16 @@ def test_update(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The result passes its checks, and what the team deleted stays deleted."""
-    chance = random.Random(f"{SEED} {old} {new}")  # noqa: S311 - no secret
+    chance = random.Random(f"{SEED} {old} {new}")
     sample = chance.choice(["yes", "no"])
     root = clone_at(f"HEAD~{old}", tmp_path / "clone", sample)
     gone = edit(root, chance)
     monkeypatch.setattr(command, "ROOT", root)
     for name, value in {
-        **{"FROM": f"HEAD~{old}", "TO": f"HEAD~{new}", "SOURCE": str(ROOT), "SAMPLE": sample}
+        "FROM": f"HEAD~{old}",
+        "TO": f"HEAD~{new}",
+        "SOURCE": str(ROOT),
+        "SAMPLE": sample,
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MAKEFLAGS", raising=False)
