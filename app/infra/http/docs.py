@@ -3,6 +3,7 @@
 FastAPI's own page loads the files from a CDN and needs an inline script.
 """
 
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -61,11 +62,16 @@ def install_docs(app: FastAPI) -> None:
             return Response(START, media_type="text/javascript", headers=cache)
         if name not in ASSETS:
             raise NotFound("There is no such path.")
-        content = (files("fastapi_swagger") / "resources" / name).read_bytes()
-        return Response(content, media_type=ASSETS[name], headers=cache)
+        return Response(_content(name), media_type=ASSETS[name], headers=cache)
 
     app.add_route("/docs", page, include_in_schema=False)
     app.add_route("/docs/{name}", asset, include_in_schema=False)
+
+
+@lru_cache
+def _content(name: str) -> bytes:
+    """One copy for all clients: the largest file has more than a megabyte."""
+    return (files("fastapi_swagger") / "resources" / name).read_bytes()
 
 
 def describe_problems(app: FastAPI) -> None:

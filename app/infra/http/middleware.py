@@ -26,6 +26,8 @@ from app.infra.page.render import PREFIX, error_page
 log = structlog.get_logger("app.request")
 
 GIVEN_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
+# The server buffers a whole piece for each client, however slowly it reads.
+PIECE = 65_536  # bytes
 # Probes and open pages send requests all the time. Their log lines would hide the others.
 UNLOGGED = ("/health/", "/page/live/")
 
@@ -97,6 +99,8 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = self._complete(message["headers"], request_id)
+            elif len(message.get("body", b"")) > PIECE:
+                message = await _send_begin(message, send)
             await send(message)
 
         try:
@@ -121,6 +125,17 @@ class RequestMiddleware:
                 return headers  # a page with its own policy
         headers.append(self.POLICY)
         return headers
+
+
+async def _send_begin(message: Message, send: Send) -> Message:
+    """Send a large body but for its last piece, each when the client has read the one before."""
+    body = memoryview(message["body"])
+    begin = 0
+    while len(body) - begin > PIECE:
+        piece = bytes(body[begin : begin + PIECE])
+        await send({"type": message["type"], "body": piece, "more_body": True})
+        begin += PIECE
+    return {**message, "body": bytes(body[begin:])}
 
 
 def _given_id(scope: Scope) -> dict[str, str]:

@@ -15,6 +15,7 @@ MAX_HEAD = 65_536  # bytes of URL and header lines; the proxy of compose.yaml al
 MAX_PIPELINED = 16  # requests that wait behind another one of the same connection
 MAX_CONNECTIONS = 900  # of a process; many systems allow it 1,024 open files
 HEAD_SECONDS = 30.0  # for a request's head to arrive
+READ_SECONDS = 30.0  # for a client to take what waits for it, once the kernel's buffers are full
 LINGER = 1.0  # seconds in which a client that still sends can read why it was refused
 
 REFUSALS = {
@@ -33,7 +34,10 @@ class HeadTooLargeError(Exception):
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """Answers 431 to a large head, closes a slow one, and limits connections and pipelining."""
+    """Answers 431 to a large head, closes a slow one, and limits connections and pipelining.
+
+    It drops a client that does not read its answers.
+    """
 
     _fields = 0  # header lines of this request, trailers included
     _size = 0  # bytes of its URL and header lines
@@ -42,6 +46,7 @@ class LimitedProtocol(HttpToolsProtocol):
     _too_large = False
     _refused = False
     _deadline: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         super().connection_made(transport)
@@ -52,7 +57,18 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_has_arrived()
+        self._has_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is None:
+            # Not close(), which would wait until the client has read the rest.
+            self._unread = self.loop.call_later(READ_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._has_read()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -106,6 +122,11 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _has_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _refuse(self, status: int) -> None:
         """Answer, read no further, and close as soon as the client could read the answer."""

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.infra.http import protocol
 from app.infra.http.protocol import MAX_FIELDS, MAX_HEAD, MAX_PIPELINED, LimitedProtocol
@@ -30,10 +30,10 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[tuple[uvicorn.Server, Connect]]:
-    config = uvicorn.Config(
-        application, port=0, http=LimitedProtocol, lifespan="off", log_config=None
-    )
+async def serving(
+    served: ASGIApp = application,
+) -> AsyncIterator[tuple[uvicorn.Server, Connect]]:
+    config = uvicorn.Config(served, port=0, http=LimitedProtocol, lifespan="off", log_config=None)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
@@ -146,3 +146,21 @@ class TestConnections:
             await eventually("both have gone", gone, seconds=PATIENCE)
             answer = await sent(connect, GET + b"Connection: close\r\n\r\n")
             assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+class TestUnread:
+    """A client that does not read its answers is dropped."""
+
+    async def test_it_loses_its_connection(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def large(_scope: Scope, _receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"a" * 30 * MEGABYTE})
+
+        monkeypatch.setattr(protocol, "READ_SECONDS", 0.2)
+        async with serving(large) as (server, connect):
+            _, writer = await connect()
+            writer.transport.pause_reading()  # type: ignore[attr-defined] # a socket's transport
+            writer.write(GET + b"\r\n")
+            await eventually(lambda: len(server.server_state.connections) == 1)
+            await eventually(lambda: not server.server_state.connections)
+            writer.transport.abort()
