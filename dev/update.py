@@ -82,7 +82,8 @@ def merge(note: dict[str, str], made: Path) -> int:
     write_note(note | {"tree": new_tree})
     left = git(ROOT, "diff", "--name-only", "--diff-filter=U").splitlines()
     locked = lock(left)
-    told = [line[2:] for line in ndiff(*(log.splitlines() for log in logs)) if line[:2] == "+ "]
+    before, after = (log.splitlines() for log in logs)
+    told = [line[2:] for line in ndiff(before, after) if line[:2] == "+ "]
     print("\n".join(["What changed:", *told, ""]))
     for path in deleted:
         print(f"{path} stays deleted; the new version changes it.")

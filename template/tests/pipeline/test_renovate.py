@@ -18,7 +18,8 @@ DEFAULTS = {
     "docker-compose": r"(^|/)(?:docker-)?compose[^/]*\.ya?ml$",
     "github-actions": r"(^|/)\.github/(?:workflows|actions)/.+\.ya?ml$",
 }
-IMAGE = re.compile(r"\b(?:python|postgres|redis|caddy|registry):[0-9]")
+# Not the port of a URL, as in @postgres:5432.
+IMAGE = re.compile(r"(?<![@/])\b(?:python|postgres|redis|caddy|registry):[0-9]")
 # Docs name images too, and tests try others.
 EXAMPLES = re.compile(r"\.md$|(^|/)tests/|^template/")
 
@@ -27,6 +28,7 @@ def patterns() -> dict[str, str]:
     custom = [manager["managerFilePatterns"] for manager in SETTINGS["customManagers"]]
     own = {
         "pip-compile": SETTINGS["pip-compile"]["managerFilePatterns"],
+        "kubernetes": SETTINGS["kubernetes"]["managerFilePatterns"],
         "custom.regex": [pattern for found in custom for pattern in found],
     }
     return DEFAULTS | {

@@ -162,5 +162,9 @@ class TestUnread:
             writer.transport.pause_reading()  # type: ignore[attr-defined] # a socket's transport
             writer.write(GET + b"\r\n")
             await asyncio.sleep(0.1)
-            await eventually(lambda: not server.server_state.connections)
+
+            async def gone() -> bool:
+                return not server.server_state.connections
+
+            await eventually("it is dropped", gone)
             writer.transport.abort()
