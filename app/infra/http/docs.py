@@ -22,10 +22,21 @@ ASSETS = {
 }
 # Without persistAuthorization: it would keep the token in the browser's localStorage for good.
 START = """\
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const paint = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", paint);
+paint();
 SwaggerUIBundle({
   url: "../openapi.json", dom_id: "#docs", deepLinking: true,
   presets: [SwaggerUIBundle.presets.apis], layout: "BaseLayout",
 });
+"""
+STYLE = """\
+body { margin: 0; }
+.back { max-width: 1460px; margin: 0 auto; padding: 20px 20px 0; box-sizing: border-box; font: 16px sans-serif; }
+.back a { color: #0d5c6b; }
+.dark-mode body { background: #1c2022; }
+.dark-mode .back a { color: #7ccbd5; }
 """
 PAGE = """\
 <!doctype html>
@@ -33,17 +44,21 @@ PAGE = """\
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <title>Drydock API</title>
 <link rel="stylesheet" href="docs/swagger-ui.css">
+<link rel="stylesheet" href="docs/page.css">
 <link rel="icon" href="docs/favicon-32x32.png">
 </head>
 <body>
+<p class="back"><a href="./">Back to Drydock</a></p>
 <div id="docs"></div>
 <script src="docs/swagger-ui-bundle.js"></script>
 <script src="docs/start.js"></script>
 </body>
 </html>
 """
+OWN = {"start.js": (START, "text/javascript"), "page.css": (STYLE, "text/css")}
 # Swagger UI sets style attributes, and its icons are data: URLs.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -58,8 +73,9 @@ def install_docs(app: FastAPI) -> None:
     async def asset(request: Request) -> Response:
         name = request.path_params["name"]
         cache = {"Cache-Control": "public, max-age=86400"}
-        if name == "start.js":
-            return Response(START, media_type="text/javascript", headers=cache)
+        if name in OWN:
+            content, media_type = OWN[name]
+            return Response(content, media_type=media_type, headers=cache)
         if name not in ASSETS:
             raise NotFound("There is no such path.")
         return Response(_content(name), media_type=ASSETS[name], headers=cache)

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
-from app.infra.http.docs import ASSETS
+from app.infra.http.docs import ASSETS, OWN
 from app.infra.http.problems import API_ERRORS
 
 EXTERNAL = re.compile(r"""(?:https?:)?//[a-z]""")
@@ -27,7 +27,7 @@ class TestPage:
         assert not re.search(r"\son[a-z]+=|<style", answer.text)
 
     async def test_every_file_that_it_loads_is_served(self, client: httpx.AsyncClient) -> None:
-        types = {**ASSETS, "start.js": "text/javascript"}
+        types = {**ASSETS, **{name: media_type for name, (_, media_type) in OWN.items()}}
         page = (await client.get("/docs")).text
         loaded = re.findall(r"""(?:src|href)="docs/([^"]+)\"""", page)
         assert sorted(loaded) == sorted(types)
@@ -49,6 +49,28 @@ class TestPage:
     async def test_a_token_that_is_typed_in_is_not_kept(self, client: httpx.AsyncClient) -> None:
         """Swagger UI keeps it in localStorage, for good, if it is told to persist it."""
         assert "persistAuthorization" not in (await client.get("/docs/start.js")).text
+
+    async def test_it_is_dark_where_people_want_that_and_leads_back(
+        self, client: httpx.AsyncClient
+    ) -> None:
+        page = (await client.get("/docs")).text
+        assert '<meta name="color-scheme" content="light dark">' in page
+        assert '<a href="./">' in page
+        start = (await client.get("/docs/start.js")).text
+        assert 'classList.toggle("dark-mode", dark.matches)' in start
+        # The class is Swagger UI's own: another release may name it otherwise.
+        assert ".dark-mode" in (await client.get("/docs/swagger-ui.css")).text
+
+    def test_the_newest_feature_comes_first_and_health_last(self, document: dict[str, Any]) -> None:
+        tags = [tag["name"] for tag in document["tags"]]
+        assert tags[-2:] == ["tokens", "health"]
+        used = {
+            tag
+            for path in document["paths"].values()
+            for one in path.values()
+            for tag in one["tags"]
+        }
+        assert sorted(tags) == sorted(used)
 
 
 class TestDocument:

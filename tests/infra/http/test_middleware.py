@@ -5,10 +5,10 @@ import re
 
 import httpx
 import pytest
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.config import Settings
-from app.infra.http.middleware import add_middleware
+from app.infra.http.middleware import PIECE, RequestMiddleware, add_middleware
 from app.infra.metrics import Metrics
 from tests.conftest import MakeClient
 from tests.live import WithState, client_of
@@ -53,6 +53,34 @@ class TestRequestId:
         told = {answer.headers["x-request-id"]: answer.url.path for answer in answers}
         assert all(answer.json()["request_id"] in told for answer in answers)
         assert told == {event["request_id"]: event["path"] for event in named(events, "request")}
+
+
+class TestPieces:
+    """A large body goes to the server in pieces, so a client that reads slowly holds only one."""
+
+    async def test_it(self, settings: Settings) -> None:
+        body = bytes(range(256)) * 1000
+        pieces: list[Message] = []
+
+        async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": body})
+
+        async def keep(message: Message) -> None:
+            pieces.append(message)
+
+        async with wrap(app, settings) as client:
+            assert (await client.get("/")).content == body
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "state": {}}
+        await RequestMiddleware(app, Metrics(settings), https=False)(scope, no_body, keep)
+        bodies = [message["body"] for message in pieces[1:]]
+        assert b"".join(bodies) == body
+        assert max(map(len, bodies)) == PIECE
+        assert [message.get("more_body", False) for message in pieces[1:]] == [True] * 3 + [False]
+
+
+async def no_body() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
 
 
 class TestLogLine:
