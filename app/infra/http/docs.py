@@ -33,7 +33,8 @@ SwaggerUIBundle({
 """
 STYLE = """\
 body { margin: 0; }
-.back { max-width: 1460px; margin: 0 auto; padding: 20px 20px 0; box-sizing: border-box; font: 16px sans-serif; }
+.back { max-width: 1460px; margin: 0 auto; padding: 20px 20px 0; box-sizing: border-box; }
+.back { font: 16px sans-serif; }
 .back a { color: #0d5c6b; }
 .dark-mode body { background: #1c2022; }
 .dark-mode .back a { color: #7ccbd5; }
