@@ -17,6 +17,13 @@ def _number(name: str, default: int) -> int:
     return max(1, int(value)) if value.isdecimal() else default
 
 
+def _bind() -> str:
+    """Where to listen. An IPv6 address stands in brackets; [::] also takes IPv4."""
+    address = os.environ.get("LISTEN_ADDRESS") or "0.0.0.0"
+    host = f"[{address}]" if ":" in address and not address.startswith("[") else address
+    return f"{host}:{_number('PORT', 8000)}"
+
+
 def _json_logs() -> bool:
     """As `Settings.json_logs`."""
     form = os.environ.get("LOG_FORMAT") or "auto"
@@ -25,7 +32,7 @@ def _json_logs() -> bool:
 
 wsgi_app = "app.server:load_app()"
 worker_class = "app.infra.http.draining.DrainingWorker"
-bind = "0.0.0.0:8000"
+bind = _bind()
 workers = _number("WEB_CONCURRENCY", 1)
 # Several workers share the memory of what was imported before they were forked. A single worker
 # shares nothing, and the supervisor would hold a second copy.

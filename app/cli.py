@@ -101,6 +101,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _migrate(settings: Settings, options: argparse.Namespace) -> int:
+    try:
+        settings = settings.for_migrations()
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
     if options.pending:
         print(*_pending(settings))
         return 0

@@ -88,6 +88,8 @@ class Settings(BaseSettings):
 
     database_url: Secret[PostgresDsn]
     database_password: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    database_pooled: bool = False
+    database_migration_url: Secret[PostgresDsn] | None = None
     database_pool_size: Annotated[int, Field(ge=1, le=200)] = 10
     database_connect_timeout: Seconds = 0.7
     database_pool_timeout: Seconds = 0.5
@@ -117,6 +119,8 @@ class Settings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
+    listen_address: str = "0.0.0.0"  # noqa: S104 -- in a container, on every address
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 9100
 
@@ -147,10 +151,12 @@ class Settings(BaseSettings):
                     ) from None
         return value
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_migration_url")
     @classmethod
-    def refuse_other_dialects(cls, value: Secret[PostgresDsn]) -> Secret[PostgresDsn]:
-        scheme = value.get_secret_value().scheme
+    def refuse_other_dialects(
+        cls, value: Secret[PostgresDsn] | None
+    ) -> Secret[PostgresDsn] | None:
+        scheme = value.get_secret_value().scheme if value else "postgresql"
         if scheme not in {"postgresql", "postgres"}:
             raise ValueError(f"begins with {scheme}:// and must begin with postgresql://")
         return value
@@ -225,6 +231,24 @@ class Settings(BaseSettings):
     def database_dsn(self) -> str:
         """The URL with the password in it. Never log it."""
         return _with_password(str(self.database_url.get_secret_value()), self.database_password)
+
+    def for_migrations(self) -> Self:
+        """These settings, connected directly to Postgres. Raises `ConfigurationError`.
+
+        A password in DATABASE_MIGRATION_URL wins, since its role may be another one.
+        """
+        url = self.database_migration_url
+        if url is None:
+            if self.database_pooled:
+                raise ConfigurationError(
+                    "A migration holds a lock and settings of its session, which a pooler gives to "
+                    "other clients. Set DATABASE_MIGRATION_URL to a URL of Postgres itself."
+                )
+            return self
+        own = urlsplit(str(url.get_secret_value())).password
+        password = None if own else self.database_password
+        changed = {"database_url": url, "database_password": password, "database_pooled": False}
+        return self.model_copy(update=changed)
 
     @property
     def redis_dsn(self) -> str:

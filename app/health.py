@@ -53,6 +53,7 @@ class Health:
         self._accept_newer_schema = settings.accept_newer_schema
         self._revisions = list_revisions()
         self._conninfo = connect_arguments(settings, name="drydock-health", limit=LIMIT)
+        self._pooled = settings.database_pooled
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._lock = asyncio.Lock()
         self._redis = redis
@@ -135,7 +136,7 @@ class Health:
             self._connection.pgconn.finish()
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
-        return await open_connection(self._conninfo, limit=LIMIT)
+        return await open_connection(self._conninfo, limit=LIMIT, pooled=self._pooled)
 
 
 async def _fetch(connection: psycopg.AsyncConnection[Any], query: str) -> list[tuple[Any, ...]]:

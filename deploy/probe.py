@@ -14,7 +14,9 @@ LIMIT = 3.0  # seconds; the service itself answers within two
 
 def web_is_ready() -> bool:
     host = os.environ.get("ALLOWED_HOSTS", "localhost").split(",")[0].strip()
-    with socket.create_connection(("127.0.0.1", 8000), LIMIT) as connection:
+    port = int(os.environ.get("PORT") or 8000)
+    # "localhost" is both 127.0.0.1 and ::1, and the service may listen on one of them.
+    with socket.create_connection(("localhost", port), LIMIT) as connection:
         connection.sendall(
             f"GET /health/ready HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
         )

@@ -41,7 +41,7 @@ CREATED = re.compile(
 
 
 def migrate() -> None:
-    settings = context.config.attributes.get("settings") or Settings.load()
+    settings = context.config.attributes.get("settings") or Settings.load().for_migrations()
     connect = partial(
         psycopg.connect, dsn_of(settings), application_name="drydock-migrate", connect_timeout=10
     )

@@ -8,6 +8,7 @@ from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config import Settings
+from app.infra.connecting import POOLER, PoolerRefused
 
 log = structlog.get_logger(__name__)
 
@@ -15,6 +16,9 @@ RESERVED_CONNECTIONS = 5  # for psql, migrations and backups
 AT_A_DEPLOY = 2  # the old containers and the new ones run at the same time
 
 OPEN_FILES = 4096  # enough for `MAX_CONNECTIONS` and as many that are being refused
+
+# A pooler tells its clients of a process that Postgres does not have.
+IS_DIRECT = text("SELECT pg_backend_pid() = :told")
 
 # What is left for a role that is no superuser.
 AVAILABLE = text("""
@@ -37,12 +41,25 @@ def count_connections(settings: Settings) -> int:
 async def check_capacity(engine: AsyncEngine, settings: Settings) -> None:
     """Raise `ValueError` if all processes together may open more connections than there are.
 
-    If the database does not answer, the check is skipped.
+    Also if a pooler is in front that the settings do not name. Behind a pooler, its own settings
+    say how many connections there are. If the database does not answer, the check is skipped.
     """
+    if settings.database_pooled:
+        log.info("database_pooled", server_limits="none", wanted=count_connections(settings))
+        return
     try:
         async with engine.connect() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver is not None, "it has just been connected"
+            told = driver.info.backend_pid
+            if not (await connection.execute(IS_DIRECT, {"told": told})).scalar_one():
+                raise ValueError(POOLER)
             available = int((await connection.execute(AVAILABLE)).scalar_one())
+    except PoolerRefused as error:
+        raise ValueError(POOLER) from error
     except (exc.SQLAlchemyError, psycopg.Error) as error:
+        if isinstance(error, exc.DBAPIError) and isinstance(error.orig, PoolerRefused):
+            raise ValueError(POOLER) from error
         log.warning("database_capacity_unknown", error=type(error).__name__)
         return
     wanted = count_connections(settings)

@@ -23,12 +23,22 @@ IDLE_LIMIT = 2.0
 KEEPALIVES = {"idle": 10, "interval": 5, "count": 3}  # seconds, seconds, probes
 UNACKNOWLEDGED = 20_000  # milliseconds
 
+POOLER = """\
+DATABASE_URL leads to a connection pooler. Set DATABASE_POOLED=true. If the pooler then still refuses
+the connection, it is too old: PgBouncer 1.21 or newer is needed.\
+"""
+
+
+class PoolerRefused(psycopg.OperationalError):
+    """A connection pooler refused a startup parameter that Postgres takes."""
+
 
 def connect_arguments(settings: Settings, *, name: str, limit: float) -> str:
     """The libpq connection string. pg_stat_activity shows `name`.
 
     A query may take a little less than `limit` seconds, and wait half as long for a lock. If the
-    URL names several hosts, the one that accepts writes is used.
+    URL names several hosts, the one that accepts writes is used. A pooler takes no limits of a
+    session, because the session's connection serves others too: only the client's limits hold.
     """
     milliseconds = {
         "lock_timeout": LOCK_LIMIT * limit,
@@ -38,13 +48,15 @@ def connect_arguments(settings: Settings, *, name: str, limit: float) -> str:
     of_server = {name: int(seconds * 1000) for name, seconds in milliseconds.items()}
     of_server |= {f"tcp_keepalives_{name}": value for name, value in KEEPALIVES.items()}
     of_server["tcp_user_timeout"] = UNACKNOWLEDGED
-    options = " ".join(f"-c {name}={value}" for name, value in of_server.items())
+    if settings.database_pooled:
+        of_server = {}
+    options = "".join(f"-c {name}={value} " for name, value in of_server.items())
     return make_conninfo(
         dsn_of(settings),
         application_name=name,
         connect_timeout=2,  # libpq's minimum; `open_connection` has a shorter limit
         tcp_user_timeout=UNACKNOWLEDGED,
-        options=f"{options} -c timezone=UTC",
+        options=f"{options}-c timezone=UTC",
         **{f"keepalives_{name}": value for name, value in KEEPALIVES.items()},
     )
 
@@ -57,8 +69,10 @@ def dsn_of(settings: Settings) -> str:
     return make_conninfo("", **parts)
 
 
-async def open_connection(conninfo: str, *, limit: float) -> Connection:
+async def open_connection(conninfo: str, *, limit: float, pooled: bool) -> Connection:
     """Connect within `limit` seconds or raise `psycopg.OperationalError`.
+
+    With `pooled` no statement is prepared: the next one may run on another connection of the pooler.
 
     Several hosts are tried at the same time, and the first that accepts is used. One after the
     other, a host that does not answer would use up the limit.
@@ -71,6 +85,8 @@ async def open_connection(conninfo: str, *, limit: float) -> Connection:
     try:
         async with asyncio.timeout(limit):
             used = await _first(tries)
+        if pooled:
+            used.prepare_threshold = None
     except TimeoutError:
         raise psycopg.errors.ConnectionTimeout(f"no connection within {limit} s") from None
     finally:
@@ -88,7 +104,8 @@ async def _first(tries: Iterable["asyncio.Task[Connection]"]) -> Connection:
         try:
             return await attempt
         except psycopg.OperationalError as error:
-            failure = error
+            refused = "unsupported startup parameter" in str(error)
+            failure = PoolerRefused(POOLER) if refused else error
     raise failure
 
 

@@ -62,7 +62,9 @@ def make_engine(
     conninfo = connect_arguments(settings, name=name, limit=limit)
 
     async def connect() -> Driver:
-        return await open_connection(conninfo, limit=settings.database_connect_timeout)
+        return await open_connection(
+            conninfo, limit=settings.database_connect_timeout, pooled=settings.database_pooled
+        )
 
     engine = create_async_engine(
         "postgresql+psycopg://",
