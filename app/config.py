@@ -153,9 +153,7 @@ class Settings(BaseSettings):
 
     @field_validator("database_url", "database_migration_url")
     @classmethod
-    def refuse_other_dialects(
-        cls, value: Secret[PostgresDsn] | None
-    ) -> Secret[PostgresDsn] | None:
+    def refuse_other_dialects(cls, value: Secret[PostgresDsn] | None) -> Secret[PostgresDsn] | None:
         scheme = value.get_secret_value().scheme if value else "postgresql"
         if scheme not in {"postgresql", "postgres"}:
             raise ValueError(f"begins with {scheme}:// and must begin with postgresql://")

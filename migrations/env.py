@@ -20,7 +20,7 @@ from sqlalchemy import create_engine, event, pool, text
 from sqlalchemy.engine import Connection
 
 from app.config import Settings
-from app.infra.connecting import dsn_of
+from app.infra.connecting import POOLER, dsn_of
 from app.infra.db import Base
 from app.registry import FEATURES
 
@@ -69,6 +69,10 @@ def _check_version(connection: Connection) -> None:
     number = int(connection.scalar(text("SHOW server_version_num")) or 0)
     if number < OLDEST_POSTGRES:
         raise RuntimeError(f"PostgreSQL 18 or newer is needed; this server is {number // 10000}")
+    # A pooler would keep the lock on its connection, and the next migration would wait for it.
+    told = connection.connection.driver_connection.info.backend_pid
+    if connection.scalar(text("SELECT pg_backend_pid()")) != told:
+        raise RuntimeError(f"{POOLER} Give migrations a direct URL: DATABASE_MIGRATION_URL.")
 
 
 def _wait_for_turn(connection: Connection) -> None:
