@@ -70,7 +70,8 @@ def _check_version(connection: Connection) -> None:
     if number < OLDEST_POSTGRES:
         raise RuntimeError(f"PostgreSQL 18 or newer is needed; this server is {number // 10000}")
     # A pooler would keep the lock on its connection, and the next migration would wait for it.
-    told = connection.connection.driver_connection.info.backend_pid
+    driver: Any = connection.connection.driver_connection
+    told = driver.info.backend_pid
     if connection.scalar(text("SELECT pg_backend_pid()")) != told:
         raise RuntimeError(f"{POOLER} Give migrations a direct URL: DATABASE_MIGRATION_URL.")
 

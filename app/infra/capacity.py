@@ -58,8 +58,8 @@ async def check_capacity(engine: AsyncEngine, settings: Settings) -> None:
     except PoolerRefused as error:
         raise ValueError(POOLER) from error
     except (exc.SQLAlchemyError, psycopg.Error) as error:
-        if isinstance(error, exc.DBAPIError) and isinstance(error.orig, PoolerRefused):
-            raise ValueError(POOLER) from error
+        if isinstance(getattr(error, "orig", None), PoolerRefused):
+            raise ValueError(POOLER) from error  # noqa: TRY004 -- not the type of a value is wrong
         log.warning("database_capacity_unknown", error=type(error).__name__)
         return
     wanted = count_connections(settings)

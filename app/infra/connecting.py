@@ -24,8 +24,8 @@ KEEPALIVES = {"idle": 10, "interval": 5, "count": 3}  # seconds, seconds, probes
 UNACKNOWLEDGED = 20_000  # milliseconds
 
 POOLER = """\
-DATABASE_URL leads to a connection pooler. Set DATABASE_POOLED=true. If the pooler then still refuses
-the connection, it is too old: PgBouncer 1.21 or newer is needed.\
+DATABASE_URL leads to a connection pooler. Set DATABASE_POOLED=true. If the pooler still refuses the
+connection then, it is too old: PgBouncer 1.21 or newer is needed.\
 """
 
 
@@ -72,7 +72,7 @@ def dsn_of(settings: Settings) -> str:
 async def open_connection(conninfo: str, *, limit: float, pooled: bool) -> Connection:
     """Connect within `limit` seconds or raise `psycopg.OperationalError`.
 
-    With `pooled` no statement is prepared: the next one may run on another connection of the pooler.
+    With `pooled` no statement is prepared: it may be executed on another connection of the pooler.
 
     Several hosts are tried at the same time, and the first that accepts is used. One after the
     other, a host that does not answer would use up the limit.

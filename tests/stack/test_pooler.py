@@ -1,6 +1,7 @@
 """Behind PgBouncer in transaction mode. It is Debian's, in a container, and Linux only."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -75,11 +76,15 @@ def pooler(
     command = [*start, *mount, "pgbouncer", "/etc/pooler/pgbouncer.ini"]
     container = run(command, cwd=tmp_path).strip()
     try:
-        said = lambda: run(["docker", "logs", container], cwd=tmp_path)  # noqa: E731
-        until(lambda: "process up" in said(), within=30)
+        until(lambda: accepts(port), within=30)
         yield service.postgres.url.replace(f":{url.port}/", f":{port}/")
     finally:
         run(["docker", "rm", "--force", container], cwd=tmp_path)
+
+
+def accepts(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def migrate(service: Service, url: str, **more: str) -> "subprocess.CompletedProcess[str]":
