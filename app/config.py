@@ -62,6 +62,13 @@ def _http_origin(value: str) -> str:
     return value.rstrip("/")
 
 
+def _browser_origin(value: str) -> str:
+    parts = urlsplit(value)
+    if value != "*" and (parts.path or parts.username or value != _http_origin(value).lower()):
+        raise ValueError(f"must list origins such as https://app.example.com; {value} is none")
+    return value
+
+
 class ConfigurationError(Exception):
     """The settings can't be used. The message lists every fault with its remedy."""
 
@@ -107,6 +114,9 @@ class Settings(BaseSettings):
         "localhost",
         "127.0.0.1",
     )
+    allowed_origins: Annotated[
+        tuple[Annotated[str, AfterValidator(_browser_origin)], ...], NoDecode
+    ] = ()
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     max_concurrent_requests: Annotated[int, Field(ge=1, le=10_000)] = 256
     max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
@@ -131,7 +141,7 @@ class Settings(BaseSettings):
 
     _of_features: dict[type[FeatureSettings], FeatureSettings] = PrivateAttr(default_factory=dict)
 
-    @field_validator("allowed_hosts", "trusted_proxies", mode="before")
+    @field_validator("allowed_hosts", "allowed_origins", "trusted_proxies", mode="before")
     @classmethod
     def split_lists(cls, value: object) -> object:
         if isinstance(value, str):
@@ -190,6 +200,15 @@ class Settings(BaseSettings):
     ) -> tuple[str, ...]:
         if "*" in value and _production(info):
             raise ValueError("'*' accepts forged Host headers: name the hosts you serve")
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def refuse_any_origin_in_production(
+        cls, value: tuple[str, ...], info: ValidationInfo
+    ) -> tuple[str, ...]:
+        if "*" in value and _production(info):
+            raise ValueError("'*' lets every web page read answers: name the origins of yours")
         return value
 
     @field_validator("database_password", "redis_password")

@@ -115,6 +115,8 @@ class TestBadConfiguration:
         [
             *(("public_url", "go.example.com"), ("public_url", "ftp://go.example.com")),
             *(("public_url", "https://"), ("public_url", "https://a/?b")),
+            *(("allowed_origins", "https://a.example/b"), ("allowed_origins", "null")),
+            *(("allowed_origins", "app.example.com"), ("allowed_origins", "https://A.example")),
             *(("rate_limit_login", "0/minute"), ("rate_limit_login", "1.5/minute")),
             *(("rate_limit_login", "10"), ("rate_limit_login", "/hour")),
             ("database_url", "postgresql+psycopg://drydock@db/drydock"),

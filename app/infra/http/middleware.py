@@ -18,6 +18,7 @@ from structlog.contextvars import bind_contextvars
 from app.config import Settings
 from app.errors import BadRequest, BodyTooLarge, InternalError
 from app.infra.http.admission import Admission, has_body
+from app.infra.http.cors import allow_origins
 from app.infra.http.peers import TrustedProxies
 from app.infra.http.problems import problem_response
 from app.infra.metrics import Metrics
@@ -43,6 +44,8 @@ def add_middleware(
         app = edge(app)
     app = Admission(app, settings.max_concurrent_requests)
     app = AllowedHosts(app, settings.allowed_hosts)
+    if settings.allowed_origins:
+        app = allow_origins(app, settings.allowed_origins)
     app = RequestMiddleware(app, metrics, https=settings.public_url.startswith("https://"))
     if not settings.trusted_proxies:
         return app
