@@ -20,6 +20,8 @@ from tests.polling import PATIENCE, until
 ONE, TWO = os.environ.get("ONE", "one"), os.environ.get("TWO", "two")
 # A cluster before 1.25 knows these objects by older versions of their API, with the same fields.
 OLDER = {"policy/v1": "policy/v1beta1", "autoscaling/v2": "autoscaling/v2beta2"}
+# Named so, kubectl takes the version that the cluster has.
+HPA = "horizontalpodautoscaler"
 ENTRANCE = {
     "apiVersion": "v1",
     "kind": "Service",
@@ -91,6 +93,17 @@ class Cluster:
         (host,) = [a["address"] for a in chosen["status"]["addresses"] if a["type"] == "InternalIP"]
         entrance = json.loads(self.kubectl("get", "service", "entrance", "--output=json"))
         return f"http://{host}:{entrance['spec']['ports'][0]['nodePort']}"
+
+    def scale(self, least: int, **behavior: Any) -> None:
+        """Let the autoscaler keep so many pods at least, and maybe change how fast it acts."""
+        change = {"spec": {"minReplicas": least, **({"behavior": behavior} if behavior else {})}}
+        words = ("patch", HPA, "app", "--type=merge", f"--patch={json.dumps(change)}")
+        self.kubectl(*words)
+
+    def on_node(self, node: str, command: str) -> None:
+        """Run a command on a node, as NODE_SHELL says: with kind, "docker exec {}"."""
+        words = [*os.environ["NODE_SHELL"].replace("{}", node).split(), "sh", "-ec", command]
+        subprocess.run(words, check=True, capture_output=True)
 
     def token(self) -> str:
         words = ("python", "-m", "app", "token", "create", "--name=tests", "--all-scopes")
