@@ -13,7 +13,7 @@ INIT = """\
 import shutil, subprocess, sys
 from pathlib import Path
 for file in Path().rglob("*"):
-    if file.is_file() and ".git" not in file.parts and ".venv" not in file.parts:
+    if file.is_file() and not {".git", ".venv", "__pycache__"} & set(file.parts):
         file.write_text(file.read_text().replace("drydock", sys.argv[1]))
 shutil.rmtree("template")
 subprocess.run(["git", "add", "--all"], check=True)
