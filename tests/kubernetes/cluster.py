@@ -1,6 +1,7 @@
 """The service in the cluster that KUBECONFIG names, from the overlay `development`.
 
-The nodes must have the images drydock:$ONE and drydock:$TWO, postgres and redis.
+The nodes must have the images drydock:$ONE and drydock:$TWO, and those of Postgres
+and Redis.
 """
 
 import json

@@ -67,7 +67,8 @@ class TestSchemas:
             textwrap.dedent(f"""\
                 resources: [../../base]
                 components: [../../components/{component}]
-                configMapGenerator: [{{ name: settings, namespace: drydock, literals: [A=b] }}]
+                namespace: drydock
+                configMapGenerator: [{{ name: settings, literals: [A=b] }}]
                 """)
         )
         file = tmp_path / "rendered.yaml"
