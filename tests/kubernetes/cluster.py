@@ -1,7 +1,7 @@
 """The service in the cluster that KUBECONFIG names, from the overlay `development`.
 
-The nodes must have the images drydock:$ONE and drydock:$TWO, and those of Postgres
-and Redis.
+The nodes must have the images of Postgres and Redis,
+and drydock:$ONE and drydock:$TWO.
 """
 
 import json
