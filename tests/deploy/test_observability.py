@@ -88,7 +88,7 @@ class TestMetrics:
             await run_a_job(service)
             for panel in panels():
                 for target in panel["targets"]:
-                    expression = target["expr"].replace("$__rate_interval", "10s")
+                    expression = target["expr"].replace("$__rate_interval", "1m")
 
                     async def is_answered(expression: str = expression) -> bool:
                         return bool(await ask(prometheus, "query", query=expression))

@@ -154,7 +154,7 @@ class TestFailed:
         await gauges.look()
         read = resources.metrics.registry.get_sample_value
         for state in ("failed", "queued"):
-            labels = {"job": "import", "state": state}
+            labels = {"task": "import", "state": state}
             assert read("drydock_jobs", labels) == 1
             age_in_seconds = read("drydock_jobs_oldest_seconds", labels)
             assert age_in_seconds is not None
