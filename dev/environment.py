@@ -13,20 +13,13 @@ DOTENV = ROOT / ".env"
 
 # .env has them for other servers, such as production's: development in this folder must not change
 # those. The shell may still set them.
-OF_OTHERS = {
-    "DATABASE_URL",
-    "DATABASE_PASSWORD",
-    "REDIS_URL",
-    "REDIS_PASSWORD",
-    "PUBLIC_URL",
-    "ALLOWED_HOSTS",
-}
+OF_OTHERS = {"DATABASE_URL", "DATABASE_PASSWORD", "REDIS_URL", "REDIS_PASSWORD"}
 
 
 def given_environment() -> dict[str, str]:
     """Return the variables of .env and of the shell, which wins. An empty one counts as not set.
 
-    Where the servers are and what the service is called counts only if the shell says it.
+    Where the servers are counts only if the shell says it.
     """
     from dotenv import dotenv_values  # noqa: PLC0415 - some commands run before .venv exists
 
