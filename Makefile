@@ -161,6 +161,19 @@ lock: env ## Lock the dependencies of pyproject.toml: make lock [LOCK_FLAGS=--up
 bench: env ## Measure what requests cost, beside FastAPI alone: make bench [PLOT=docs/scale.svg]
 	@exec $(VENV)/python -m bench $(if $(PLOT),--plot "$$PLOT")
 
+# FIELDS, and the options SINGULAR=, JOBS=yes and PANEL=no: docs/your-first-feature.md explains them.
+# UNDO first takes the migration out of the development database.
+.PHONY: feature
+feature: env ## Write a new feature: make feature NAME=invoices FIELDS="number:str:unique due:date"
+ifdef UNDO
+	@exec 3>&1 && set -e && changes=$$($(VENV)/python -m dev.feature revisions "$$UNDO") \
+		&& REVISIONS="$$changes" $(MAKE) unmigrate-$(WHERE) >&3
+	@exec $(VENV)/python -m dev.feature undo "$$UNDO"
+else
+	@exec $(VENV)/python -m dev.feature write "$${NAME-}" "$${FIELDS-}" --singular "$${SINGULAR-}" \
+		$(if $(filter yes,$(JOBS)),--jobs) $(if $(filter no,$(PANEL)),--no-panel)
+endif
+
 # FROM, TO and SOURCE are read from the environment, where make puts what its command line has.
 .PHONY: update
 update: env ## Take in a newer version of what this was cloned from: make update [TO=v1.4.0]
@@ -316,18 +329,24 @@ dev-docker:
 		deploy/project --claim && exec docker compose up --build; \
 	fi
 
-.PHONY: migrate-embedded migration-embedded psql-embedded redis-cli-embedded
+# REVISIONS: that of a migration, and the one before it.
+UNMIGRATE = set -- $$REVISIONS; if python -m alembic current 2>/dev/null | grep -q "^$$1"; then \
+	python -m alembic downgrade "$$2"; fi
+
+.PHONY: migrate-embedded migration-embedded psql-embedded redis-cli-embedded unmigrate-embedded
 migrate-embedded: env
 	@exec $(DEV) run --owner -- python -m app migrate
 migration-embedded: env
 	@exec $(DEV) run --owner -- python -m alembic revision --autogenerate -m "$$m"
+unmigrate-embedded: env
+	@exec $(DEV) run --owner -- sh -c '$(UNMIGRATE)'
 psql-embedded: env
 	@exec $(DEV) run --owner -- psql
 redis-cli-embedded: env
 	@command -v redis-cli >/dev/null || { echo 'redis-cli is not installed: apt install redis-tools, or brew install redis' >&2; exit 1; }
 	@exec $(DEV) run --owner -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT" --user "$$REDIS_USER"'
 
-.PHONY: migrate-docker migration-docker psql-docker redis-cli-docker
+.PHONY: migrate-docker migration-docker psql-docker redis-cli-docker unmigrate-docker
 # Without --no-deps, Compose would make db anew if its port is not the one in .env.
 migrate-docker:
 	$(DEVELOPMENT_ONLY)
@@ -335,6 +354,9 @@ migrate-docker:
 migration-docker:
 	$(DEVELOPMENT_ONLY)
 	@exec docker compose run --rm --no-deps migrate python -m alembic revision --autogenerate -m "$$m"
+unmigrate-docker:
+	$(DEVELOPMENT_ONLY)
+	@exec docker compose run --rm --no-deps -e REVISIONS migrate sh -c '$(UNMIGRATE)'
 psql-docker:
 	$(DEVELOPMENT_ONLY)
 	@exec docker compose exec $(NO_TTY) db psql --username drydock_owner drydock
@@ -342,8 +364,8 @@ redis-cli-docker:
 	$(DEVELOPMENT_ONLY)
 	@exec docker compose exec $(NO_TTY) redis sh -c 'REDISCLI_AUTH="$$(cat /tmp/admin)" exec redis-cli --user admin'
 
-.PHONY: migrate-production migration-production psql-production redis-cli-production
-migrate-production migration-production psql-production redis-cli-production:
+.PHONY: migrate-production migration-production psql-production redis-cli-production unmigrate-production
+migrate-production migration-production psql-production redis-cli-production unmigrate-production:
 	@echo 'This command is for development, and this folder runs production. docs/operations.md has the' \
 		'commands of production. To use development all the same, add RUNTIME=embedded or RUNTIME=docker.' >&2; exit 1
 

@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from app.features.links.models import ImportStatus
-from app.infra.http.inputs import FutureTime, Line, Matching
+from app.infra.http.inputs import FutureTime, Line, Matching, absent
 from app.infra.http.pages import Page
 
 LONGEST_URL = 2048  # what every browser and proxy takes
@@ -71,11 +71,6 @@ def _check_host(value: str, host: str) -> None:
         raise ValueError(f"must have the host in the form that all clients read alike: {host}")
 
 
-def _no_default(schema: dict[str, Any]) -> None:
-    """Leave the default, which no client can send, out of the OpenAPI document."""
-    schema.pop("default")
-
-
 Slug = Annotated[
     SlugText,
     AfterValidator(_not_reserved),
@@ -108,8 +103,7 @@ class LinkUpdate(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    # Not nullable. The default means that the field was not given; no client can send it.
-    url: WebAddress = Field(default="", json_schema_extra=_no_default)
+    url: WebAddress = absent()
     title: Title | None = None
     expires_at: FutureTime | None = None
 

@@ -1,12 +1,15 @@
 """Types for inputs whose plain type would accept values that can't be stored."""
 
+import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Annotated, cast
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, cast
 
 from pydantic import (
     AfterValidator,
     AwareDatetime,
+    BeforeValidator,
     Field,
     GetCoreSchemaHandler,
     StringConstraints,
@@ -20,12 +23,40 @@ from app.printable import CONTROLS
 
 # Far from the limits of datetime, so that time zones and sums can't overflow.
 FIRST_YEAR, LAST_YEAR = 2000, 2199
+INT_MIN, INT_MAX = -(2**31), 2**31 - 1  # of Postgres' integer
+
+# pydantic would take a number as seconds since 1970.
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_TIME = re.compile(rf"{_DAY.pattern}[Tt ].*", re.ASCII)
 
 
 def _one_line(value: str) -> str:
     if CONTROLS.search(value):
         raise ValueError("must not contain control characters")
     return value
+
+
+def _lines(value: str) -> str:
+    kept = value.replace("\r\n", "\n")  # what browsers send
+    if CONTROLS.search(kept.replace("\n", "").replace("\t", "")):
+        raise ValueError("must not contain control characters, except tabs and line breaks")
+    return kept
+
+
+def _two_places(value: Decimal) -> Decimal:
+    return value.quantize(Decimal("0.01"))  # as the column keeps it
+
+
+def _written_day(value: object) -> object:
+    if isinstance(value, date) or (isinstance(value, str) and _DAY.fullmatch(value)):
+        return value
+    raise ValueError("must be a date, such as 2026-12-31")
+
+
+def _written_time(value: object) -> object:
+    if isinstance(value, datetime) or (isinstance(value, str) and _TIME.fullmatch(value)):
+        return value
+    raise ValueError("must be a time with its offset, such as 2026-12-31T23:59:59Z")
 
 
 def _in_range(value: datetime) -> datetime:
@@ -76,9 +107,39 @@ Line = Annotated[
     Field(description="Trimmed; must not contain control characters."),
 ]
 
+# Text of several lines, trimmed.
+Lines = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True),
+    AfterValidator(_lines),
+    Field(description="Trimmed; must not contain control characters except tabs and line breaks."),
+]
+
+# Numbers that Postgres' integer can hold. A URL holds them as text, a body must not.
+QueryWhole = Annotated[int, Field(ge=INT_MIN, le=INT_MAX)]
+Whole = Annotated[QueryWhole, Field(strict=True)]
+
+# true or false; pydantic alone would take "yes" and 1 too.
+Flag = Annotated[bool, Field(strict=True)]
+
+# An exact amount, for Numeric(12, 2). Answers hold it as text, since JSON's numbers are not exact.
+Amount = Annotated[
+    Decimal,
+    Field(
+        max_digits=12,
+        decimal_places=2,
+        description="Must have at most 2 digits after the point, and 10 before it.",
+        examples=["19.90"],
+    ),
+    AfterValidator(_two_places),
+]
+
+Day = Annotated[date, BeforeValidator(_written_day)]
+
 # A time with its offset, converted to UTC.
 UtcTime = Annotated[
     AwareDatetime,
+    BeforeValidator(_written_time),
     AfterValidator(_in_range),
     Field(description=f"Must lie between the years {FIRST_YEAR} and {LAST_YEAR}."),
 ]
@@ -90,3 +151,15 @@ FutureTime = Annotated[
         examples=["2099-12-31T23:59:59Z"],
     ),
 ]
+
+
+def absent() -> Any:
+    """The default of a field of a PATCH that may be left out but must not be null.
+
+    No client can send the default: `model_fields_set` says which fields were sent.
+    """
+    return Field(default=None, json_schema_extra=_no_default)
+
+
+def _no_default(schema: dict[str, Any]) -> None:
+    schema.pop("default")
