@@ -166,11 +166,11 @@ bench: env ## Measure what requests cost, beside FastAPI alone: make bench [PLOT
 .PHONY: feature
 feature: env ## Write a new feature: make feature NAME=invoices FIELDS="number:str:unique due:date"
 ifdef UNDO
-	@exec 3>&1 && set -e && changes=$$($(VENV)/python -m dev.feature revisions "$$UNDO") \
+	@exec 3>&1 && set -e && changes=$$($(VENV)/python -m dev.feature.undo --revisions "$$UNDO") \
 		&& REVISIONS="$$changes" $(MAKE) unmigrate-$(WHERE) >&3
-	@exec $(VENV)/python -m dev.feature undo "$$UNDO"
+	@exec $(VENV)/python -m dev.feature.undo "$$UNDO"
 else
-	@exec $(VENV)/python -m dev.feature write "$${NAME-}" "$${FIELDS-}" --singular "$${SINGULAR-}" \
+	@exec $(VENV)/python -m dev.feature.write "$${NAME-}" "$${FIELDS-}" --singular "$${SINGULAR-}" \
 		$(if $(filter yes,$(JOBS)),--jobs) $(if $(filter no,$(PANEL)),--no-panel)
 endif
 

@@ -1,13 +1,15 @@
-"""Takes back what `make feature` wrote."""
+"""Takes back what `make feature` wrote. It imports nothing of the service, which may be broken."""
 
+import argparse
 import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from dev.errors import DevError
-from dev.feature.write import REGISTRY, digest, record
+from dev.feature.record import REGISTRY, digest, record
 from dev.files import ROOT
 
 
@@ -75,3 +77,24 @@ def refuse(things: str, why: str, files: list[str]) -> None:
             f"UNDO={things}: {files[0]} {why}, so nothing was removed. Remove the feature by hand: "
             "app/registry.py says how."
         )
+
+
+def main() -> None:
+    """Take one back, or only print the revisions; show an expected error without a traceback."""
+    parser = argparse.ArgumentParser(prog="python -m dev.feature.undo")
+    parser.add_argument("name")
+    parser.add_argument(
+        "--revisions", action="store_true", help="print that of its migration, and the one before"
+    )
+    chosen = parser.parse_args()
+    try:
+        if chosen.revisions:
+            print(*revisions(chosen.name))
+        else:
+            undo(chosen.name)
+    except DevError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,13 +1,12 @@
 """Writes the files of a new feature from the templates of this package."""
 
+import argparse
 import ast
-import json
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,10 +17,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from dev.errors import DevError
 from dev.feature.fields import Field, parse_fields
 from dev.feature.names import Names, choose_names
-from dev.files import LOCAL, ROOT
+from dev.feature.record import REGISTRY, note
+from dev.files import ROOT
 
 TEMPLATES = Path(__file__).parent / "templates"
-REGISTRY = ROOT / "app/registry.py"
 COLUMNS = 4  # of the panel's table
 
 
@@ -93,7 +92,7 @@ def render(names: Names, fields: list[Field], *, jobs: bool, panel: bool) -> dic
         comment_end_string="#>",
         line_statement_prefix="%%",
     )
-    files = {}
+    files = {ROOT / f"tests/features/{names.things}/__init__.py": ""}
     for template in environment.list_templates():
         path = place(template, names, revision)
         left_out = (path.name == "tasks.py" and not jobs) or (
@@ -129,10 +128,11 @@ def refuse_collisions(path: Path, content: str) -> None:
     """Refuse a name that would mean two things in the file: a field `date` beside the type."""
     body = ast.parse(content).body
     imports = [node for node in body if isinstance(node, ast.ImportFrom)]
-    imported = {alias.asname or alias.name for node in imports for alias in node.names}
-    outside = Counter(bound(body))
-    inside = {name for node in body if isinstance(node, ast.ClassDef) for name in bound(node.body)}
-    twice = imported & ({*outside} | inside) | {name for name in outside if outside[name] > 1}
+    imported = [alias.asname or alias.name for node in imports for alias in node.names]
+    meanings = Counter([*imported, *bound(body)])
+    classes = [node for node in body if isinstance(node, ast.ClassDef)]
+    inside = {name for node in classes for name in bound(node.body)}
+    twice = {name for name in meanings if meanings[name] > 1} | {*imported} & inside
     for name in sorted(twice):
         where = path.relative_to(ROOT)
         raise DevError(f"The name {name} would have two meanings in {where}. Choose another.")
@@ -154,21 +154,6 @@ def tidy(files: list[Path]) -> None:
         subprocess.run([sys.executable, "-m", "ruff", *words, *files], check=True, cwd=ROOT)
 
 
-def note(things: str, files: list[Path]) -> None:
-    """Remember the files, so that UNDO removes none that somebody has edited."""
-    kept = {str(path.relative_to(ROOT)): digest(path) for path in files}
-    record(things).parent.mkdir(parents=True, exist_ok=True)
-    record(things).write_text(json.dumps(kept), encoding="utf-8")
-
-
-def record(things: str) -> Path:
-    return LOCAL / "features" / f"{things}.json"
-
-
-def digest(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()
-
-
 def tell(names: Names, files: list[Path]) -> None:
     print(f"{names.words.capitalize()}, and one of them is {names.article} {names.word}:")
     for path in files:
@@ -180,3 +165,23 @@ def tell(names: Names, files: list[Path]) -> None:
         "  make dev\n"
         f"To take it back before you commit: make feature UNDO={names.things}"
     )
+
+
+def main() -> None:
+    """Write one feature; show an expected error without a traceback."""
+    parser = argparse.ArgumentParser(prog="python -m dev.feature.write")
+    parser.add_argument("name", help="its plural, such as invoices")
+    parser.add_argument("fields", help='such as "number:str:unique due:date"')
+    parser.add_argument("--singular", default="", help="what one of them is called")
+    parser.add_argument("--jobs", action="store_true", help="with a nightly job")
+    parser.add_argument("--no-panel", action="store_true", help="without a part of the page at /")
+    chosen = parser.parse_args()
+    options = {"singular": chosen.singular, "jobs": chosen.jobs, "panel": not chosen.no_panel}
+    try:
+        write(chosen.name, chosen.fields, **options)
+    except DevError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
