@@ -71,7 +71,6 @@ def render(names: Names, fields: list[Field], *, jobs: bool, panel: bool) -> dic
         "amounts": [field for field in sortable if field.kind == "decimal"],
         "filters": [one for field in fields for one in field.filters()],
         "shown": ([field for field in fields if field.kind != "text"] or fields)[:COLUMNS],
-        "raises": " and ".join(f"`{field.taken}`" for field in unique),
         "conflicts": "".join(f"{field.taken}, " for field in unique),
         "jobs": jobs,
         "panel": panel,
