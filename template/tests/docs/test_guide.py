@@ -1,6 +1,5 @@
 """docs/your-first-feature.md: checks without running its steps. template/checks/init runs them."""
 
-import ast
 import re
 from pathlib import Path
 
@@ -84,36 +83,15 @@ class TestFollowing:
 
 
 class TestFirstFeature:
-    """The page shows all files of a feature, and its changes apply to the current files."""
+    """The page shows what `make feature` writes; the check that follows it compares the files."""
 
-    def test_it_shows_a_whole_feature(self) -> None:
-        files = {Path(step.path).name for step in STEPS if isinstance(step, NewFile)}
-        layers = {"models", "schemas", "service", "scopes", "errors", "router", "panel", "tasks"}
-        others = {"panel.html", "test_announcements.py"}
-        assert files == {f"{layer}.py" for layer in (*layers, "__init__")} | others
+    def test_it_shows_the_layers(self) -> None:
+        shown = {Path(step.pattern).stem for step in STEPS if isinstance(step, Holding)}
+        changed = {Path(step.path).stem for step in STEPS if isinstance(step, Change)}
+        layers = {"models", "schemas", "service", "errors", "router", "panel", "tasks"}
+        assert shown | changed >= layers
 
     def test_every_block_counts(self) -> None:
         """The reader skips no block that looks like a step."""
         blocks = re.findall(r"^```(?:python|html|diff|sh)$", PAGE, re.MULTILINE)
         assert len(STEPS) == len(blocks)
-
-    @pytest.mark.parametrize(
-        "step",
-        [s for s in STEPS if isinstance(s, NewFile) and s.path.endswith(".py")],
-        ids=lambda s: s.path,
-    )
-    def test_each_file_is_python(self, step: NewFile) -> None:
-        ast.parse(step.text)
-
-    @pytest.mark.parametrize(
-        "step",
-        [s for s in STEPS if isinstance(s, Change) and not s.path.startswith("migrations/")],
-        ids=lambda s: s.path,
-    )
-    def test_each_change_has_its_place(self, step: Change) -> None:
-        assert (ROOT / step.path).read_text().count(step.old) == 1
-
-    def test_what_it_deletes_from_a_migration_is_the_template_s(self) -> None:
-        """The migration does not exist yet, so this compares with its template."""
-        [deleted] = [step.old for step in STEPS if isinstance(step, Change) and not step.new[4:]]
-        assert deleted in (ROOT / "migrations" / "script.py.mako").read_text()
