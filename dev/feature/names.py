@@ -61,7 +61,7 @@ def choose_names(things: str, singular: str) -> Names:
             )
         if keyword.iskeyword(value):
             raise DevError(f"{variable}={value} is a word of Python. Choose another.")
-    one = singular or _singular(things)
+    one = singular or one_of(things)
     if one == things:
         raise DevError(
             f"NAME={things}: a plural is needed. Say what one of them is called: SINGULAR=…"
@@ -73,7 +73,8 @@ def choose_names(things: str, singular: str) -> Names:
     return names
 
 
-def _singular(things: str) -> str:
+def one_of(things: str) -> str:
+    """The singular, or the same word if nobody can tell."""
     if not things.endswith(SAME):
         for many, single in ENDINGS:
             if things.endswith(many):
