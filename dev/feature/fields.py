@@ -125,6 +125,11 @@ class Field:
         return f"{{% if {value} is not none %}}{shown}{{% endif %}}" if self.optional else shown
 
     @property
+    def align(self) -> str:
+        """The panel's style sheet aligns numbers to the right."""
+        return ' class="number"' if self.kind in {"int", "decimal"} else ""
+
+    @property
     def choice(self) -> str:
         return camel(f"{self.thing}_{self.name}")
 
