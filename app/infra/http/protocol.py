@@ -8,7 +8,12 @@ import asyncio
 import json
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 MAX_FIELDS = 100  # header lines of a request, as Apache and gunicorn allow
 MAX_HEAD = 65_536  # bytes of URL and header lines; the proxy of compose.yaml allows a quarter of it
@@ -47,6 +52,8 @@ class LimitedProtocol(HttpToolsProtocol):
     _refused = False
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+    # The request that the application works on. uvicorn keeps only the last one that was parsed.
+    _running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         super().connection_made(transport)
@@ -58,7 +65,12 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_has_arrived()
         self._has_read()
+        self._tell_that_the_client_has_gone()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -132,15 +144,18 @@ class LimitedProtocol(HttpToolsProtocol):
         """Answer, read no further, and close as soon as the client could read the answer."""
         self._refused = True
         self._head_has_arrived()
-        # uvicorn's type leaves out that it is None before the first request.
-        busy = self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
-        if not (busy and self.cycle.response_started):
+        running = self._running
+        if running is None or running.response_complete or not running.response_started:
             self.transport.write(_answer(status))
-        if busy:
-            # The application hears that its client has gone.
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        self._tell_that_the_client_has_gone()
+        self.pipeline.clear()
+        self.flow.resume_reading()  # what it still sends: unread, it would reset the connection
         self.loop.call_later(LINGER, self.transport.close)
+
+    def _tell_that_the_client_has_gone(self) -> None:
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
 
 def _answer(status: int) -> bytes:

@@ -125,6 +125,25 @@ class TestConnections:
             assert (await sent(connect, few)).count(b"HTTP/1.1 200 ") == MAX_PIPELINED + 1
             assert b"HTTP/1.1 400 " in await sent(connect, (GET + b"\r\n") * 10_000)
 
+    @pytest.mark.parametrize("behind", [b"", GET + b"\r\n", GET + b"\r\n\x00"])
+    async def test_a_request_hears_that_its_client_has_gone(self, behind: bytes) -> None:
+        """Whatever the client sent behind it on the same connection."""
+        heard: list[str] = []
+
+        async def waiting(scope: Scope, receive: Receive, send: Send) -> None:
+            kinds = [(await receive())["type"] for _ in range(2)]
+            heard.append(kinds[-1])
+
+        async def told() -> bool:
+            return heard == ["http.disconnect"]
+
+        async with serving(waiting) as (_, connect):
+            _, writer = await connect()
+            writer.write(GET + b"\r\n" + behind)
+            await asyncio.sleep(0.2)  # it is worked on, and the rest is parsed
+            writer.transport.abort()
+            await eventually("it hears that", told, seconds=PATIENCE)
+
     async def test_the_rest_hears_503(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 2)
         async with serving() as (server, connect):
