@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from pydantic import ValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from app.config import ConfigurationError, Settings
 from app.errors import AppError, fault_message
@@ -17,7 +17,7 @@ from app.features.tokens.scopes import declared_scopes
 from app.features.tokens.service import create_token
 from app.infra.db import make_engine, make_sessions, transaction
 from app.infra.schema import PROJECT, list_revisions
-from app.jobs import change_job, load_jobs, show_jobs
+from app.jobs import change_job, explain, load_jobs, show_jobs
 from app.registry import FEATURES, load_settings
 
 REFUSED_BY_POSTGRES = """\
@@ -180,13 +180,16 @@ def _job_id(text: str) -> UUID:
 
 
 def _jobs(settings: Settings, options: argparse.Namespace) -> int:
-    if options.retry is None and options.cancel is None:
-        print(*show_jobs(*asyncio.run(load_jobs(settings))), sep="\n")
-        return 0
     try:
+        if options.retry is None and options.cancel is None:
+            print(*show_jobs(*asyncio.run(load_jobs(settings))), sep="\n")
+            return 0
         job = asyncio.run(change_job(settings, retry=options.retry, cancel=options.cancel))
-    except AppError as error:
-        print(error.detail, file=sys.stderr)
+    except (AppError, SQLAlchemyError, OSError) as error:
+        reason = explain(error)
+        if reason is None:
+            raise
+        print(reason, file=sys.stderr)
         return 1
     print(f"{job.job} {job.id} is {job.state} now. {job.reason or ''}".rstrip())
     return 0

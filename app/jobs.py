@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from psycopg.errors import UndefinedTable
+from sqlalchemy.exc import DBAPIError
+
 from app.config import Settings
+from app.errors import AppError
 from app.infra.backlog import load_backlog
-from app.infra.db import make_engine, make_sessions, reading, transaction
+from app.infra.db import as_unavailable, make_engine, make_sessions, reading, transaction
 from app.infra.feature import Backlog, controls_of
 from app.infra.http.pages import PageRequest
 from app.infra.jobs import SHOWN, ShownJob, cancel_job, list_jobs, retry_job
@@ -39,6 +43,14 @@ def show_jobs(counts: Sequence[Backlog], jobs: Sequence[ShownJob]) -> list[str]:
 
 def _age(since: datetime) -> timedelta:
     return timedelta(seconds=round((datetime.now(UTC) - since).total_seconds()))
+
+
+def explain(error: Exception) -> str | None:
+    """What to tell an operator; None for an error that nobody expects."""
+    if isinstance(error, DBAPIError) and isinstance(error.orig, UndefinedTable):
+        return "The database's schema is older than this code: migrate it first (make migrate)."
+    expected = error if isinstance(error, AppError) else as_unavailable(error)
+    return None if expected is None else expected.detail
 
 
 async def load_jobs(settings: Settings) -> tuple[list[Backlog], list[ShownJob]]:
