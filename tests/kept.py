@@ -1,6 +1,6 @@
 """A feature whose jobs are in memory, for tests of what holds for the jobs of all features."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.infra.feature import Backlog
-from app.infra.http.pages import PageRequest
+from app.infra.http.pages import PageRequest, Rows, decode_cursor, encode_cursor
 from app.infra.jobs import JobControl, JobState, ShownJob
 from app.infra.queue import Enqueuer
 
@@ -38,13 +38,14 @@ class Kept:
 
     async def _find(
         self, _session: AsyncSession, page: PageRequest, states: Collection[JobState]
-    ) -> Sequence[ShownJob]:
+    ) -> Rows[ShownJob]:
         found = [
             job
             for job in sorted(self.jobs.values(), key=lambda job: job.id, reverse=True)
-            if job.state in states and (page.after is None or job.id < page.after)
+            if job.state in states and (page.cursor is None or job.id < decode_cursor(page.cursor))
         ]
-        return found[: page.limit]
+        items = found[: page.limit]
+        return Rows(items, encode_cursor(items[-1].id) if len(found) > page.limit else None)
 
     async def _lock(self, _session: AsyncSession, job_id: UUID) -> ShownJob | None:
         return self.jobs.get(job_id)

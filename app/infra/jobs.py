@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -49,9 +49,9 @@ class JobControl:
     stays.
     """
 
-    # The newest jobs in one of these states, newest first: at most `limit` or one more, whose ids
-    # are lower than `after`. It is never asked for finished ones.
-    find: Callable[[AsyncSession, PageRequest, Collection[JobState]], Awaitable[Sequence[ShownJob]]]
+    # A page of the jobs in one of these states, newest first, as `read_page` makes it. It is never
+    # asked for finished ones.
+    find: Callable[[AsyncSession, PageRequest, Collection[JobState]], Awaitable[Rows[ShownJob]]]
     # The job with this id, whose row stays locked until the transaction ends. None without one.
     lock: Callable[[AsyncSession, UUID], Awaitable[ShownJob | None]]
     # Queue a failed or cancelled job, and enqueue it after the commit.
@@ -79,11 +79,11 @@ async def list_jobs(
     states: Collection[JobState] = SHOWN,
 ) -> Rows[ShownJob]:
     """Of all features, newest first."""
-    more = replace(page, limit=page.limit + 1)
-    found = [job for control in controls for job in await control.find(session, more, states)]
-    found.sort(key=lambda job: job.id, reverse=True)
-    items = found[: page.limit]
-    return Rows(items, encode_cursor(items[-1].id) if len(found) > page.limit else None)
+    pages = [await control.find(session, page, states) for control in controls]
+    found = [job for rows in pages for job in rows.items]
+    items = sorted(found, key=lambda job: job.id, reverse=True)[: page.limit]
+    more = len(found) > page.limit or any(rows.next_cursor for rows in pages)
+    return Rows(items, encode_cursor(items[-1].id) if more else None)
 
 
 async def retry_job(

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import Depends, Query, Request
 
-from app.features.jobs.schemas import JobPage, JobRead, ListedState
+from app.features.jobs.schemas import JobPage, JobQuery, JobRead
 from app.features.jobs.scopes import JOBS_READ, JOBS_WRITE
 from app.features.tokens.auth import Authenticated
 from app.features.tokens.errors import ScopeMissing, TokenInvalid
@@ -14,7 +14,6 @@ from app.features.tokens.known import Caller
 from app.infra import jobs
 from app.infra.audit import record
 from app.infra.db import SessionDep, after_commit
-from app.infra.http.pages import PageDep
 from app.infra.http.problems import API_ERRORS, ProblemRouter, responses
 from app.infra.jobs import SHOWN, JobNotFound, JobState, JobStateUnfit
 from app.infra.lifespan import ResourcesDep
@@ -35,12 +34,11 @@ async def list_jobs(
     _reader: Reader,
     session: SessionDep,
     resources: ResourcesDep,
-    page: PageDep,
-    state: Annotated[ListedState | None, Query()] = None,
+    wanted: Annotated[JobQuery, Query()],
 ) -> JobPage:
     """The jobs that have not finished, newest first. With `state` only those in this state."""
-    states = SHOWN if state is None else (JobState(state),)
-    found = await jobs.list_jobs(session, resources.jobs, page=page, states=states)
+    states = SHOWN if wanted.state is None else (JobState(wanted.state),)
+    found = await jobs.list_jobs(session, resources.jobs, page=wanted, states=states)
     items = [JobRead.model_validate(job) for job in found.items]
     return JobPage(items=items, next_cursor=found.next_cursor)
 

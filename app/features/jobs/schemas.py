@@ -6,10 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.infra.http.pages import Page
+from app.infra.http.pages import Page, PageRequest
 from app.infra.jobs import JobState
-
-ListedState = Literal["failed", "running", "queued", "cancelled"]
 
 
 class JobRead(BaseModel):
@@ -28,3 +26,14 @@ class JobRead(BaseModel):
 
 class JobPage(Page[JobRead]):
     """Jobs, newest first."""
+
+
+class JobQuery(PageRequest):
+    """Which jobs a list shows."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: Annotated[
+        Literal["failed", "running", "queued", "cancelled"] | None,
+        Field(description="All that have not finished without it."),
+    ] = None

@@ -1,6 +1,6 @@
 """Imports as jobs that people see, run again and cancel."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import partial
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from app.features.links import lifecycle
 from app.features.links.models import Import, ImportStatus
 from app.features.links.tasks import enqueue_import
 from app.infra.db import after_commit
-from app.infra.http.pages import PageRequest, read_page
+from app.infra.http.pages import PageRequest, Rows, read_page
 from app.infra.jobs import JobControl, JobState, ShownJob
 from app.infra.queue import Enqueuer
 
@@ -20,11 +20,11 @@ STATE = case((lifecycle.CANCELLED, JobState.CANCELLED), else_=Import.status)
 
 async def find_jobs(
     session: AsyncSession, page: PageRequest, states: Collection[JobState]
-) -> Sequence[ShownJob]:
+) -> Rows[ShownJob]:
     # The first condition lets Postgres use the index of those that have not finished.
     query = select(Import).where(Import.status != ImportStatus.FINISHED, STATE.in_(states))
     found = await read_page(session, query, Import.id, page)
-    return [_show(job) for job in found.items]
+    return Rows([_show(job) for job in found.items], found.next_cursor)
 
 
 async def lock_job(session: AsyncSession, job_id: UUID) -> ShownJob | None:
