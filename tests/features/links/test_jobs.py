@@ -172,7 +172,12 @@ class TestAtOnce:
         if what == "retry":
             await fail(live.resources, job)
             forget_jobs(live)
-        answers = await asyncio.gather(*(change(live.client, job, what) for _ in range(5)))
+        async with transaction(live.resources.sessions) as session:
+            await session.get(Import, UUID(job["id"]), with_for_update=True)
+            changes = [asyncio.create_task(change(live.client, job, what)) for _ in range(5)]
+            done, _ = await asyncio.wait(changes, timeout=0.3)
+            assert not done  # all have begun, and none has decided
+        answers = await asyncio.gather(*changes)
         assert sorted(answer.status_code for answer in answers) == [status, 409, 409, 409, 409]
         if what == "retry":
             assert await waiting(live.resources) == 1
