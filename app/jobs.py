@@ -25,13 +25,13 @@ NEWEST = 20  # jobs of each state; the API lists them all
 def show_jobs(counts: Sequence[Backlog], jobs: Sequence[ShownJob]) -> list[str]:
     if not counts and not jobs:
         return ["No job waits, runs or has failed."]
-    lines = [f"{'job':<16} {'state':<10} {'number':>6}   oldest"]
+    lines = [f"{'job':<16} {'state':<10} {'number':>6}   oldest"] if counts else []
     lines += [
         f"{job:<16} {state:<10} {number:>6}   {_age(since)}" for job, state, number, since in counts
     ]
     for job in jobs:
-        tried = f"{job.attempts} attempts without progress"
-        lines += ["", f"{job.state} {job.job} {job.id}, {_age(job.created_at)} old, {tried}"]
+        tried = f", {job.attempts} attempts without progress" if job.attempts else ""
+        lines += ["", f"{job.state} {job.job} {job.id}, {_age(job.created_at)} old{tried}"]
         lines += [f"  {printable(job.reason, most=1000)}"] if job.reason else []
     return [
         *lines,
