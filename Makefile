@@ -29,6 +29,8 @@ WHERE = $(or $(CHOSEN),$(shell dev/within 10 deploy/project --where),embedded)
 # Commands of development's containers begin with this. It fails if the stack of that name is another
 # clone's or production's.
 DEVELOPMENT_ONLY = @deploy/project development >/dev/null
+# The options of `make jobs`.
+CHANGED_JOB = $${RETRY:+"--retry=$$RETRY"} $${CANCEL:+"--cancel=$$CANCEL"}
 # So that input can come from a pipe.
 NO_TTY = $$(test -t 0 || echo -T)
 
@@ -201,6 +203,11 @@ psql: ## Open psql on the development database
 redis-cli: ## Open redis-cli on the development Redis
 	@exec $(MAKE) redis-cli-$(WHERE)
 
+# RETRY and CANCEL are read from the environment, where make puts what its command line has.
+.PHONY: jobs
+jobs: ## List the worker's jobs, run one again or cancel one: make jobs [RETRY=id] [CANCEL=id]
+	@exec $(MAKE) jobs-$(WHERE)
+
 ##@ Containers
 
 .PHONY: image
@@ -333,7 +340,7 @@ dev-docker:
 UNMIGRATE = set -- $$REVISIONS; if python -m alembic current 2>/dev/null | grep -q "^$$1"; then \
 	python -m alembic downgrade "$$2"; fi
 
-.PHONY: migrate-embedded migration-embedded psql-embedded redis-cli-embedded unmigrate-embedded
+.PHONY: migrate-embedded migration-embedded psql-embedded redis-cli-embedded unmigrate-embedded jobs-embedded
 migrate-embedded: env
 	@exec $(DEV) run --owner -- python -m app migrate
 migration-embedded: env
@@ -345,8 +352,10 @@ psql-embedded: env
 redis-cli-embedded: env
 	@command -v redis-cli >/dev/null || { echo 'redis-cli is not installed: apt install redis-tools, or brew install redis' >&2; exit 1; }
 	@exec $(DEV) run --owner -- sh -c 'exec redis-cli -h "$$REDIS_HOST" -p "$$REDIS_PORT" --user "$$REDIS_USER"'
+jobs-embedded: env
+	@exec $(DEV) run -- python -m app jobs $(CHANGED_JOB)
 
-.PHONY: migrate-docker migration-docker psql-docker redis-cli-docker unmigrate-docker
+.PHONY: migrate-docker migration-docker psql-docker redis-cli-docker unmigrate-docker jobs-docker
 # Without --no-deps, Compose would make db anew if its port is not the one in .env.
 migrate-docker:
 	$(DEVELOPMENT_ONLY)
@@ -363,9 +372,12 @@ psql-docker:
 redis-cli-docker:
 	$(DEVELOPMENT_ONLY)
 	@exec docker compose exec $(NO_TTY) redis sh -c 'REDISCLI_AUTH="$$(cat /tmp/admin)" exec redis-cli --user admin'
+jobs-docker:
+	$(DEVELOPMENT_ONLY)
+	@exec docker compose exec $(NO_TTY) app python -m app jobs $(CHANGED_JOB)
 
-.PHONY: migrate-production migration-production psql-production redis-cli-production unmigrate-production
-migrate-production migration-production psql-production redis-cli-production unmigrate-production:
+.PHONY: migrate-production migration-production psql-production redis-cli-production unmigrate-production jobs-production
+migrate-production migration-production psql-production redis-cli-production unmigrate-production jobs-production:
 	@echo 'This command is for development, and this folder runs production. docs/operations.md has the' \
 		'commands of production. To use development all the same, add RUNTIME=embedded or RUNTIME=docker.' >&2; exit 1
 

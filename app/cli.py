@@ -5,19 +5,19 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from uuid import UUID
 
 from pydantic import ValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from app.config import ConfigurationError, Settings
-from app.errors import fault_message
+from app.errors import AppError, fault_message
 from app.features.tokens.schemas import TokenCreate
 from app.features.tokens.scopes import declared_scopes
 from app.features.tokens.service import create_token
-from app.infra.backlog import load_backlog
-from app.infra.db import make_engine, make_sessions, reading, transaction
-from app.infra.feature import Backlog
+from app.infra.db import make_engine, make_sessions, transaction
 from app.infra.schema import PROJECT, list_revisions
+from app.jobs import change_job, explain, load_jobs, show_jobs
 from app.registry import FEATURES, load_settings
 
 REFUSED_BY_POSTGRES = """\
@@ -56,8 +56,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     migrate.set_defaults(run=_migrate)
     commands.add_parser("worker", help="run jobs until SIGTERM").set_defaults(run=_work)
-    jobs = commands.add_parser("jobs", help="count the jobs that wait, run or have failed")
-    jobs.set_defaults(run=_show_jobs)
+    jobs = commands.add_parser("jobs", help="list jobs, run one again, or cancel one")
+    change = jobs.add_mutually_exclusive_group()
+    change.add_argument(
+        "--retry", metavar="ID", type=_job_id, help="run a failed or cancelled one again"
+    )
+    change.add_argument(
+        "--cancel",
+        metavar="ID",
+        type=_job_id,
+        help="stop one that waits or runs, or put a failed one aside",
+    )
+    jobs.set_defaults(run=_jobs)
     commands.add_parser("openapi", help="print the OpenAPI document").set_defaults(run=_openapi)
 
     show = commands.add_parser("commands", help="print what to try in a terminal, a line each")
@@ -160,22 +170,29 @@ def _work(settings: Settings, _options: argparse.Namespace) -> int:
     return 0
 
 
-def _show_jobs(settings: Settings, _options: argparse.Namespace) -> int:
-    found = asyncio.run(_load_jobs(settings))
-    for job, state, number, oldest in found:
-        print(f"{job:<16} {state:<10} {number:>6}   oldest {oldest:%Y-%m-%dT%H:%M:%SZ}")
-    if not found:
-        print("No job waits, runs or has failed.")
-    return 0
-
-
-async def _load_jobs(settings: Settings) -> list[Backlog]:
-    engine = make_engine(settings, name="drydock-cli")
+def _job_id(text: str) -> UUID:
     try:
-        async with reading(make_sessions(engine)) as session:
-            return await load_backlog(session, FEATURES)
-    finally:
-        await engine.dispose()
+        return UUID(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not the id of a job: list the jobs to see their ids"
+        ) from None
+
+
+def _jobs(settings: Settings, options: argparse.Namespace) -> int:
+    try:
+        if options.retry is None and options.cancel is None:
+            print(*show_jobs(*asyncio.run(load_jobs(settings))), sep="\n")
+            return 0
+        job = asyncio.run(change_job(settings, retry=options.retry, cancel=options.cancel))
+    except (AppError, SQLAlchemyError, OSError) as error:
+        reason = explain(error)
+        if reason is None:
+            raise
+        print(reason, file=sys.stderr)
+        return 1
+    print(f"{job.job} {job.id} is {job.state} now. {job.reason or ''}".rstrip())
+    return 0
 
 
 def _openapi(settings: Settings, _options: argparse.Namespace) -> int:

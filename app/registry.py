@@ -7,6 +7,7 @@ migration follows one of those, correct its `down_revision`.
 from collections.abc import Sequence
 
 from app.config import Settings
+from app.features.jobs import feature as jobs
 from app.features.links import feature as links  # sample
 from app.features.tokens import feature as tokens
 from app.infra.feature import Feature
@@ -14,6 +15,7 @@ from app.infra.feature import Feature
 FEATURES: Sequence[Feature] = [
     tokens,
     links,  # sample
+    jobs,
 ]
 
 

@@ -2,16 +2,22 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
+from uuid import UUID
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.cli import main
 from app.config import Settings
 from app.features.tokens.scopes import TOKENS_WRITE, declared_scopes
-from app.infra.feature import Command, Feature
+from app.infra.feature import Backlog, Command, Feature, Work
+from app.infra.jobs import JobState
 from app.infra.schema import list_revisions
+from tests.kept import Kept
 from tests.live import ROOT, as_owner, query
 from tests.service import environment_for
 from tests.sockets import unused_port, with_postgres_at
@@ -152,6 +158,89 @@ class TestToken:
         assert done.returncode == 1
         assert done.stdout == ""
         assert "not-shown" not in done.stderr
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
+    kept = Kept()
+    work = Work(backlog=kept.backlog, control=kept.control)
+    monkeypatch.setattr("app.jobs.FEATURES", [Feature(name="films", work=work)])
+    return kept
+
+
+class TestJobs:
+    """`jobs` lists the jobs of all features with their reasons, and changes one."""
+
+    def test_the_list(self, kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
+        failed = kept.add(1, reason="The disk \x1b[2J is full.")
+        waiting = kept.add(2, JobState.QUEUED, attempts=0)
+        assert main(["jobs"]) == 0
+        head, first, second, *rest = capsys.readouterr().out.splitlines()
+        assert head.split() == ["job", "state", "number", "oldest"]
+        assert first.split()[:3] == ["render", "failed", "1"]
+        assert re.fullmatch(r"0:01:0\d", first.split()[3])
+        assert second.split()[:3] == ["render", "queued", "1"]
+        assert rest[1].startswith(f"failed render {failed.id}, 0:01:0")
+        assert rest[1].endswith(" old, 5 attempts without progress")
+        assert rest[2] == "  The disk \\x1b[2J is full."
+        assert rest[4].startswith(f"queued render {waiting.id}, ")
+        assert "RETRY=ID" in rest[-1]
+        assert "CANCEL=ID" in rest[-1]
+
+    def test_without_a_feature_that_has_jobs(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("app.jobs.FEATURES", [Feature(name="films")])
+        assert main(["jobs"]) == 0
+        assert capsys.readouterr().out == "No job waits, runs or has failed.\n"
+
+    def test_a_change(self, kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
+        job = kept.add(1)
+        assert main(["jobs", f"--cancel={job.id}"]) == 0
+        assert capsys.readouterr().out == f"render {job.id} is cancelled now. Half of it stays.\n"
+        assert main(["jobs", f"--retry={job.id}"]) == 0
+        assert capsys.readouterr().out == f"render {job.id} is queued now.\n"
+        assert main(["jobs", f"--retry={job.id}"]) == 1
+        told = capsys.readouterr()
+        assert (told.out, told.err) == (
+            "",
+            "This job is queued. Only a failed or cancelled job can run again.\n",
+        )
+        assert kept.done == ["cancel", "retry"]
+
+    def test_an_unknown_id(self, kept: Kept, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["jobs", "--cancel", str(UUID(int=9))]) == 1
+        assert "list the jobs to see their ids" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("text", ["", "1", "x\x1b[2J", "$(id)", "'; DROP TABLE tokens; --"])
+    def test_what_is_no_id_is_refused(
+        self, kept: Kept, text: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as caught:
+            main(["jobs", f"--retry={text}"])
+        assert caught.value.code == 2
+        told = capsys.readouterr().err
+        assert "is not the id of a job: list the jobs to see their ids" in told
+        assert "\x1b" not in told
+
+    def test_an_older_schema_and_no_database_are_told(
+        self,
+        own_settings: Settings,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        async def count(session: AsyncSession) -> list[Backlog]:
+            await session.execute(text("SELECT 1 FROM films"))
+            return []
+
+        films = Feature(name="films", work=Work(backlog=count))
+        monkeypatch.setattr("app.jobs.FEATURES", [films])
+        assert main(["jobs"]) == 1
+        assert "migrate it first" in capsys.readouterr().err
+        away = with_postgres_at(own_settings, unused_port())
+        monkeypatch.setenv("DATABASE_URL", away.database_dsn)
+        assert main(["jobs"]) == 1
+        assert capsys.readouterr().err == "The database does not answer. Try again.\n"
 
 
 class TestCommands:

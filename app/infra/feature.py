@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from app.config import FeatureSettings
 from app.infra.http.problems import ProblemRouter
+from app.infra.jobs import JobControl
 from app.infra.lifespan import Resources
 
 Task = Callable[..., Awaitable[Any]]
@@ -78,6 +79,8 @@ class Work:
     loops: Sequence[Task] = ()  # run until the worker stops
     # The jobs that wait, run or have failed: for the metrics, and for `python -m app jobs`.
     backlog: Callable[[AsyncSession], Awaitable[Sequence[Backlog]]] | None = None
+    # Lets people see these jobs one by one, run them again and cancel them.
+    control: JobControl | None = None
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,15 @@ class Feature:
     edge: Callable[[ASGIApp], ASGIApp] | None = None
 
 
+def controls_of(features: Sequence[Feature]) -> list[JobControl]:
+    works = [feature.work for feature in features]
+    return [work.control for work in works if work.control is not None]
+
+
 @asynccontextmanager
 async def open_features(resources: Resources, features: Sequence[Feature]) -> AsyncIterator[None]:
     """Open the runtimes of the features, and close them in the reverse order."""
+    resources.jobs[:] = controls_of(features)
     async with AsyncExitStack() as stack:
         for feature in features:
             if feature.runtime is not None:

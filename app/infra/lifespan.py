@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.config import Settings
 from app.infra.db import Sessions, make_engine, make_sessions
 from app.infra.http.limits import RateLimiter
+from app.infra.jobs import JobControl
 from app.infra.metrics import Metrics
 from app.infra.queue import Enqueuer
 from app.infra.redis import LONGEST_STALL, CircuitBreaker, make_redis
@@ -33,8 +34,9 @@ class Resources:
     enqueuer: Enqueuer
     limiter: RateLimiter
     metrics: Metrics
-    # The runtime of each feature, by its name. `open_features` fills this.
+    # The runtime of each feature, by its name. `open_features` fills this, and `jobs`.
     features: dict[str, object] = field(default_factory=dict)
+    jobs: list[JobControl] = field(default_factory=list)
 
 
 class State(TypedDict):

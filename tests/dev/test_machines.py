@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -189,6 +190,34 @@ class TestVariables:
         done = run(command, clone, **self.ODD)
         assert "/gr\\" in done.stdout
         assert "Traceback" not in done.stderr
+
+
+class TestJobs:
+    """`make jobs` passes on the id that it was given as one word, which no shell reads."""
+
+    def asked(self, clone: Path, *words: str, **variables: str) -> list[str]:
+        """Return what the program was asked to do."""
+        log = clone / "log"
+        shown = f"#!/bin/sh\nprintf '%s\\n' \"$@\" >{shlex.quote(str(log))}\n"
+        program(clone / ".venv/bin/python", shown)
+        command = ["make", "--assume-old=env", "jobs-embedded", *words]
+        done = run(command, clone, PYTHON=sys.executable, **variables)
+        assert done.returncode == 0, done.stderr
+        assert not (clone / "pwned").exists()
+        return log.read_text().partition("app\njobs\n")[2].splitlines()
+
+    @pytest.mark.parametrize("name", ["RETRY", "CANCEL"])
+    @pytest.mark.parametrize(
+        "text", ["an-id", "a;touch pwned", "$(touch pwned)", "`touch pwned`", '"; touch pwned; "']
+    )
+    def test_an_id(self, clone: Path, name: str, text: str) -> None:
+        option = f"--{name.lower()}={text}"
+        assert self.asked(clone, **{name: text}) == [option]
+        # make itself reads a dollar, so this is what somebody types who means the dollar.
+        assert self.asked(clone, f"{name}={text.replace('$', '$$')}") == [option]
+
+    def test_none(self, clone: Path) -> None:
+        assert self.asked(clone) == []
 
 
 class TestUmask:

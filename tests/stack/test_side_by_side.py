@@ -28,7 +28,7 @@ STATE = (
     "{{json .HostConfig.PortBindings}}"
 )
 # Of development. Those that wait for input or print for ever end by themselves.
-COMMANDS = ("psql", "migrate", "migration m=none", "redis-cli", "logs", "shell", "down")
+COMMANDS = ("psql", "migrate", "migration m=none", "redis-cli", "jobs", "logs", "shell", "down")
 EXTRA = "compose.extra.yaml"
 OF_PRODUCTION = ("prod", "deploy TAG=any", "rollback", "backup", "restore FILE=Makefile")
 
@@ -215,7 +215,9 @@ class TestSharedName:
         assert f"{host.production.name} is the production stack of" in said
         assert not re.search("ALTER ROLE|--volumes|clean-data", said)
 
-    @pytest.mark.parametrize("command", ["psql", "migrate", "migration m=none", "redis-cli"])
+    @pytest.mark.parametrize(
+        "command", ["psql", "migrate", "migration m=none", "redis-cli", "jobs"]
+    )
     def test_no_embedded_server_starts_beside_production(self, host: Host, command: str) -> None:
         name = host.production.name
         for variables in ({}, {NAME_OF_ALL: name}, {"COMPOSE_FILE": "compose.yaml"}):

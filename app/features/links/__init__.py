@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.features.links.edge import RedirectEdge
 from app.features.links.invalidation import repeat_invalidations
+from app.features.links.jobs import control
 from app.features.links.lifecycle import backlog
 from app.features.links.page import files_router, forms_router
 from app.features.links.panel import load_panel
@@ -42,6 +43,7 @@ feature = Feature(
         crons=(Cron(purge, "17 * * * *"),),
         loops=(roll_up_clicks, repeat_invalidations, resume_imports),
         backlog=backlog,
+        control=control,
     ),
     runtime=open_runtime,
     edge=RedirectEdge,

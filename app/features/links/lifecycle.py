@@ -2,7 +2,7 @@
 
 An attempt is counted before it begins, so a file that kills its worker is counted too. Progress
 resets the count. After MOST_ATTEMPTS without progress the import has failed, and keeps its file: a
-person can have it run again.
+person can have it run again. A person can also cancel one, which then counts as failed.
 """
 
 from datetime import timedelta
@@ -28,6 +28,9 @@ MOST_ATTEMPTS = 5  # without progress
 STALLED_AFTER = timedelta(seconds=15)
 
 WORKED_ON = (ImportStatus.QUEUED, ImportStatus.RUNNING)
+# An import that fails by itself has made MOST_ATTEMPTS. So these have no state of their own, which
+# the version before would not know.
+CANCELLED = and_(Import.status == ImportStatus.FAILED, Import.attempts == 0)
 
 # Versions before 0011 have the whole file in the row, and they may still run during a deploy.
 SPLIT = text("""
@@ -191,11 +194,28 @@ async def retry(session: AsyncSession, *, import_id: UUID) -> ImportProgress:
     return ImportProgress.model_validate(job)
 
 
+async def cancel(session: AsyncSession, *, import_id: UUID) -> None:
+    """Let an import fail, since a person wants that. Its links stay, and it can run again.
+
+    A worker that is at it finishes the batch that it has begun, and stops before the next one.
+    """
+    job = await session.get(Import, import_id, with_for_update=True)
+    if job is None:
+        raise ImportNotFound("No import has this id.")
+    job.status, job.attempts = ImportStatus.FAILED, 0
+    job.failure = (
+        f"It was cancelled after {job.done + job.failed} of {job.total} rows. "
+        "What was imported stays."
+    )
+    job.updated_at = func.now()
+    await session.flush()
+
+
 async def backlog(session: AsyncSession) -> list[Backlog]:
-    """How many imports are in each state but finished, and since when."""
+    """How many imports are in each state but finished and cancelled, and since when."""
     found = await session.execute(
         select(Import.status, func.count(), func.min(Import.created_at))
-        .where(Import.status != ImportStatus.FINISHED)
+        .where(Import.status != ImportStatus.FINISHED, ~CANCELLED)
         .group_by(Import.status)
     )
     return [Backlog("import", *row) for row in found]

@@ -101,7 +101,7 @@ async def start_import(
             begun = await begin_form(request, session, writer.id, key, file.digest)
             request.state.begun = begun
         job = await lifecycle.end_upload(session, import_id=file.import_id, total=file.rows)
-    after_commit(session, partial(enqueue_import, resources, job.id))
+    after_commit(session, partial(enqueue_import, resources.enqueuer, job.id))
     return see_other(f"{PREFIX}/imports/{job.id}")
 
 
@@ -111,7 +111,7 @@ async def retry_import(
 ) -> Response:
     """Run a failed import again, and return to its page."""
     await lifecycle.retry(session, import_id=import_id)
-    after_commit(session, partial(enqueue_import, resources, import_id))
+    after_commit(session, partial(enqueue_import, resources.enqueuer, import_id))
     return see_other(f"{PREFIX}/imports/{import_id}")
 
 

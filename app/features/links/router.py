@@ -208,7 +208,7 @@ async def start_import(
             # Of the file, not of the body: each form around it has another boundary.
             request.state.begun = await begin(request, session, writer.id, key, file.digest)
         job = await lifecycle.end_upload(session, import_id=file.import_id, total=file.rows)
-    after_commit(session, partial(enqueue_import, resources, job.id))
+    after_commit(session, partial(enqueue_import, resources.enqueuer, job.id))
     response.headers["Location"] = f"{imports_router.prefix}/{job.id}"
     return job
 
@@ -242,5 +242,5 @@ async def retry_import(
 ) -> ImportProgress:
     """Run a failed import again, from the line at which it stopped. Others go on as they are."""
     job = await lifecycle.retry(session, import_id=import_id)
-    after_commit(session, partial(enqueue_import, resources, import_id))
+    after_commit(session, partial(enqueue_import, resources.enqueuer, import_id))
     return job

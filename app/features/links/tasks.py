@@ -19,7 +19,7 @@ from app.features.links.settings import LinksSettings
 from app.infra.db import reading, transaction
 from app.infra.lifespan import Resources
 from app.infra.purge import delete_in_batches
-from app.infra.queue import JobContext
+from app.infra.queue import Enqueuer, JobContext
 
 log = structlog.get_logger(__name__)
 
@@ -34,11 +34,9 @@ KEEP_EXPIRED = timedelta(days=30)  # an expired link answers 410 this long, then
 KEEP_IMPORTS = timedelta(days=30)
 
 
-async def enqueue_import(resources: Resources, import_id: UUID) -> None:
+async def enqueue_import(enqueuer: Enqueuer, import_id: UUID) -> None:
     """Have the worker import it, unless its job waits already. Call this after the commit."""
-    await resources.enqueuer.enqueue_once(
-        f"import:{import_id}", run_import, import_id=str(import_id)
-    )
+    await enqueuer.enqueue_once(f"import:{import_id}", run_import, import_id=str(import_id))
 
 
 async def run_import(context: JobContext, *, import_id: str) -> None:
@@ -109,7 +107,7 @@ async def resume_imports(resources: Resources) -> None:
             given_up = await lifecycle.give_up(session)
         for import_id, attempts in stalled:
             log.info("import_resumed", import_id=str(import_id), attempts=attempts)
-            await enqueue_import(resources, import_id)
+            await enqueue_import(resources.enqueuer, import_id)
         for import_id in given_up:
             log.error("import_failed", import_id=str(import_id))
         await asyncio.sleep(RESUME_EVERY)

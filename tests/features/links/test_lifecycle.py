@@ -174,7 +174,8 @@ class TestCommand:
         await live.sign_in()
         await upload(live.client, ROW)
         assert await asyncio.to_thread(main, ["jobs"]) == 0
-        name, state, number, *_ = capsys.readouterr().out.split()
+        _, line, *_ = capsys.readouterr().out.splitlines()
+        name, state, number, *_ = line.split()
         assert (name, state, number) == ("import", "queued", "1")
 
 
