@@ -106,6 +106,10 @@ class Program:
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) / 1024
 
+    def files(self) -> int:
+        """How many files and sockets it has open; 0 where there is no /proc to tell."""
+        return len(list(Path(f"/proc/{self.process.pid}").glob("fd/*")))
+
     @contextmanager
     def growing_at_most(self, megabytes: int) -> Iterator[None]:
         """Fail if its memory at the peak grows by more than this in the block. Linux only."""

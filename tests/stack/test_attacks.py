@@ -27,6 +27,9 @@ SLOW = (
     b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n{" % BODY
 )
 CLIENTS = 1_500
+# More than the proxy may hold. Far more break Docker's own forwarder for ports of 127.0.0.1, which
+# has up to six open files for each of them.
+IDLE = 3_000
 REQUESTS = 240
 LONGEST_PATH = 12_000  # bytes; the proxy takes 16 kB of a header section
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -113,6 +116,40 @@ class TestSlowBodies:
         # Those that the service works on hear 408 after ten seconds, or nothing yet.
         assert set(heard) <= {503, 408, None}
         assert heard[503] >= CLIENTS / 2
+
+
+@pytest.mark.usefixtures("unharmed")
+class TestIdleClients:
+    """Thousands of connections that ask nothing keep nobody out for long."""
+
+    def test_others_are_answered(self, stack: Stack) -> None:
+        with stack.client() as client:
+            opened, seconds = asyncio.run(idle_and_requests(port_of(stack), client))
+        assert opened == IDLE
+        # Nobody waits for the idle ones to give up, which takes half a minute and more.
+        assert max(seconds) < 10
+
+
+async def idle_and_requests(port: int, client: httpx.Client) -> tuple[int, list[float]]:
+    """Open idle connections, half of them before the handshake; time requests meanwhile."""
+    slots = asyncio.Semaphore(100)
+
+    async def opened(number: int) -> asyncio.StreamWriter:
+        async with slots:
+            if number % 2:
+                return (await connect(port))[1]
+            return (await asyncio.open_connection("127.0.0.1", port))[1]
+
+    def timed() -> float:
+        begin = time.monotonic()
+        assert client.get("/health").status_code == 200
+        return time.monotonic() - begin
+
+    writers = await asyncio.gather(*[opened(number) for number in range(IDLE)])
+    seconds = [await asyncio.to_thread(timed) for _ in range(20)]
+    for writer in writers:
+        writer.transport.abort()
+    return len(writers), seconds
 
 
 class TestFaultyRequests:
