@@ -6,12 +6,15 @@ in use, and free ports.
 """
 
 import hashlib
+import http
 import json
 import os
 import re
 import signal
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +25,7 @@ from dev.environment import DOTENV, read_dotenv
 from dev.errors import DevError
 from dev.files import ROOT, locked
 from dev.terminal import say
+from dev.welcome import ask, banner
 
 NAME = "DEVELOPMENT_PROJECT"  # of compose.override.yaml
 NAME_OF_ALL = "COMPOSE_PROJECT_NAME"  # Compose's own variable. It wins over every name in a file.
@@ -68,12 +72,39 @@ def stack() -> int:
         if "GRAFANA_PORT" in chosen:
             say(f"Grafana on http://{ports.LOCALHOST}:{chosen['GRAFANA_PORT']}")
         command = ["docker", "compose", "up", "--build"]
-        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **chosen})
+        environment = {**os.environ, **chosen}
+        process = subprocess.Popen(command, cwd=ROOT, env=environment)
+        welcome = (process, int(chosen["PORT"]), environment)
+        threading.Thread(target=greet, args=welcome, daemon=True).start()
         # Ctrl-C reaches Compose too, and Compose stops the containers. This waits for it.
         signal.signal(signal.SIGINT, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: process.terminate())
         return process.wait()
+
+
+def greet(process: subprocess.Popen[bytes], port: int, environment: Mapping[str, str]) -> None:
+    """Once the service is up, print its address and a token below the lines of Compose."""
+    while ask(port, "/health/ready")[0] != http.HTTPStatus.OK:
+        if process.poll() is not None:
+            return
+        time.sleep(0.5)
+
+    def run(words: list[str]) -> str:
+        command = ["docker", "compose", "exec", "-T", "app", "python", "-m", "app", *words]
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise DevError(f"`python -m app {' '.join(words)}` failed:\n{done.stderr}")
+        return done.stdout.strip()
+
+    try:
+        ends = "Ctrl-C stops everything; data stays in Docker's volumes"
+        print(banner(port, run, ends=ends), flush=True)
+    except DevError as error:
+        if process.poll() is None:
+            say(str(error))
 
 
 def docker(*words: str) -> str:

@@ -21,7 +21,7 @@ from dev.lifecycle import Server
 from dev.processes import end
 from dev.services import services
 from dev.terminal import Follower, Interrupts, say
-from dev.welcome import ask, banner
+from dev.welcome import ask, banner, on_this_machine
 
 # As long as the service lets requests in flight finish.
 STOP_SECONDS = 25
@@ -48,7 +48,13 @@ def up() -> int:
         metrics = {"METRICS_PORT": given["WORKER_METRICS_PORT"]}
         development.start("worker", ["worker"], {**environment, **metrics})
         development.wait_until_healthy(int(given["PORT"]))
-        terminal.write(banner(environment, interrupts).encode())
+        welcome = banner(
+            int(given["PORT"]),
+            on_this_machine(environment, interrupts),
+            ends="Ctrl-C stops everything; data stays in .local/",
+            metrics_port=given["METRICS_PORT"],
+        )
+        terminal.write(welcome.encode())
         while True:
             interrupts.pause(0.5)
             development.check()

@@ -21,7 +21,7 @@ from app.infra.http.peers import client_network
 from app.infra.http.problems import as_app_error
 from app.infra.lifespan import Resources
 from app.infra.page.render import PREFIX, PageRoute, page
-from app.infra.probes import finish_within
+from app.infra.probes import Status, finish_within
 from app.registry import FEATURES
 
 log = structlog.get_logger(__name__)
@@ -51,6 +51,7 @@ async def home(request: Request) -> Response:
         version=report.version,
         show_details=shows_details(resources.settings, known_visit(request).caller),
         headline=headline(checks),
+        works=all(check.status is Status.OK for check in checks),
         checks=checks,
         panels=[(name, panel, views.get(name)) for name, panel in _panels()],
         commands=show_commands(resources.settings, FEATURES),

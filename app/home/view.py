@@ -17,7 +17,7 @@ MEANS = {
     "worker": "Jobs wait. Nothing is lost.",
 }
 
-# The page shows the first three commands: those of the features, then these.
+# The page shows three commands: those of the features, then these.
 IN_DEVELOPMENT = (
     Command("make test", "Run the tests, on a Postgres and a Redis of their own"),
     Command("make help", "See what else make can do"),
@@ -30,6 +30,9 @@ IN_PRODUCTION = (
     Command("python -m app token create --help", "Make a token, inside a container of the app"),
 )
 COMMANDS = 3
+# What stands before them if they use $TOKEN.
+TOKEN_IN_DEVELOPMENT = Command("TOKEN=$(cat .local/token)", "Take the token that make dev printed")
+TOKEN_IN_PRODUCTION = Command("read -rs TOKEN", "Paste your token, which stays invisible")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,12 @@ def headline(checks: Sequence[CheckView]) -> str:
 
 
 def show_commands(settings: Settings, features: Sequence[Feature]) -> list[Command]:
-    own = IN_PRODUCTION if settings.environment == "production" else IN_DEVELOPMENT
-    commands = [*(command for feature in features for command in feature.commands), *own]
+    production = settings.environment == "production"
+    own = IN_PRODUCTION if production else IN_DEVELOPMENT
+    commands = [*(command for feature in features for command in feature.commands), *own][:COMMANDS]
+    if any("$TOKEN" in command.text for command in commands):
+        commands.insert(0, TOKEN_IN_PRODUCTION if production else TOKEN_IN_DEVELOPMENT)
     return [
         replace(command, text=command.text.replace("{url}", settings.public_url))
-        for command in commands[:COMMANDS]
+        for command in commands
     ]

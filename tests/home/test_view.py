@@ -35,3 +35,11 @@ class TestWords:
         shown = show_commands(settings, [feature])
         assert len(shown) == 3
         assert shown[0].text == f"""curl -d '{{"a": {{}}}}' {settings.public_url}"""
+
+    @pytest.mark.parametrize("environment", ["development", "production"])
+    def test_what_uses_a_token_comes_after_it(self, settings: Settings, environment: str) -> None:
+        feature = Feature(name="x", commands=[Command("curl -H $TOKEN {url}", "Ask x")])
+        shown = show_commands(settings.model_copy(update={"environment": environment}), [feature])
+        assert "TOKEN" in shown[0].text
+        assert "$TOKEN" in shown[1].text
+        assert len(shown) == 4
