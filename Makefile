@@ -228,14 +228,12 @@ down: ## Stop the development stack; the data stays
 	@docker compose --profile '*' down
 
 .PHONY: logs
-logs: ## Follow the development stack's logs
-	$(DEVELOPMENT_ONLY)
-	@docker compose logs --follow --tail 50
+logs: ## Follow the logs of development
+	@exec $(MAKE) logs-$(WHERE)
 
 .PHONY: shell
-shell: ## Open a shell in the app's container, of development
-	$(DEVELOPMENT_ONLY)
-	@docker compose exec $(NO_TTY) app sh
+shell: ## Open a shell in which the service's programs find their settings and servers
+	@exec $(MAKE) shell-$(WHERE)
 
 ##@ The pipeline, on this machine
 
@@ -340,11 +338,17 @@ dev-docker:
 UNMIGRATE = set -- $$REVISIONS; if python -m alembic current 2>/dev/null | grep -q "^$$1"; then \
 	python -m alembic downgrade "$$2"; fi
 
-.PHONY: migrate-embedded migration-embedded psql-embedded redis-cli-embedded unmigrate-embedded jobs-embedded
+.PHONY: migrate-embedded migration-embedded psql-embedded redis-cli-embedded unmigrate-embedded \
+	logs-embedded shell-embedded jobs-embedded
 migrate-embedded: env
 	@exec $(DEV) run --owner -- python -m app migrate
 migration-embedded: env
 	@exec $(DEV) run --owner -- python -m alembic revision --autogenerate -m "$$m"
+logs-embedded:
+	@echo 'The terminal of make dev has the lines of app and worker. These are those of Postgres and Redis:'
+	@exec tail -n 50 -F .local/*/*.log
+shell-embedded: env
+	@exec $(DEV) run -- "$${SHELL:-sh}"
 unmigrate-embedded: env
 	@exec $(DEV) run --owner -- sh -c '$(UNMIGRATE)'
 psql-embedded: env
@@ -355,7 +359,8 @@ redis-cli-embedded: env
 jobs-embedded: env
 	@exec $(DEV) run -- python -m app jobs $(CHANGED_JOB)
 
-.PHONY: migrate-docker migration-docker psql-docker redis-cli-docker unmigrate-docker jobs-docker
+.PHONY: migrate-docker migration-docker psql-docker redis-cli-docker unmigrate-docker \
+	logs-docker shell-docker jobs-docker
 # Without --no-deps, Compose would make db anew if its port is not the one in .env.
 migrate-docker:
 	$(DEVELOPMENT_ONLY)
@@ -363,6 +368,12 @@ migrate-docker:
 migration-docker:
 	$(DEVELOPMENT_ONLY)
 	@exec docker compose run --rm --no-deps migrate python -m alembic revision --autogenerate -m "$$m"
+logs-docker:
+	$(DEVELOPMENT_ONLY)
+	@docker compose logs --follow --tail 50
+shell-docker:
+	$(DEVELOPMENT_ONLY)
+	@docker compose exec $(NO_TTY) app sh
 unmigrate-docker:
 	$(DEVELOPMENT_ONLY)
 	@exec docker compose run --rm --no-deps -e REVISIONS migrate sh -c '$(UNMIGRATE)'
@@ -376,8 +387,10 @@ jobs-docker:
 	$(DEVELOPMENT_ONLY)
 	@exec docker compose exec $(NO_TTY) app python -m app jobs $(CHANGED_JOB)
 
-.PHONY: migrate-production migration-production psql-production redis-cli-production unmigrate-production jobs-production
-migrate-production migration-production psql-production redis-cli-production unmigrate-production jobs-production:
+.PHONY: migrate-production migration-production psql-production redis-cli-production unmigrate-production \
+	logs-production shell-production jobs-production
+migrate-production migration-production psql-production redis-cli-production unmigrate-production \
+	logs-production shell-production jobs-production:
 	@echo 'This command is for development, and this folder runs production. docs/operations.md has the' \
 		'commands of production. To use development all the same, add RUNTIME=embedded or RUNTIME=docker.' >&2; exit 1
 

@@ -32,6 +32,7 @@ NAME_OF_ALL = "COMPOSE_PROJECT_NAME"  # Compose's own variable. It wins over eve
 PROJECT = "com.docker.compose.project"
 FOLDER = f"{PROJECT}.working_dir"
 
+INTERRUPTED = 130
 SECONDS = 10  # how long a docker command may take, in case the Engine hangs
 
 # The variable of compose.override.yaml for each published port of a container.
@@ -80,7 +81,8 @@ def stack() -> int:
         signal.signal(signal.SIGINT, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: process.terminate())
-        return process.wait()
+        code = process.wait()
+        return 0 if code == INTERRUPTED else code  # Ctrl-C is the usual end
 
 
 def greet(process: subprocess.Popen[bytes], port: int, environment: Mapping[str, str]) -> None:

@@ -34,8 +34,8 @@ feature = Feature(
         ),
         Command("curl -i {url}/hello", "Follow it"),
         Command(
-            'curl -s {url}/api/v1/links/hello/clicks -H "Authorization: Bearer $TOKEN"',
-            "See its clicks",
+            'sleep 2; curl -s {url}/api/v1/links/hello/clicks -H "Authorization: Bearer $TOKEN"',
+            "See its clicks, which the worker counts each second",
         ),
     ),
     work=Work(
