@@ -22,6 +22,7 @@ from prometheus_client import (
 )
 
 from app.config import Settings
+from app.infra.siblings import AllProcesses
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -102,7 +103,8 @@ class Metrics:
     def served(self) -> Iterator[None]:
         """Serve the metrics inside the block, on the first free port from METRICS_PORT on.
 
-        With METRICS_PORT=0 they are not served. Without a free port an error is logged.
+        Of several web processes, the one on METRICS_PORT itself serves those of all. With
+        METRICS_PORT=0 they are not served. Without a free port an error is logged.
         """
         first = self._settings.metrics_port
         server = self._listen(first) if first else None
@@ -115,19 +117,28 @@ class Metrics:
 
     def _listen(self, first: int) -> Any:
         for port in range(first, min(first + METRICS_PORTS, 65536)):
+            registry = self._all_processes(first) if port == first else self.registry
             try:
                 server, _thread = start_http_server(
-                    port, addr=self._settings.metrics_host, registry=self.registry
+                    port, addr=self._settings.metrics_host, registry=registry
                 )
             except OSError as error:
                 log.debug("metrics_port_taken", port=port, error=str(error))
             else:
                 if self._settings.environment == "development":
-                    server.set_app(_only_for_local_hosts(make_wsgi_app(self.registry)))
+                    server.set_app(_only_for_local_hosts(make_wsgi_app(registry)))
                 log.info("metrics_served", port=port)
                 return server
         log.error("metrics_not_served", first=first, tried=METRICS_PORTS)
         return None
+
+    def _all_processes(self, first: int) -> CollectorRegistry:
+        number = self._settings.web_concurrency
+        if number == 1:
+            return self.registry
+        everything = CollectorRegistry()
+        everything.register(AllProcesses(self.registry, first, range(first + 1, first + number)))
+        return everything
 
 
 def _only_for_local_hosts(app: "WSGIApplication") -> "WSGIApplication":

@@ -4,6 +4,7 @@ import asyncio
 import math
 import re
 import socket
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -47,6 +48,25 @@ class TestMetrics:
                 (port,) = [event["port"] for event in named(events, "metrics_served")]
                 assert port > first
                 assert re.search(r"^docked_total 2\.0$", scrape(port), re.MULTILINE)
+
+    def test_the_first_port_has_those_of_all_web_processes(self, settings: Settings) -> None:
+        first = unused_port()
+        changed = settings.model_copy(update={"metrics_port": first, "web_concurrency": 3})
+        with ExitStack() as stack:
+            for ships in (2, 5):  # the third has not started, or was killed
+                metrics = Metrics(changed)
+                counter = Counter("docked", "Ships.", ["kind"], registry=metrics.registry)
+                counter.labels('a "b"\n').inc(ships)
+                stack.enter_context(metrics.served())
+            text, other = scrape(first), scrape(first + 1)
+        found = re.findall(r"^docked_total\{(.*)\} (.*)$", text, re.MULTILINE)
+        kind = r'kind="a \"b\"\n"'
+        assert found == [
+            (f'{kind},process="{first}"', "2.0"),
+            (f'{kind},process="{first + 1}"', "5.0"),
+        ]
+        assert text.count("# TYPE docked_total counter") == 1
+        assert "process=" not in other
 
     @pytest.mark.parametrize(
         ("environment", "host", "status"),
