@@ -1,11 +1,13 @@
 """The objects of this feature that live as long as the process."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends
+from prometheus_client import Gauge
 
 from app.features.links.cache import LinkCache
 from app.features.links.errors import TooManyImports
@@ -22,6 +24,19 @@ MOST_NEW_MISSES = 100  # in a second, by a process
 UPLOADS = Limit("uploads", most=16, most_of_a_token=3, error=TooManyImports)
 
 
+class RollUpLag:
+    """How far the worker is behind with counting clicks, in seconds; 0 in other processes."""
+
+    def __init__(self) -> None:
+        self._caught_up: float | None = None
+
+    def caught_up(self) -> None:
+        self._caught_up = time.monotonic()
+
+    def seconds(self) -> float:
+        return 0.0 if self._caught_up is None else time.monotonic() - self._caught_up
+
+
 @dataclass(frozen=True)
 class LinksRuntime:
     cache: LinkCache
@@ -30,6 +45,7 @@ class LinksRuntime:
     streams: Streams
     uploads: Places
     new_misses: EachSecond
+    lag: RollUpLag
 
 
 @asynccontextmanager
@@ -38,6 +54,12 @@ async def open_runtime(resources: Resources) -> AsyncIterator[LinksRuntime]:
     follower = Follower(cache, resources.breaker)
     direct = DirectFollower(resources.sessions)
     streams = Streams(resources.sessions)
+    lag = RollUpLag()
+    Gauge(
+        "drydock_clicks_lag_seconds",
+        "How long ago the worker last had counted all clicks.",
+        registry=resources.metrics.registry,
+    ).set_function(lag.seconds)
     yield LinksRuntime(
         cache,
         follower,
@@ -45,6 +67,7 @@ async def open_runtime(resources: Resources) -> AsyncIterator[LinksRuntime]:
         streams,
         uploads=Places(UPLOADS),
         new_misses=EachSecond(MOST_NEW_MISSES),
+        lag=lag,
     )
     for batches in (follower, direct, streams):
         await batches.close()

@@ -88,6 +88,7 @@ async def roll_up_clicks(resources: Resources) -> None:
     """Count the clicks in the stream. Runs until the worker stops."""
     loop = asyncio.get_running_loop()
     trim_at = loop.time()
+    lag = runtime_of(resources).lag
     while True:
         async with transaction(resources.sessions) as session:
             counted = await clicks.roll_up(session, resources.redis)
@@ -96,6 +97,7 @@ async def roll_up_clicks(resources: Resources) -> None:
                 await clicks.trim(session, resources.redis)
             trim_at = loop.time() + TRIM_EVERY
         if counted < clicks.ENTRIES:
+            lag.caught_up()
             await asyncio.sleep(LOOK_FOR_CLICKS)
 
 

@@ -174,6 +174,29 @@ class TestRollUp:
                 await append(live.resources, link_id, 1)
                 await eventually("a count", partial(has_counted, live, total), seconds=20)
 
+    async def test_its_lag_grows_only_while_it_stands_still(
+        self, live: Live, link_id: UUID
+    ) -> None:
+        registry = live.resources.metrics.registry
+
+        def lag() -> float:
+            return registry.get_sample_value("drydock_clicks_lag_seconds") or 0.0
+
+        async def has_begun() -> bool:
+            return lag() > 0
+
+        assert lag() == 0  # of a process that counts nothing
+        async with looping(roll_up_clicks, live.resources):
+            await eventually("a lag", has_begun, seconds=20)
+        begin = lag()
+        await asyncio.sleep(0.2)
+        assert lag() >= begin + 0.2
+        stood = lag()
+        async with looping(roll_up_clicks, live.resources):
+            await append(live.resources, link_id, 1)
+            await eventually("a count", partial(has_counted, live, 1), seconds=20)
+            assert lag() < stood
+
     async def test_it_trims_what_is_old(self, live: Live, link_id: UUID) -> None:
         for at in ("1-0", "2-0", "3-0"):
             await append(live.resources, link_id, 1, at=at)
