@@ -31,11 +31,13 @@ check-template-docker: tools ## Follow docs/operations.md in a fresh clone
 	@exec $(COPIES)/operations
 
 .PHONY: check-template-more
-check-template-more: tools-template ## Start fresh clones; use the page in Chromium; run the workflows with act
+check-template-more: tools-template ## Fresh clones up to production; ten features; Chromium; updates; workflows
 	@exec $(COPIES)/first-start
 	@exec $(COPIES)/clones embedded
 	@exec $(COPIES)/clones docker
+	@exec $(COPIES)/way-in
 	@$(CHECK) template/tests/newcomer
+	@$(CHECK) template/tests/feature
 	@$(CHECK) -s $(PARALLEL) template/tests/updates
 	@$(CHECK) template/tests/workflows
 
