@@ -51,6 +51,9 @@ WAITS_FOR_POSTGRES = (
     "database_checkout_limit",
 )
 
+BASE_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*", re.ASCII)
+OWN_PATHS = ("api", "docs", "health", "openapi.json", "page", "static")
+
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -59,6 +62,11 @@ def _http_origin(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
         raise ValueError("must look like https://go.example.com, without query or fragment")
+    path = parts.path.rstrip("/")
+    if not BASE_PATH.fullmatch(path):
+        raise ValueError("may have a path of letters, digits and . _ ~ -, such as /tools")
+    if path.split("/")[1:2] and path.split("/")[1] in OWN_PATHS:
+        raise ValueError(f"must not have a path of the service itself: {', '.join(OWN_PATHS)}")
     return value.rstrip("/")
 
 
@@ -237,6 +245,11 @@ class Settings(BaseSettings):
         if len(secret) < SHORTEST_SECRET:
             raise ValueError(f"is shorter than {SHORTEST_SECRET} characters: use a longer one")
         return value
+
+    @property
+    def base_path(self) -> str:
+        """The path of PUBLIC_URL, such as /tools; usually empty."""
+        return urlsplit(self.public_url).path
 
     @property
     def json_logs(self) -> bool:

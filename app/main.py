@@ -78,6 +78,7 @@ def create_api(settings: Settings, metrics: Metrics) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         debug=settings.debug,
+        servers=[{"url": settings.base_path}] if settings.base_path else None,
         # A path with a slash too many is not found. It would be a second address otherwise.
         redirect_slashes=False,
         lifespan=lifespan,
@@ -132,5 +133,6 @@ def add_routes(api: FastAPI, settings: Settings) -> None:
 
 def install_pages(api: FastAPI, settings: Settings) -> None:
     folders = {feature.name: feature.panel.templates for feature in FEATURES if feature.panel}
-    api.state.pages = Pages({"home": HOME, **folders}, watch=settings.environment == "development")
+    watch = settings.environment == "development"
+    api.state.pages = Pages({"home": HOME, **folders}, watch=watch, base=settings.base_path)
     install_assets(api, api.state.pages.assets)

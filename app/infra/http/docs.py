@@ -27,7 +27,7 @@ const paint = () => document.documentElement.classList.toggle("dark-mode", dark.
 dark.addEventListener("change", paint);
 paint();
 SwaggerUIBundle({
-  url: "../openapi.json", dom_id: "#docs", deepLinking: true,
+  url: "openapi.json", dom_id: "#docs", deepLinking: true,
   presets: [SwaggerUIBundle.presets.apis], layout: "BaseLayout",
 });
 """
@@ -102,6 +102,7 @@ def describe_problems(app: FastAPI) -> None:
                 description=app.description,
                 routes=app.routes,
                 tags=app.openapi_tags,
+                servers=app.servers or None,
             )
             for path in schema["paths"].values():
                 for operation in path.values():

@@ -18,6 +18,7 @@ from structlog.contextvars import bind_contextvars
 from app.config import Settings
 from app.errors import BadRequest, BodyTooLarge, InternalError
 from app.infra.http.admission import Admission, has_body
+from app.infra.http.base_path import BasePath
 from app.infra.http.cors import allow_origins
 from app.infra.http.peers import TrustedProxies
 from app.infra.http.problems import problem_response
@@ -47,6 +48,8 @@ def add_middleware(
     if settings.allowed_origins:
         app = allow_origins(app, settings.allowed_origins)
     app = RequestMiddleware(app, metrics, https=settings.public_url.startswith("https://"))
+    if settings.base_path:
+        app = BasePath(app, settings.base_path)
     if not settings.trusted_proxies:
         return app
     return TrustedProxies(app, settings.trusted_proxies)

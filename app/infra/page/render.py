@@ -34,13 +34,17 @@ class Pages:
     """The templates of all folders. Those of folder x are named `x/<file>`.
 
     If a folder has a `style.css`, every page loads it. With `watch`, an edited template or static
-    file is used at once.
+    file is used at once. `base` stands before all addresses.
     """
 
-    def __init__(self, folders: Mapping[str, Path], *, watch: bool) -> None:
+    def __init__(self, folders: Mapping[str, Path], *, watch: bool, base: str = "") -> None:
         styles = {f"{name}.css": folder / "style.css" for name, folder in folders.items()}
         styles = {name: path for name, path in styles.items() if path.is_file()}
         self.assets = Assets(FILES | styles, watch=watch)
+
+        def asset(name: str) -> str:
+            return base + self.assets.url(name)
+
         loaders = {
             name: FileSystemLoader(folder)
             for name, folder in {"page": TEMPLATES, **folders}.items()
@@ -55,7 +59,11 @@ class Pages:
             auto_reload=watch,
         )
         self._environment.globals.update(
-            asset=self.assets.url, make_key=make_key, prefix=PREFIX, styles=["page.css", *styles]
+            asset=asset,
+            base=base,
+            make_key=make_key,
+            prefix=f"{base}{PREFIX}",
+            styles=["page.css", *styles],
         )
 
     def load(self) -> None:
