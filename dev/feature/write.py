@@ -104,7 +104,7 @@ def render(names: Names, fields: list[Field], *, jobs: bool, panel: bool) -> dic
 
 def place(template: str, names: Names, revision: str) -> Path:
     """The file that a template becomes."""
-    name = template.removesuffix(".jinja").replace("<<things>>", names.things)
+    name = template.removesuffix(".jinja").replace("test_things.py", f"test_{names.things}.py")
     folder, _, rest = name.partition("/")
     if not rest:
         now = datetime.now(UTC)

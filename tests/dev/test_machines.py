@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -271,3 +272,20 @@ class TestEngine:
         assert doctor.choose() == 0
         out, err = capsys.readouterr()
         assert (out, reason in err) == ("embedded\n", True)
+
+
+class TestFileNames:
+    """Every file can exist on Windows and on a disk that ignores case."""
+
+    def test_no_name_is_refused_or_taken_twice(self) -> None:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=ROOT, check=False, capture_output=True, text=True
+        )
+        if listed.returncode:
+            pytest.skip("a downloaded archive has no list of its files")
+        names = listed.stdout.split("\0")
+        assert len({name.lower() for name in names}) == len(names)
+        refused = re.compile(
+            r'[<>:"|?*\\]|[. ](/|$)|(^|/)(con|prn|aux|nul|com\d|lpt\d)(\.|/|$)', re.IGNORECASE
+        )
+        assert [name for name in names if refused.search(name)] == []
