@@ -1,13 +1,28 @@
 """Input types: they accept nothing that can't be stored."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from app.infra.http.inputs import FutureTime, Line, UtcTime
+from app.infra.http.inputs import (
+    INT_MAX,
+    INT_MIN,
+    Amount,
+    Day,
+    Flag,
+    FutureTime,
+    Line,
+    Lines,
+    QueryWhole,
+    UtcTime,
+    Whole,
+    absent,
+)
 
 line = TypeAdapter[str](Line)
 time = TypeAdapter[datetime](UtcTime)
@@ -75,3 +90,63 @@ class TestTimes:
         for past in (now, now - timedelta(seconds=1), now.astimezone(timezone(timedelta(hours=9)))):
             with pytest.raises(ValidationError, match="must lie in the future"):
                 future.validate_python(past)
+
+
+def kept(kind: Any, value: object) -> object:
+    """What is kept of a value; None if it is refused."""
+    try:
+        return TypeAdapter[object](kind).validate_python(value)
+    except ValidationError:
+        return None
+
+
+class TestOthers:
+    """Each type takes what its column can hold, in one form, and nothing that looks like it."""
+
+    def test_lines(self) -> None:
+        assert kept(Lines, " a\r\n\tb \n") == "a\n\tb"
+        for character in ("\x00", "\x1b", "\x9b", "\u202e", "\u2028", "\ud800", "\r"):
+            assert kept(Lines, f"a{character}b") is None
+
+    @pytest.mark.parametrize("value", [1, 10**6, INT_MIN, INT_MAX])
+    def test_a_whole_number(self, value: int) -> None:
+        assert kept(Whole, value) == value
+        assert kept(QueryWhole, str(value)) == value
+
+    @pytest.mark.parametrize("value", [INT_MIN - 1, INT_MAX + 1, "1", 1.5, True, None, "9" * 5000])
+    def test_no_whole_number(self, value: object) -> None:
+        assert kept(Whole, value) is None
+
+    @pytest.mark.parametrize(
+        ("value", "expected"),
+        [("19.9", "19.90"), (19.9, "19.90"), (5, "5.00"), ("-0.01", "-0.01"), ("1e3", "1000.00")],
+    )
+    def test_an_amount(self, value: object, expected: str) -> None:
+        assert str(kept(Amount, value)) == expected
+        assert Decimal(expected) == kept(Amount, expected)
+
+    @pytest.mark.parametrize(
+        "value",
+        ["0.001", "10000000000", "NaN", "Infinity", "1e999999", "1e-999999", "9" * 5000, True, ""],
+    )
+    def test_no_amount(self, value: object) -> None:
+        assert kept(Amount, value) is None
+
+    def test_a_day(self) -> None:
+        assert kept(Day, "2030-01-31") == date(2030, 1, 31)
+        for value in ("2030-02-30", "0000-01-01", "2030-1-1", "2030-01-31T00:00:00", "0", 0, 0.0):
+            assert kept(Day, value) is None
+            assert kept(UtcTime, value) is None
+
+    def test_a_flag(self) -> None:
+        assert [kept(Flag, value) for value in (True, False)] == [True, False]
+        assert [kept(Flag, value) for value in (1, 0, "yes", "true", None)] == [None] * 5
+
+    def test_an_absent_field_is_neither_null_nor_in_the_document(self) -> None:
+        class Change(BaseModel):
+            name: Line = absent()
+
+        assert Change.model_validate({}).model_fields_set == set()
+        with pytest.raises(ValidationError):
+            Change.model_validate({"name": None})
+        assert "default" not in Change.model_json_schema()["properties"]["name"]

@@ -2,15 +2,29 @@
 
 import base64
 import contextlib
+import json
 from uuid import UUID
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from app.errors import ValidationFailed
-from app.infra.http.pages import MOST, decode_cursor, encode_cursor
+from app.features.tokens.models import Token
+from app.infra.db import reading
+from app.infra.http.pages import (
+    MOST,
+    PageRequest,
+    Rows,
+    Sort,
+    _read_cursor,
+    decode_cursor,
+    encode_cursor,
+    read_page,
+)
+from app.infra.lifespan import Resources
 from tests.conftest import MakeToken
 from tests.problems import check_problem
 
@@ -34,6 +48,54 @@ class TestCursor:
     def test_other_text_is_refused(self, text: str) -> None:
         with contextlib.suppress(ValidationFailed):
             assert encode_cursor(decode_cursor(text)) == text
+
+
+class TestSorted:
+    """A sorted list shows each row once, rows with equal values too."""
+
+    @pytest.mark.parametrize("order", ["name", "-name", "created_at", "-created_at"])
+    async def test_each_row_is_on_one_page(
+        self, resources: Resources, make_token: MakeToken, order: str
+    ) -> None:
+        for name in ("b", "a", "b", "b", "c", "a"):
+            await make_token(name=name)
+        seen: list[Token] = []
+        cursor = None
+        while True:
+            found = await self.page(resources, order, cursor)
+            seen += found.items
+            cursor = found.next_cursor
+            if cursor is None:
+                break
+        assert len({token.id for token in seen}) == len(seen) == 6
+        column = order.removeprefix("-")
+        rows = [(getattr(token, column), token.id) for token in seen]
+        assert rows == sorted(rows, reverse=order.startswith("-"))
+
+    @pytest.mark.parametrize(
+        "place",
+        [
+            *(["name", "a"], ["name", "a", "b"], ["-name", "a", str(UUID(int=1))], {}, [], 1, None),
+            *(["name", 1, str(UUID(int=1))], ["name", "a\x00", str(UUID(int=1))], [[[]]]),
+            ["created_at", "2030-01-01T00:00:00Z", str(UUID(int=1))],
+        ],
+    )
+    async def test_a_cursor_that_somebody_has_made_up(
+        self, resources: Resources, place: object
+    ) -> None:
+        cursor = base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+        with pytest.raises(ValidationFailed):
+            await self.page(resources, "name", cursor)
+
+    @given(st.text() | st.binary().map(lambda data: base64.urlsafe_b64encode(data).decode()))
+    def test_other_text_is_refused(self, text: str) -> None:
+        with pytest.raises(ValidationFailed):
+            _read_cursor(text, Sort(Token.name))
+
+    async def page(self, resources: Resources, order: str, cursor: str | None) -> Rows[Token]:
+        request = PageRequest(limit=2, cursor=cursor)
+        async with reading(resources.sessions) as session:
+            return await read_page(session, select(Token), Token.id, request, Sort.of(Token, order))
 
 
 class TestPages:
