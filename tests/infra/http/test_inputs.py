@@ -1,16 +1,18 @@
 """Input types: they accept nothing that can't be stored."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from app.infra.http.inputs import FutureTime, Line, UtcTime
+from app.infra.http.inputs import Amount, FutureTime, Line, UtcTime
 
 line = TypeAdapter[str](Line)
 time = TypeAdapter[datetime](UtcTime)
+amount = TypeAdapter[Decimal](Amount)
 future = TypeAdapter[datetime](FutureTime)
 
 
@@ -75,3 +77,11 @@ class TestTimes:
         for past in (now, now - timedelta(seconds=1), now.astimezone(timezone(timedelta(hours=9)))):
             with pytest.raises(ValidationError, match="must lie in the future"):
                 future.validate_python(past)
+
+
+class TestAmount:
+    """An amount is answered as the column keeps it."""
+
+    @pytest.mark.parametrize("text", ["-0", "-0.00", "0E-999999999", "-0e999999999"])
+    def test_zero_has_no_sign(self, text: str) -> None:
+        assert str(amount.validate_python(text)) == "0.00"
