@@ -17,7 +17,8 @@ from app.features.tokens.scopes import declared_scopes
 from app.features.tokens.service import create_token
 from app.infra.db import make_engine, make_sessions, transaction
 from app.infra.schema import PROJECT, list_revisions
-from app.jobs import change_job, explain, load_jobs, show_jobs
+from app.jobs import LONGEST_REASON, change_job, explain, load_jobs, show_jobs
+from app.printable import printable
 from app.registry import FEATURES, load_settings
 
 REFUSED_BY_POSTGRES = """\
@@ -191,7 +192,8 @@ def _jobs(settings: Settings, options: argparse.Namespace) -> int:
             raise
         print(reason, file=sys.stderr)
         return 1
-    print(f"{job.job} {job.id} is {job.state} now. {job.reason or ''}".rstrip())
+    reason = printable(job.reason or "", most=LONGEST_REASON)
+    print(f"{job.job} {job.id} is {job.state} now. {reason}".rstrip())
     return 0
 
 

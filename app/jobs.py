@@ -20,6 +20,7 @@ from app.printable import printable
 from app.registry import FEATURES
 
 NEWEST = 20  # jobs of each state; the API lists them all
+LONGEST_REASON = 1000  # bytes
 
 
 def show_jobs(counts: Sequence[Backlog], jobs: Sequence[ShownJob]) -> list[str]:
@@ -32,7 +33,7 @@ def show_jobs(counts: Sequence[Backlog], jobs: Sequence[ShownJob]) -> list[str]:
     for job in jobs:
         tried = f", {job.attempts} attempts without progress" if job.attempts else ""
         lines += ["", f"{job.state} {job.job} {job.id}, {_age(job.created_at)} old{tried}"]
-        lines += [f"  {printable(job.reason, most=1000)}"] if job.reason else []
+        lines += [f"  {printable(job.reason, most=LONGEST_REASON)}"] if job.reason else []
     return [
         *lines,
         "",

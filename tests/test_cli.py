@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -15,7 +16,7 @@ from app.cli import main
 from app.config import Settings
 from app.features.tokens.scopes import TOKENS_WRITE, declared_scopes
 from app.infra.feature import Backlog, Command, Feature, Work
-from app.infra.jobs import JobState
+from app.infra.jobs import JobState, ShownJob
 from app.infra.schema import list_revisions
 from tests.kept import Kept
 from tests.live import ROOT, as_owner, query
@@ -241,6 +242,18 @@ class TestJobs:
         monkeypatch.setenv("DATABASE_URL", away.database_dsn)
         assert main(["jobs"]) == 1
         assert capsys.readouterr().err == "The database does not answer. Try again.\n"
+
+    def test_the_reason_of_a_changed_one_can_not_steer_the_terminal(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        job = ShownJob(UUID(int=1), "film", JobState.CANCELLED, datetime.now(UTC), 0, "a\x1b[2J")
+
+        async def change(*_arguments: object, **_options: object) -> ShownJob:
+            return job
+
+        monkeypatch.setattr("app.cli.change_job", change)
+        assert main(["jobs", f"--cancel={job.id}"]) == 0
+        assert capsys.readouterr().out.endswith("a\\x1b[2J\n")
 
 
 class TestCommands:

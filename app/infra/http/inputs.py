@@ -44,7 +44,7 @@ def _lines(value: str) -> str:
 
 
 def _two_places(value: Decimal) -> Decimal:
-    return value.quantize(Decimal("0.01"))  # as the column keeps it
+    return value.quantize(Decimal("0.01")) + 0  # as the column keeps it, which has no -0
 
 
 def _written_day(value: object) -> object:

@@ -119,7 +119,8 @@ class TestOthers:
 
     @pytest.mark.parametrize(
         ("value", "expected"),
-        [("19.9", "19.90"), (19.9, "19.90"), (5, "5.00"), ("-0.01", "-0.01"), ("1e3", "1000.00")],
+        [("19.9", "19.90"), (19.9, "19.90"), (5, "5.00"), ("-0.01", "-0.01"), ("1e3", "1000.00")]
+        + [(zero, "0.00") for zero in ("-0", "-0.00", "0E-999999999", "-0e999999999")],
     )
     def test_an_amount(self, value: object, expected: str) -> None:
         assert str(kept(Amount, value)) == expected
