@@ -86,6 +86,8 @@ def logging_config(level_name: str, *, json: bool) -> dict[str, Any]:
             "app.infra.pool.FairPool": {"level": logging.WARNING},
             # An exporter of traces logs each failure, and the collector may be away for long.
             "opentelemetry": {"handlers": ["seldom"], "level": logging.WARNING, "propagate": False},
+            # Its queue would log each span that it drops while the collector is away.
+            "opentelemetry.sdk._shared_internal": {"level": logging.ERROR},
             # SAQ logs a line for each job and each second of cron.
             "saq": {"level": logging.WARNING if level >= logging.INFO else level},
         },
