@@ -81,7 +81,7 @@ help: ## List the targets
 		/^[a-z-]+:.*## / { printf "  %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 
-# With Docker, OBSERVABILITY=1 adds Prometheus and Grafana: docs/day-two.md.
+# With Docker, OBSERVABILITY=1 adds Prometheus, Grafana and Jaeger: docs/day-two.md.
 ifdef OBSERVABILITY
 dev: export COMPOSE_PROFILES := observability
 endif

@@ -56,6 +56,15 @@ OWN_PATHS = ("api", "docs", "health", "openapi.json", "page", "static")
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+# The names are OpenTelemetry's.
+Sampler = Literal[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+]
 
 
 def _http_origin(value: str) -> str:
@@ -141,6 +150,12 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     metrics_host: str = "127.0.0.1"
     metrics_port: Port = 9100
+
+    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_http_origin)] | None = None
+    otel_exporter_otlp_headers: SecretStr | None = None
+    otel_service_name: str = "drydock"
+    otel_traces_sampler: Sampler = "parentbased_always_on"
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
 
     web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = 4
@@ -256,6 +271,10 @@ class Settings(BaseSettings):
         if self.log_format == "auto":
             return self.environment == "production"
         return self.log_format == "json"
+
+    @property
+    def traced(self) -> bool:
+        return self.otel_exporter_otlp_endpoint is not None
 
     @property
     def database_dsn(self) -> str:

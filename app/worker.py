@@ -84,11 +84,18 @@ def _make_worker(settings: Settings, resources: Resources) -> GracefulWorker:
 
     async def before(context: dict[str, Any]) -> None:
         context["began"] = time.monotonic()
+        if resources.traces is not None:
+            job: Job = context["job"]
+            context["traced"] = resources.traces.job(job.function, job.meta)
+            context["traced"].__enter__()
 
     async def after(context: dict[str, Any]) -> None:
         job: Job = context["job"]
         seconds = time.monotonic() - context["began"]
         resources.metrics.observe_job(job.function, job.status.value, seconds)
+        if "traced" in context:
+            error = context.get("exception")
+            context["traced"].__exit__(type(error) if error else None, error, None)
 
     return GracefulWorker(
         queue,

@@ -21,6 +21,7 @@ DEFAULTS = {
     "DEBUGGER_PORT": 5678,
     "PROMETHEUS_PORT": 9090,
     "GRAFANA_PORT": 3000,
+    "JAEGER_PORT": 16686,
 }
 # How many ports to try: more clones than anybody runs at once.
 TRIES = 50

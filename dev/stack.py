@@ -37,10 +37,11 @@ SECONDS = 10  # how long a docker command may take, in case the Engine hangs
 
 # The variable of compose.override.yaml for each published port of a container.
 VARIABLES = {8000: "PORT", 5432: "POSTGRES_PORT", 6379: "REDIS_PORT", 5678: "DEBUGGER_PORT"}
-OBSERVABILITY = {9090: "PROMETHEUS_PORT", 3000: "GRAFANA_PORT"}
+OBSERVABILITY = {9090: "PROMETHEUS_PORT", 3000: "GRAFANA_PORT", 16686: "JAEGER_PORT"}
+COLLECTOR = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
-SERVICES = ("app", "db", "redis", "prometheus", "grafana")  # that publish ports
+SERVICES = ("app", "db", "redis", "prometheus", "grafana", "jaeger")  # that publish ports
 
 
 class Container(NamedTuple):
@@ -72,6 +73,9 @@ def stack() -> int:
         say(f"{name} on http://{ports.LOCALHOST}:{chosen['PORT']}")
         if "GRAFANA_PORT" in chosen:
             say(f"Grafana on http://{ports.LOCALHOST}:{chosen['GRAFANA_PORT']}")
+            say(f"Traces on http://{ports.LOCALHOST}:{chosen['JAEGER_PORT']}")
+            given = config["services"]["app"]["environment"].get(COLLECTOR)
+            chosen[COLLECTOR] = given or "http://jaeger:4318"
         command = ["docker", "compose", "up", "--build"]
         environment = {**os.environ, **chosen}
         process = subprocess.Popen(command, cwd=ROOT, env=environment)

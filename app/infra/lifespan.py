@@ -17,6 +17,7 @@ from app.infra.jobs import JobControl
 from app.infra.metrics import Metrics
 from app.infra.queue import Enqueuer
 from app.infra.redis import LONGEST_STALL, CircuitBreaker, make_redis
+from app.infra.traces import Traces
 from app.infra.vitals import Vitals, measured_loop
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,7 @@ class Resources:
     enqueuer: Enqueuer
     limiter: RateLimiter
     metrics: Metrics
+    traces: Traces | None  # None without OTEL_EXPORTER_OTLP_ENDPOINT
     # The runtime of each feature, by its name. `open_features` fills this, and `jobs`.
     features: dict[str, object] = field(default_factory=dict)
     jobs: list[JobControl] = field(default_factory=list)
@@ -55,10 +57,15 @@ async def open_resources(
 ) -> AsyncIterator[Resources]:
     """Open everything, and close it in the reverse order. Nothing connects before its first use."""
     async with AsyncExitStack() as stack:
+        # First, so that it ends last, and exports the spans of everything else.
+        traces = stack.enter_context(Traces.exported(settings)) if settings.traced else None
         engine = make_engine(settings, name=name, checkout_limit=checkout_limit)
+        if traces is not None:
+            traces.watch(engine)
         stack.push_async_callback(engine.dispose)
         # The breaker's limit comes first. It does not count the time in which the loop stalls.
-        redis = make_redis(settings, timeout=settings.redis_timeout + LONGEST_STALL)
+        limit = settings.redis_timeout + LONGEST_STALL
+        redis = make_redis(settings, timeout=limit, traces=traces)
         stack.push_async_callback(redis.aclose)
         breaker = CircuitBreaker(settings.redis_timeout, on_open=metrics.redis_failures.inc)
         metrics.registry.register(Vitals(engine, breaker))
@@ -73,6 +80,7 @@ async def open_resources(
             enqueuer=Enqueuer(redis, breaker),
             limiter=RateLimiter(settings, redis, breaker, on_refusal=metrics.count_refusal),
             metrics=metrics,
+            traces=traces,
         )
         log.info("started", process=name, version=settings.git_sha)
         yield resources

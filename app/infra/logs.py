@@ -5,6 +5,7 @@ import logging
 import logging.config
 import os
 import sys
+import time
 from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # would rotate everything else out of the log.
 LONGEST_FIELD = 1000  # bytes
 LONGEST_EVENT = 10_000  # characters; a library's event may be a whole traceback
+SELDOM = 60.0  # seconds
 
 
 def configure_logging(settings: "Settings") -> None:
@@ -71,7 +73,8 @@ def logging_config(level_name: str, *, json: bool) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"structured": formatter},
-        "handlers": {"stdout": stdout},
+        "filters": {"seldom": {"()": Seldom}},
+        "handlers": {"stdout": stdout, "seldom": {**stdout, "filters": ["seldom"]}},
         "root": {"handlers": ["stdout"], "level": level},
         "loggers": {
             "uvicorn": {"handlers": [], "level": level, "propagate": True},
@@ -81,10 +84,30 @@ def logging_config(level_name: str, *, json: bool) -> dict[str, Any]:
             "uvicorn.access": {"handlers": [], "level": logging.WARNING, "propagate": False},
             # SQLAlchemy's pool logs under the name of its class.
             "app.infra.pool.FairPool": {"level": logging.WARNING},
+            # An exporter of traces logs each failure, and the collector may be away for long.
+            "opentelemetry": {"handlers": ["seldom"], "level": logging.WARNING, "propagate": False},
+            # Its queue would log each span that it drops while the collector is away.
+            "opentelemetry.sdk._shared_internal": {"level": logging.ERROR},
             # SAQ logs a line for each job and each second of cron.
             "saq": {"level": logging.WARNING if level >= logging.INFO else level},
         },
     }
+
+
+class Seldom(logging.Filter):
+    """Passes each message once a minute, whatever its arguments are, without a stack trace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if now < self._next.get(str(record.msg), now):
+            return False
+        self._next[str(record.msg)] = now + SELDOM
+        record.exc_info = None
+        return True
 
 
 def _level(name: str) -> int:

@@ -19,6 +19,7 @@ from saq.queue.redis import RedisQueue
 
 from app.config import Settings
 from app.infra.redis import CircuitBreaker, RedisUnavailable, make_redis
+from app.infra.traces import trace_headers
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +55,14 @@ class PatientQueue(RedisQueue):
 
 
 def make_queue(redis: Redis) -> PatientQueue:
-    return PatientQueue(redis, name=QUEUE)
+    queue = PatientQueue(redis, name=QUEUE)
+    queue.register_before_enqueue(_continue_trace)
+    return queue
+
+
+async def _continue_trace(job: Job) -> None:
+    """Have the job belong to the trace of the request that enqueues it, if there is one."""
+    job.meta.update(trace_headers())
 
 
 def make_worker_queue(settings: Settings) -> PatientQueue:

@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, ReadOnlyError, RedisError, ResponseError
 
 from app.config import Settings
+from app.infra.traces import Traces
 
 log = structlog.get_logger(__name__)
 
@@ -175,10 +176,17 @@ class PrimaryPool(BlockingConnectionPool):
             await self.disconnect(inuse_connections=False)
 
 
-def make_redis(settings: Settings, *, timeout: float | None = None, size: int = 20) -> Redis:
+def make_redis(
+    settings: Settings,
+    *,
+    timeout: float | None = None,
+    size: int = 20,
+    traces: Traces | None = None,
+) -> Redis:
     """A client that fails within `timeout` seconds (by default REDIS_TIMEOUT) and never retries.
 
     Callers have a fallback. With redis-py's default of ten retries they would wait for seconds.
+    With `traces` its commands are in the trace of the request or the job that sends them.
     """
     limit = settings.redis_timeout if timeout is None else timeout
     pool = PrimaryPool.from_url(
@@ -192,4 +200,4 @@ def make_redis(settings: Settings, *, timeout: float | None = None, size: int = 
         driver_info=None,  # sending it takes two more round trips for each new connection
     )
     pool.connection_class = type("PrimaryConnection", (ToPrimary, pool.connection_class), {})
-    return Redis.from_pool(pool)
+    return traces.redis(pool) if traces else Redis.from_pool(pool)

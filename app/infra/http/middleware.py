@@ -22,6 +22,7 @@ from app.infra.http.base_path import BasePath
 from app.infra.http.cors import allow_origins
 from app.infra.http.peers import TrustedProxies
 from app.infra.http.problems import problem_response
+from app.infra.http.tracing import TraceRequests, is_probe
 from app.infra.metrics import Metrics
 from app.infra.page.render import PREFIX, error_page
 
@@ -30,8 +31,6 @@ log = structlog.get_logger("app.request")
 GIVEN_ID = re.compile(rb"[A-Za-z0-9_-]{8,64}")
 # The server buffers a whole piece for each client, however slowly it reads.
 PIECE = 65_536  # bytes
-# Probes and open pages send requests all the time. Their log lines would hide the others.
-UNLOGGED = ("/health/", "/page/live/")
 
 Edge = Callable[[ASGIApp], ASGIApp]
 Header = tuple[bytes, bytes]
@@ -48,6 +47,8 @@ def add_middleware(
     if settings.allowed_origins:
         app = allow_origins(app, settings.allowed_origins)
     app = RequestMiddleware(app, metrics, https=settings.public_url.startswith("https://"))
+    if settings.traced:
+        app = TraceRequests(app)
     if settings.base_path:
         app = BasePath(app, settings.base_path)
     if not settings.trusted_proxies:
@@ -153,7 +154,7 @@ def _given_id(scope: Scope) -> dict[str, str]:
 def _log_request(scope: Scope, status: int, seconds: float) -> None:
     path = scope["path"]
     refused = 400 <= status < 500  # noqa: PLR2004 -- the class of client errors
-    if f"{path}/".startswith(UNLOGGED) and not refused:
+    if is_probe(path) and not refused:
         write = log.debug
     elif status >= 500:  # noqa: PLR2004 -- the class of server errors
         write = log.error

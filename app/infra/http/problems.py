@@ -35,6 +35,7 @@ from app.errors import (
 from app.infra.db import as_unavailable
 from app.infra.http.answers import Answered, send_answer
 from app.infra.http.idempotency import OnceRoute
+from app.infra.traces import current_trace_id
 
 log = structlog.get_logger(__name__)
 
@@ -86,6 +87,7 @@ class Problem(BaseModel):
     detail: str
     code: str = Field(examples=["validation_failed"])
     request_id: str
+    trace_id: str | None = None
     errors: list[Fault] | None = None
 
 
@@ -138,6 +140,7 @@ def problem_response(error: AppError, request_id: str) -> Response:
         detail=error.detail,
         code=error.code,
         request_id=request_id,
+        trace_id=current_trace_id(),
         errors=[Fault(**fault) for fault in error.errors] or None,
     )
     return Response(
