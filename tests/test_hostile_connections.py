@@ -3,6 +3,8 @@
 import resource
 from contextlib import ExitStack
 
+import pytest
+
 from app.infra.http.protocol import MAX_CONNECTIONS
 from tests.hostility import attack, message, sent, unharmed
 from tests.polling import until
@@ -45,3 +47,19 @@ class TestConnections:
                 with sent(served, left[number % len(left)]):
                     pass
         until(lambda: served.files() <= before + POOLED)
+
+
+class TestExpect:
+    """A client that waits before it sends its body hears at once if it is too large."""
+
+    @pytest.mark.parametrize(("size", "status"), [(50, 100), (10**9, 413)])
+    def test_what_it_hears(self, served: App, size: int, status: int) -> None:
+        headers = {
+            **served.authorization,
+            "Content-Type": "application/json",
+            "Content-Length": str(size),
+            "Expect": "100-continue",
+        }
+        with sent(served, message("POST", TOKENS, headers=headers)) as connection:
+            heard = connection.recv(65_536)
+        assert heard.startswith(b"HTTP/1.1 %d " % status)
