@@ -99,6 +99,16 @@ class TestVersionBefore:
         repository.git("tag", "v1.0.0", first)
         says("v1.0.0")
 
+    def test_in_a_folder_beside_another_service(self, repository: Repository) -> None:
+        (repository.folder / ".git").rename(repository.folder.parent / ".git")
+        before = repository.commit()
+        repository.commit()
+        assert repository.check() == (0, f"No migration is newer than {before}.\n")
+        repository.migrate("SELECT 1")
+        code, said = repository.check(T="--collect-only -q tests/test_printable.py")
+        assert code == 0, said
+        assert "tests/test_printable.py" in said
+
 
 class TestSkipped:
     """Where there is no version before, a notice says so."""

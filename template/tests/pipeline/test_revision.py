@@ -27,6 +27,19 @@ class TestRevision:
         head = machine.git("rev-parse", "HEAD")
         assert machine.run("revision").out.strip() == f"{head}-dirty"
 
+    def test_beside_another_service(self, machine: Machine) -> None:
+        """What changes in another folder of the repository does not count."""
+        above = machine.folder.parent
+        (machine.folder / ".git").rename(above / ".git")
+        head = machine.commit()
+        (above / "other.py").touch()
+        assert machine.run("revision").out.strip() == head
+        (machine.folder / "new.py").touch()
+        assert machine.run("revision").out.strip() == f"{head}-dirty"
+        refused = machine.run("push", REGISTRY="127.0.0.1:1").err
+        assert "new.py" in refused
+        assert "other.py" not in refused
+
 
 class TestWithoutCommit:
     """Without a commit there is no version, so nothing is built unless somebody names one."""
