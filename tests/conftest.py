@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 from app.config import Settings
 from app.health import Health
 from app.infra.db import Sessions, make_engine
-from app.infra.feature import open_features
+from app.infra.feature import Panel, open_features
 from app.infra.lifespan import Resources, open_resources
 from app.infra.metrics import Metrics
 from app.main import create_api, create_app
@@ -147,7 +147,7 @@ def document(settings: Settings) -> dict[str, Any]:
 async def app(
     created: ASGIApp, resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[WithState]:
-    monkeypatch.setattr("app.home.router.LIMIT", 30)  # a busy machine may exceed the real one
+    monkeypatch.setattr(Panel, "LIMIT", 30)  # a busy machine may exceed the real one
     async with Health.opened(resources) as health:
         yield WithState(created, {"resources": resources, "health": health})
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 from app.config import Settings
 from tests.live import ROOT
@@ -53,18 +54,22 @@ asyncio.run(main())
 """
 
 
-def test_no_first_request_loads_a_module(own_settings: Settings) -> None:
-    paths = ["/api/v1/tokens", "/", "/openapi.json", "/docs", "/health", "/nowhere/at/all"]
-    environment = environment_for(
-        own_settings.database_dsn, own_settings.redis_dsn, LOG_LEVEL="error"
-    )
+def first_requests(settings: Settings, *paths: str) -> dict[str, Any]:
+    """The status of each path in a new process, and the modules that its request has loaded."""
+    environment = environment_for(settings.database_dsn, settings.redis_dsn, LOG_LEVEL="error")
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, first_token(own_settings), *paths],
+        [sys.executable, "-c", SCRIPT, first_token(settings), *paths],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    found = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_no_first_request_loads_a_module(own_settings: Settings) -> None:
+    paths = ["/api/v1/tokens", "/openapi.json", "/docs", "/health", "/nowhere/at/all"]
+    found = first_requests(own_settings, *paths)
     assert found == {path: [404 if "nowhere" in path else 200, []] for path in paths}

@@ -27,7 +27,6 @@ from app.registry import FEATURES
 log = structlog.get_logger(__name__)
 
 TEMPLATES = Path(__file__).parent / "templates"
-LIMIT = 1.5  # seconds for all panels together, as long as a health check may take
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -41,7 +40,7 @@ async def home(request: Request) -> Response:
     resources.limiter.hit("read", client_network(request.scope))
     views: dict[str, Mapping[str, Any]] = {}
     report, _ = await asyncio.gather(
-        health.report(), finish_within(LIMIT, _load_panels(request, views))
+        health.report(), finish_within(Panel.LIMIT, _load_panels(request, views))
     )
     checks = show_checks(report)
     answer = page(

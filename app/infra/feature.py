@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -36,6 +36,8 @@ class Panel:
     shows what `load` returns, as `view`. If `load` fails or takes too long, the page says so in
     its place. Every page loads the folder's `style.css`, if there is one.
     """
+
+    LIMIT: ClassVar[float] = 1.5  # seconds for all panels together, as long as a health check
 
     title: str
     templates: Path

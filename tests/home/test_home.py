@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from app.config import Settings
+from app.infra.feature import Panel
 from app.infra.lifespan import Resources
 from app.infra.queue import write_heartbeat
 from app.registry import FEATURES
@@ -19,6 +20,7 @@ from tests.pace import within
 from tests.pages import Page
 from tests.polling import PATIENCE
 from tests.sockets import frozen_server, unused_port, with_postgres_at, with_redis_at
+from tests.test_first_request import first_requests
 
 HEALTH_LIMIT = 2.0  # seconds
 PRODUCTION = {"environment": "production", "public_url": "https://go.example.com"}
@@ -53,19 +55,6 @@ class TestAnswer:
         live = await read(client, Page(whole.text).one("body").attributes["data-live"])
         assert {part.attributes["id"] for part in live.elements if "data-part" in part.attributes}
 
-    async def test_its_policy_allows_nothing_inline_and_no_other_host(
-        self, client: httpx.AsyncClient
-    ) -> None:
-        policy = (await client.get("/")).headers["content-security-policy"]
-        directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
-        assert directives["default-src"] == "'none'"
-        for name in ("script-src", "style-src", "img-src", "connect-src", "form-action"):
-            assert directives[name] == "'self'"
-        assert directives["frame-ancestors"] == directives["base-uri"] == "'none'"
-        assert directives["require-trusted-types-for"] == "'script'"
-        assert "unsafe" not in policy
-        assert "//" not in policy
-
     async def test_every_file_that_it_loads_is_its_own(self, client: httpx.AsyncClient) -> None:
         page = await read(client)
         loaded = {element.attributes["src"] for element in page.active()}
@@ -78,6 +67,9 @@ class TestAnswer:
         for element in page.elements:
             for name in ("src", "href", "action"):
                 assert re.match(r"[/#](?!/)", element.attributes.get(name, "/")), element
+
+    def test_the_first_request_loads_nothing(self, own_settings: Settings) -> None:
+        assert first_requests(own_settings, "/") == {"/": [200, []]}
 
 
 class TestDetails:
@@ -170,7 +162,7 @@ class TestPanels:
         changed = replace(feature, panel=replace(feature.panel, load=load))
         monkeypatch.setattr("app.home.router.FEATURES", (changed,))
         if hangs:
-            monkeypatch.setattr("app.home.router.LIMIT", 0.05)
+            monkeypatch.setattr(Panel, "LIMIT", 0.05)
         page = await read(client)
         assert "Not available at the moment." in page.text
         assert "secret" not in page.text

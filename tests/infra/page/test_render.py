@@ -43,6 +43,23 @@ class TestTemplates:
         assert pages.assets.read("ships.css").content == b"p { color: red; }"
 
 
+class TestHeaders:
+    """A page is not cached, and its policy allows nothing inline and no other host."""
+
+    async def test_those_of_a_page(self, client: httpx.AsyncClient) -> None:
+        headers = (await client.post("/page/sign-in")).headers
+        assert headers["cache-control"] == "no-store"
+        policy = headers["content-security-policy"]
+        directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+        assert directives["default-src"] == "'none'"
+        for name in ("script-src", "style-src", "img-src", "connect-src", "form-action"):
+            assert directives[name] == "'self'"
+        assert directives["frame-ancestors"] == directives["base-uri"] == "'none'"
+        assert directives["require-trusted-types-for"] == "'script'"
+        assert "unsafe" not in policy
+        assert "//" not in policy
+
+
 class TestErrors:
     """An error on a page is a page with the same status, without internal details."""
 
@@ -50,8 +67,8 @@ class TestErrors:
         def fail(*_arguments: object) -> None:
             raise LookupError("secret")
 
-        monkeypatch.setattr("app.home.router.show_checks", fail)
-        answer = await client.get("/")
+        monkeypatch.setattr("app.features.tokens.browser.identify", fail)
+        answer = await client.post("/page/sign-in")
         page = Page(answer.text)
         assert answer.status_code == 500
         assert "default-src 'none'" in answer.headers["content-security-policy"]
