@@ -19,7 +19,8 @@ from app.features.tokens.tasks import purge_sessions
 from app.infra.db import transaction
 from app.infra.lifespan import Resources
 from tests.conftest import MakeClient, MakeToken
-from tests.features.tokens.conftest import COOKIE
+from tests.features.tokens.conftest import COOKIE, TOKENS
+from tests.features.tokens.test_families import child_of, id_of
 from tests.logs import captured_logs, named
 from tests.pages import Page
 from tests.statements import counted_statements
@@ -232,6 +233,17 @@ class TestEnd:
                 await client.get("/")
             said.append(sum("browser_sessions" in one for one in statements))
         assert said == [1, 0]
+
+    async def test_who_made_its_token_is_revoked(
+        self, client: httpx.AsyncClient, make_token: MakeToken
+    ) -> None:
+        parent = await make_token(TOKENS_WRITE)
+        child = await child_of(client, parent)
+        await client.post("/page/sign-in", data={"token": child.text})
+        assert "Signed in as child" in (await client.get("/")).text
+        headers = {"Authorization": f"Bearer {parent}"}
+        await client.delete(f"{TOKENS}/{id_of(parent)}", headers=headers)
+        assert "Signed in as child" not in (await client.get("/")).text
 
 
 class TestSignOut:

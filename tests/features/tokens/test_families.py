@@ -127,17 +127,6 @@ class TestRevoked:
         said = [event["subject"] for event in named(events, "security_event")]
         assert sorted(said) == sorted(str(id_of(one)) for one in line[1:])
 
-    async def test_a_session_ends_with_them(
-        self, client: httpx.AsyncClient, make_token: MakeToken
-    ) -> None:
-        parent = await make_token(TOKENS_WRITE)
-        child = await child_of(client, parent)
-        await client.post("/page/sign-in", data={"token": child.text})
-        assert "Signed in as child" in (await client.get("/")).text
-        headers = {"Authorization": f"Bearer {parent}"}
-        await client.delete(f"{TOKENS}/{id_of(parent)}", headers=headers)
-        assert "Signed in as child" not in (await client.get("/")).text
-
 
 class TestBetters:
     """A token revokes itself, its children, and others without a scope that it lacks."""
