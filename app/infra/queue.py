@@ -35,11 +35,37 @@ LONGEST_JOB = 900  # seconds
 DEQUEUE_WAIT = 5.0  # seconds; longer would hide a broken connection for longer
 
 
-class PatientQueue(RedisQueue):
-    """A queue whose worker waits a second when Redis fails.
+# KEYS: a lock, and the jobs that workers have taken. ARGV: how long the lock holds, in seconds.
+# Returns the jobs that the sweep before this one saw too, as pairs of an id and the job.
+SWEEP = """
+local swept, seen = {}, KEYS[2] .. ':seen'
+if redis.call('SET', KEYS[1], 1, 'NX', 'EX', ARGV[1]) then
+    local taken = redis.call('LRANGE', KEYS[2], 0, -1)
+    for _, id in ipairs(taken) do
+        if redis.call('SISMEMBER', seen, id) == 1 then
+            table.insert(swept, {id, redis.call('GET', id)})
+        end
+    end
+    redis.call('DEL', seen)
+    for _, id in ipairs(taken) do
+        redis.call('SADD', seen, id)
+    end
+end
+return swept
+"""
 
-    SAQ's own worker asks again at once, which keeps a core busy while Redis is down.
+
+class PatientQueue(RedisQueue):
+    """A queue whose worker waits a second when Redis fails, and judges a job at the second look.
+
+    SAQ's own worker asks Redis again at once, which keeps a core busy while it is down. And a
+    worker marks a job as its own a moment after it took it. SAQ's own sweep may look in between,
+    take the job for an abandoned one, and have it run twice.
     """
+
+    def __init__(self, redis: Redis, *, name: str) -> None:
+        super().__init__(redis, name=name)
+        self._cleanup_script = redis.register_script(SWEEP)
 
     async def dequeue(
         self,

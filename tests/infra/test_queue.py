@@ -13,6 +13,7 @@ from app.infra.queue import (
     HEARTBEAT_KEY,
     Enqueuer,
     JobContext,
+    PatientQueue,
     heartbeat_age,
     make_queue,
     write_heartbeat,
@@ -31,6 +32,13 @@ async def away(settings: Settings) -> AsyncIterator[Redis]:
     """A client of a Redis that refuses every connection."""
     async with make_redis(with_redis_at(settings, unused_port())) as redis:
         yield redis
+
+
+async def sweep(queue: PatientQueue) -> list[str]:
+    """As the worker does, the moment after another sweep."""
+    swept = await queue.sweep(lock=60, abort=0.01)
+    await queue.redis.delete(queue.namespace("sweep"))
+    return swept
 
 
 class TestQueue:
@@ -61,6 +69,18 @@ class TestQueue:
         assert await queue.count("queued") == 1
         with pytest.raises(TypeError, match="by name"):
             await resources.enqueuer.enqueue_once("load:tea", load, "tea")
+
+    @pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")  # SAQ's
+    async def test_a_job_that_was_only_just_taken_is_left_alone(self, resources: Resources) -> None:
+        """Between taking a job and marking it as its own, a worker may be seen by a sweep."""
+        queue = make_queue(resources.redis)
+        await resources.enqueuer.enqueue(load, cargo="tea")
+        job = await queue.dequeue(timeout=1)
+        assert job is not None
+        assert await sweep(queue) == []
+        assert await queue.count("queued") == 0
+        assert await sweep(queue) == [job.id]  # its worker has died before it marked the job
+        assert await queue.count("queued") == 1
 
     async def test_without_redis_a_job_is_logged_and_dropped(self, away: Redis) -> None:
         with captured_logs() as events:

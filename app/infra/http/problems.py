@@ -11,6 +11,7 @@ from psycopg import Error as PostgresError
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 
@@ -156,6 +157,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(AppError, _handle)
     app.add_exception_handler(Answered, send_answer)
     app.add_exception_handler(HTTPException, _handle)
+    app.add_exception_handler(ClientDisconnect, _handle)
     app.add_exception_handler(RequestValidationError, _handle)
     # These need handlers of their own: Starlette raises again after the handler for Exception.
     app.add_exception_handler(SQLAlchemyError, _handle)
@@ -193,6 +195,8 @@ def as_app_error(error: Exception) -> AppError:
         case HTTPException():
             known = BY_STATUS.get(error.status_code, BadRequest)
             return known(_say(error), headers=error.headers)
+        case ClientDisconnect():  # nobody reads the answer, but the log shows it
+            return BadRequest("The client left before its body was complete.")
     unavailable = as_unavailable(error)
     if unavailable is not None:
         log.warning(

@@ -19,6 +19,7 @@ MAX_FIELDS = 100  # header lines of a request, as Apache and gunicorn allow
 MAX_HEAD = 65_536  # bytes of URL and header lines; the proxy of compose.yaml allows a quarter of it
 MAX_PIPELINED = 16  # requests that wait behind another one of the same connection
 MAX_CONNECTIONS = 900  # of a process; many systems allow it 1,024 open files
+MAX_REFUSED = 30  # connections beyond them that hear why they are refused; more are only closed
 HEAD_SECONDS = 30.0  # for a request's head to arrive
 READ_SECONDS = 30.0  # for a client to take what waits for it, once the kernel's buffers are full
 LINGER = 1.0  # seconds in which a client that still sends can read why it was refused
@@ -57,7 +58,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
+        if len(self.connections) > MAX_CONNECTIONS + MAX_REFUSED:
+            self._refused = True
+            transport.abort()  # without a file for a moment, the process reaches no database
+        elif len(self.connections) > MAX_CONNECTIONS:
             self._refuse(503)
         else:
             self._await_head()
