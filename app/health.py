@@ -175,16 +175,19 @@ async def _get_health(request: Request) -> Health:
 
 HealthDep = Annotated[Health, Depends(_get_health)]
 
+# Many monitors ask with HEAD.
 health_router = APIRouter(prefix="/health", tags=["health"])
 UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": Report}}
 
 
+@health_router.head("/live", include_in_schema=False)
 @health_router.get("/live", response_model_exclude_none=True)
 async def live(request: Request) -> Report:
     """The process answers. No dependency is checked, since a restart would not repair one."""
     return Report(status=Status.OK, version=request.app.version)
 
 
+@health_router.head("/ready", include_in_schema=False)
 @health_router.get("/ready", responses=UNAVAILABLE, response_model_exclude_none=True)
 async def ready(health: HealthDep, request: Request, response: Response) -> Report:
     """Ready for traffic? 503 while Postgres fails, or while its schema does not fit this code.
@@ -198,6 +201,7 @@ async def ready(health: HealthDep, request: Request, response: Response) -> Repo
     return _answer(report, response)
 
 
+@health_router.head("", include_in_schema=False)
 @health_router.get("", responses=UNAVAILABLE, response_model_exclude_none=True)
 async def health(health: HealthDep, request: Request, response: Response) -> Report:
     """All checks, for people and monitors. 503 if one of them fails.

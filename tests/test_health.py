@@ -66,6 +66,7 @@ class TestAllWell:
                 assert (status, report["status"], report["version"]) == (200, "ok", "0a1b2c3")
                 assert statuses(report) == dict.fromkeys(checks, "ok")
                 assert all(check["latency_ms"] > 0 for check in report["checks"].values())
+                assert (await service.client.head(path)).status_code == 200
             assert (await service.client.get("/health")).headers["cache-control"] == "no-store"
 
 
