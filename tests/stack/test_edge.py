@@ -1,6 +1,9 @@
 """The way in and out of the production stack: addresses, networks, the proxy's rights."""
 
 import json
+import ssl
+from contextlib import closing
+from http.client import HTTPSConnection
 from typing import Any
 
 import pytest
@@ -147,6 +150,27 @@ class TestPort80:
             answer = client.get(url, headers={"Host": host})
         location = "https://localhost/x?y" if status == 308 else None
         assert (answer.status_code, answer.headers.get("location")) == (status, location)
+
+
+class TestPort443:
+    """It serves its own host, and no other."""
+
+    @pytest.mark.parametrize(
+        ("target", "host", "status"),
+        [
+            ("/health/live", "localhost", 200),
+            ("/health/live", "evil.example", 421),
+            ("http://evil.example/health/live", "localhost", 421),
+        ],
+    )
+    def test_hosts(self, stack: Stack, target: str, host: str, status: int) -> None:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        port = int(stack.variables["HTTPS_PORT"])
+        connection = HTTPSConnection("localhost", port, timeout=10, context=context)
+        with closing(connection):
+            connection.request("GET", target, headers={"Host": host})
+            assert connection.getresponse().status == status
 
 
 class TestRights:

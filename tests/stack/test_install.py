@@ -1,8 +1,10 @@
 """A host on which nothing runs yet, and images of a registry: `make deploy` and `make prod`."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +54,18 @@ class Host:
         containers = [self.stack.container(name) for name in ("app", "worker")]
         return {str(container.config.image) for container in containers}
 
+    @contextmanager
+    def another_service(self) -> Iterator[str]:
+        """Run a service of a compose file that only this host has, and give its container's name."""
+        name = f"{self.stack.name}-extra"
+        service = {"image": self.images.name(ONE), "entrypoint": ["sleep", "600"]}
+        file = self.stack.folder / "compose.extra.yaml"
+        file.write_text(json.dumps({"services": {"extra": {**service, "container_name": name}}}))
+        docker = DockerClient(compose_files=[file], compose_project_name=self.stack.name)
+        docker.compose.up(["extra"], detach=True, quiet=True)
+        yield name
+        docker.container.remove(name, force=True)
+
     def empty(self) -> None:
         self.stack.docker.compose.down(volumes=True, timeout=1, quiet=True)
         shutil.rmtree(self.stack.source / "secrets", ignore_errors=True)
@@ -91,7 +105,9 @@ class TestRegistry:
 
         # What this host has under the name of v2 does not count.
         host.docker.image.tag(host.images.name(ONE), f"{host.repository}:v2")
-        host.deploy("v2")
+        with host.another_service() as name:
+            host.deploy("v2")
+            assert host.docker.container.inspect(name).state.running
         assert host.runs() == {f"{host.repository}:v2@{second}"}
         assert host.stack.versions() == {host.images.version(TWO)}
 
