@@ -36,6 +36,7 @@ check-template-more: tools-template ## Fresh clones up to production; ten featur
 	@exec $(COPIES)/clones embedded
 	@exec $(COPIES)/clones docker
 	@exec $(COPIES)/way-in
+	@exec $(COPIES)/copies
 	@$(CHECK) template/tests/newcomer
 	@$(CHECK) template/tests/feature
 	@$(CHECK) -s $(PARALLEL) template/tests/updates

@@ -56,7 +56,7 @@ class Host:
 
     @contextmanager
     def another_service(self) -> Iterator[str]:
-        """Run a service of a compose file that only this host has, and give its container's name."""
+        """Run a service of a compose file that only this host has. Give its container's name."""
         name = f"{self.stack.name}-extra"
         service = {"image": self.images.name(ONE), "entrypoint": ["sleep", "600"]}
         file = self.stack.folder / "compose.extra.yaml"
