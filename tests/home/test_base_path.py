@@ -23,6 +23,11 @@ class TestBasePath:
                 found = await client.get(behind_the_proxy(address, before))
                 assert found.status_code in {200, 405}, address  # 405: a form's
 
+    async def test_docs_lead_back(self, make_client: MakeClient) -> None:
+        async with make_client(**TOOLS) as client:
+            page = Page((await client.get("/tools/docs")).text)
+        assert [link.attributes["href"] for link in page.all("a")] == ["./"]
+
     async def test_the_path_alone(self, make_client: MakeClient) -> None:
         async with make_client(**TOOLS) as client:
             assert (await client.get("/tools")).status_code == 200
