@@ -65,12 +65,12 @@ def pooler(
 ) -> Iterator[str]:
     """The service's URL through a pooler, which refuses or ignores time limits of a session."""
     url, port = urlsplit(service.postgres.url), unused_port()
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)  # the pooler has a user of its own
     settings = SETTINGS.format(postgres=url.port, port=port, ignored=request.param)
     (tmp_path / "pgbouncer.ini").write_text(settings)
     users = "".join(f'"{name}" "{url.password}"\n' for name in (url.username, OWNER))
     (tmp_path / "users").write_text(users)
+    for path in (*tmp_path.parents[:2], tmp_path, *tmp_path.iterdir()):
+        path.chmod(0o755)  # the pooler has a user of its own, and the umask may be 077
     start = ["docker", "run", "--detach", "--rm", "--network=host", "--user=999"]
     mount = ["--volume", f"{tmp_path}:/etc/pooler:ro", image]
     command = [*start, *mount, "pgbouncer", "/etc/pooler/pgbouncer.ini"]
