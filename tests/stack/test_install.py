@@ -61,7 +61,11 @@ class Host:
         service = {"image": self.images.name(ONE), "entrypoint": ["sleep", "600"]}
         file = self.stack.folder / "compose.extra.yaml"
         file.write_text(json.dumps({"services": {"extra": {**service, "container_name": name}}}))
-        docker = DockerClient(compose_files=[file], compose_project_name=self.stack.name)
+        docker = DockerClient(
+            compose_files=[file],
+            compose_project_name=self.stack.name,
+            compose_project_directory=self.stack.source,
+        )
         docker.compose.up(["extra"], detach=True, quiet=True)
         yield name
         docker.container.remove(name, force=True)
