@@ -31,6 +31,11 @@ IDENTITY = [
 def update() -> int:
     """Merge the version TO into the work tree; return 1 if conflicts are left."""
     try:
+        if git(ROOT, "rev-parse", "--show-prefix"):
+            raise DevError(
+                "make update works only where the service is the whole repository: the new version's\n"
+                "files would land at its root. Take the changes from a clone of your own instead."
+            )
         if git(ROOT, "status", "--porcelain"):
             raise DevError(
                 "There are changes that are not committed. Commit or stash them first.\n"
