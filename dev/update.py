@@ -33,8 +33,8 @@ def update() -> int:
     try:
         if git(ROOT, "rev-parse", "--show-prefix"):
             raise DevError(
-                "make update works only where the service is the whole repository: the new version's\n"
-                "files would land at its root. Take the changes from a clone of your own instead."
+                "make update works only where the service is the whole repository.\n"
+                "Here the new version's files would land at the root of a larger one."
             )
         if git(ROOT, "status", "--porcelain"):
             raise DevError(
