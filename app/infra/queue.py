@@ -56,11 +56,14 @@ return swept
 
 
 class PatientQueue(RedisQueue):
-    """A queue whose worker waits a second when Redis fails, and judges a job at the second look.
+    """A queue whose worker waits when Redis fails, and leaves a job alone that was just taken.
 
-    SAQ's own worker asks Redis again at once, which keeps a core busy while it is down. And a
-    worker marks a job as its own a moment after it took it. SAQ's own sweep may look in between,
-    take the job for an abandoned one, and have it run twice.
+    SAQ's own worker asks Redis again at once, which keeps a core busy while Redis is down. Here it
+    waits for a second.
+
+    A worker takes a job first, and marks it as its own a moment later. SAQ's own sweep may look in
+    between: it then takes the job for an abandoned one, and the job runs twice. Here a sweep gives
+    up only what the sweep before it saw too.
     """
 
     def __init__(self, redis: Redis, *, name: str) -> None:

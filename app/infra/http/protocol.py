@@ -60,7 +60,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS + MAX_REFUSED:
             self._refused = True
-            transport.abort()  # without a file for a moment, the process reaches no database
+            transport.abort()  # it would hold an open file, and the process needs some itself
         elif len(self.connections) > MAX_CONNECTIONS:
             self._refuse(503)
         else:
